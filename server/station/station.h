@@ -1,0 +1,74 @@
+/* station.h: the bench itself: ports, phones, jobs, and the workers that do them. Runs on the event loop,
+ * never blocks. Knows the store and the workers, nothing of HTTP. Answers come by callback on the loop. */
+#ifndef FLASHRACK_SERVER_STATION_STATION_H
+#define FLASHRACK_SERVER_STATION_STATION_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "usb/base/err.h"
+
+struct event_base;
+struct store;
+struct station;
+
+struct station_config {
+    const char *data_dir;        /* exists, ours */
+    const char *program_dir;     /* where flashrack-worker and flashrack-portwatch are */
+    const char *portwatch_path;  /* unix socket of a portwatch that runs already; NULL: start our own */
+    const char *const *racks;    /* USB/IP racks "HOST:PORT", NULL-terminated */
+    const char *const *import_dirs; /* folders below which firmware and dump paths may lie, NULL-terminated */
+    const char *recipe_dir;      /* schema/recipes */
+    bool usb;                    /* false: --no-usb */
+    double time_scale;
+};
+
+/* Every answer: `code` is 0 or ERR_* with the sentence in err; body is borrowed, NULL on error. */
+typedef void station_done_fn(void *arg, int code, const struct err *err, json_t *body);
+/* Every change, for SSE: type is port|job|prompt|log|phone; id is the durable cursor, 0 for live progress
+ * (which is not stored). The body is the resource in the API's shape, borrowed. */
+typedef void station_event_fn(void *arg, int64_t id, const char *type, json_t *body);
+
+int station_new(struct event_base *base, struct store *store, const struct station_config *config,
+                struct station **out, struct err *err);
+void station_free(struct station **s);
+void station_on_event(struct station *s, station_event_fn *fn, void *arg);
+
+/* Ports, in the API's shape (contract: id label state mode phone_id job_id), a new reference. */
+json_t *station_ports(struct station *s);
+json_t *station_port(struct station *s, const char *id); /* NULL: no such port */
+/* label or enabled may be NULL / -1: not changed. */
+void station_port_change(struct station *s, const char *id, const char *label, int enabled,
+                         station_done_fn *done, void *arg);
+
+/* What POST /jobs says; strings are copied. NULL or 0: not given. */
+struct job_order {
+    const char *recipe, *port, *serial, *phone_id, *firmware, *backup, *finish, *accept;
+    const char *owner_ref, *client_ref, *idempotency_key;
+    const char *request_sha256; /* of the request body: the same key with another body is a conflict */
+    const char *imeis[4];
+    int priority;
+};
+/* body: the job as stored. A repeated idempotency key answers the first job again. */
+void station_job_submit(struct station *s, const struct job_order *order, station_done_fn *done,
+                        void *arg);
+/* verb: cancel, pause, resume */
+void station_job_verb(struct station *s, const char *job_id, const char *verb, station_done_fn *done,
+                      void *arg);
+/* values: object with serial, imeis[], wlan_mac, bt_mac, or NULL */
+void station_job_answer(struct station *s, const char *job_id, const char *prompt_id,
+                        const char *answer, json_t *values, station_done_fn *done, void *arg);
+/* Puts what is not stored (progress, prompt) into a job that came from the store. */
+void station_job_overlay(struct station *s, json_t *job);
+
+/* A firmware package from a folder below import_dirs; body: the firmware resource. Long: hashing is a
+ * worker's job. */
+void station_firmware_add(struct station *s, const char *path, station_done_fn *done, void *arg);
+/* A read-back dump below import_dirs into a backup (origin import) for the phone with this serial. */
+void station_backup_import(struct station *s, const char *path, const char *serial,
+                           station_done_fn *done, void *arg);
+/* {"ok":bool, "portwatch":bool, ...} for /readyz */
+json_t *station_health(struct station *s);
+
+#endif

@@ -1,0 +1,156 @@
+/* board.h: the emulated phone's hardware, as the firmware on it sees it. Firmware (boot ROM, preloader,
+ * download agent, LK, Android) is blocking code on the phone's own thread, top to bottom; everything that
+ * waits returns BOARD_GONE as soon as the phone loses what it waits on, and the firmware unwinds.
+ *
+ *   board.c, usbip_server.c, hands.c ...   this hardware: USB device, eMMC files, keys, cable, power
+ *   brom.c preloader.c da*.c               firmware of the download path (mediatek)
+ *   lk.c android.c                         fastboot and the booted phone
+ *   factory.c identity.c                   how a phone leaves the factory, and loses its identity
+ */
+#ifndef FLASHRACK_TESTS_PHONE_BOARD_H
+#define FLASHRACK_TESTS_PHONE_BOARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct board;
+
+enum { BOARD_OK = 0, BOARD_GONE = -1, BOARD_TIMEOUT = -2, BOARD_STORAGE = -3 };
+
+enum board_key { KEY_VOL_UP = 1, KEY_VOL_DOWN = 2, KEY_POWER = 4 };
+enum board_area { AREA_BOOT1 = 1, AREA_BOOT2 = 2, AREA_RPMB = 3, AREA_USER = 8 };
+enum board_boot_target { TARGET_NORMAL = 0, TARGET_HOME = 1, TARGET_FASTBOOT = 2 };
+
+/* What happens after a firmware stage returns. */
+enum board_next {
+    NEXT_OFF,            /* powered off (charging screen when the cable is in): no USB */
+    NEXT_DEAD,           /* on the bus or silent, answers nothing until cable out + power key */
+    NEXT_HALT,           /* LK "oem HALT": silent until the cable is pulled, then off */
+    NEXT_BROM,           /* reset into boot ROM download mode */
+    NEXT_RESET,          /* reset: boot ROM runs the preloader from BOOT1, or waits in BROM mode if broken */
+    NEXT_LK,             /* preloader hands over to LK */
+    NEXT_ANDROID,        /* LK hands over to Android */
+};
+
+/* Entry points of the firmware. They return when that stage is over; BOARD_GONE inside means: return
+ * NEXT_OFF or NEXT_RESET as the real thing would when the cable is pulled or power is lost (the board
+ * ignores the value after a power loss). */
+enum board_next brom_run(struct board *b);      /* keys held, or no valid preloader in BOOT1 */
+enum board_next preloader_run(struct board *b); /* every start; USB window only with the cable in */
+enum board_next lk_run(struct board *b);
+enum board_next android_run(struct board *b);
+
+/* ---- settings: every choice the protocol pages leave open, first value is the default ---------------- */
+enum usb_model { MODEL_FIELD, MODEL_BUFFERED, MODEL_EXACT };
+enum da_build { BUILD_2018, BUILD_2017, BUILD_2019 };
+struct board_settings {
+    enum usb_model usb_model;
+    enum da_build da_build;
+    bool framing_swallow;        /* default: dead */
+    bool format_stop;            /* FORMAT after a failing parameter status: default goes on */
+    bool upload_unknown_answers; /* default: silent */
+    bool shutdown_lenient;       /* default: strict 24 bytes */
+    bool boot_to_signature_ok;   /* default: 0xC0070004 */
+    bool positive_status_dead;   /* default: damage */
+    bool write_errors_at_once;   /* default: late, as the build */
+    bool read_ahead_off;         /* default: one chunk */
+    uint32_t target_config;      /* bits of GET_TARGET_CONFIG: 1 SBC, 2 SLA, 4 DAA */
+    int brom_window_ms;          /* 5000 */
+    int preloader_window_ms;     /* 2500 */
+    int battery_mv;              /* 4000 */
+    uint16_t fastboot_vid, fastboot_pid; /* 0x2e04, 0xc009 */
+    uint64_t max_download;       /* 0x8000000 */
+    char android[8];             /* "8.1" */
+};
+struct board_settings *board_settings(struct board *b);
+
+/* ---- identity of the hardware --------------------------------------------------------------------- */
+struct board_chip {
+    uint8_t me_id[16], soc_id[32], emmc_cid[16];
+};
+const struct board_chip *board_chip(const struct board *b);
+const char *board_name(const struct board *b); /* bus id, "1-3" */
+
+/* ---- power, keys, time ---------------------------------------------------------------------------- */
+unsigned board_keys(const struct board *b); /* mask of enum board_key held now */
+bool board_cable(const struct board *b);
+/* Sleeps `ms` times the time scale; BOARD_GONE when power was lost (or the cable, if `needs_cable`). */
+int board_sleep(struct board *b, int ms, bool needs_cable);
+/* What the next start shall do; set by the download agent's SHUTDOWN and LK's reboot commands. */
+void board_boot_target_set(struct board *b, enum board_boot_target target, bool download_bit);
+enum board_boot_target board_boot_target_take(struct board *b); /* reads and forgets */
+bool board_download_bit_take(struct board *b);
+/* Volatile memory that survives from stage to stage until power is lost. */
+struct board_ram {
+    bool dram_up;       /* DRAM was initialised (by the preloader or INIT_EXT_RAM) */
+    bool from_brom;     /* the download agent was started by the boot ROM */
+};
+struct board_ram *board_ram(struct board *b);
+/* What a person would read on the phone: *#06#, About. Android sets it; JSON text, copied. */
+void board_screen_set(struct board *b, const char *json);
+
+/* ---- eMMC ----------------------------------------------------------------------------------------- */
+uint64_t board_area_size(const struct board *b, enum board_area area); /* bytes */
+/* 0, BOARD_STORAGE (a fault that was asked for), BOARD_GONE (power cut in the middle: what came before
+ * it is on flash, in whole blocks but for the torn one). */
+int board_flash_read(struct board *b, enum board_area area, uint64_t at, void *dst, size_t len);
+/* All-zero blocks become holes where the file system can; counts bytes written. */
+int board_flash_write(struct board *b, enum board_area area, uint64_t at, const void *src, size_t len);
+int board_flash_zero(struct board *b, enum board_area area, uint64_t at, uint64_t len);
+
+/* ---- USB device ----------------------------------------------------------------------------------- */
+struct gadget {
+    int speed;                      /* 2 full, 3 high */
+    const uint8_t *device_desc;     /* 18 bytes */
+    const uint8_t *config_desc;
+    size_t config_len;
+    const uint8_t *bos_desc;        /* NULL: STALL */
+    size_t bos_len;
+    const char *const *strings;     /* [0] is string 1; string_count of them; ASCII */
+    size_t string_count;
+    uint8_t ep_in, ep_out;          /* the bulk pair, addresses */
+    uint16_t packet;                /* wMaxPacketSize of the bulk pair */
+    /* Class and vendor requests; runs on the USB thread. Bytes of IN data, or -1 for STALL. May be NULL. */
+    int (*control)(void *ctx, const uint8_t setup[8], const uint8_t *out, uint8_t *in, size_t in_max);
+    void *ctx;
+};
+/* Comes on the bus (as a new device). BOARD_GONE without a cable. The gadget is borrowed until detach. */
+int board_usb_attach(struct board *b, const struct gadget *g);
+void board_usb_detach(struct board *b);
+/* Waits until the host has set a configuration. */
+int board_usb_configured(struct board *b, int timeout_ms);
+
+/* Bulk OUT. Transfers of the host queue up; a zero-length transfer is kept as one. timeout_ms < 0: none.
+ * Exactly `len` bytes from the stream, whatever the transfer boundaries, empty transfers ignored. */
+int board_out_stream(struct board *b, void *dst, size_t len, int timeout_ms);
+/* One USB packet of at most wMaxPacketSize bytes; 0 is an empty packet. */
+ssize_t board_out_packet(struct board *b, void *dst, int timeout_ms);
+/* What is left of the transfer at the head of the queue, at most `max` (the rest is dropped). */
+ssize_t board_out_transfer(struct board *b, void *dst, size_t max, int timeout_ms);
+/* Whole packets straight into `dst` until `len` bytes are there: the fast path for big payloads of the
+ * buffered and exact models. Surplus of the last packet is dropped and its size stored in *lost. */
+int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int timeout_ms);
+bool board_out_pending(const struct board *b);
+void board_out_flush(struct board *b); /* forgets everything queued */
+
+/* Bulk IN, blocking until the host has taken it all. How the last packet ends: */
+enum in_end {
+    IN_PACKETS, /* nothing more: a multiple of the packet size leaves a larger request waiting */
+    IN_ZLP,     /* a zero-length packet follows when len is a multiple of the packet size */
+    IN_FIELD,   /* the pending request completes if it holds anything; never an extra empty packet */
+};
+int board_in(struct board *b, const void *src, size_t len, enum in_end end, int timeout_ms);
+
+/* ---- what tests want to know ---------------------------------------------------------------------- */
+/* Counts a host mistake that the protocol page calls MUST NOT, by name ("xflash.header_with_payload"). */
+void board_violation(struct board *b, const char *name);
+/* A trace line for people, with --verbose. */
+void board_trace(struct board *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Faults that were asked for by --fault or the control socket and act inside the firmware rather than in
+ * the transport (a storage error in chunk n, a lying write, a wrong checksum): asks whether `kind` is due
+ * at this place; consumes it. */
+bool board_fault_due(struct board *b, const char *kind, uint64_t at);
+
+#endif
