@@ -20,7 +20,8 @@
 extern char **environ;
 
 struct outgoing {
-    struct wire_message message;
+    char *text; /* encoded at once: what the message points to may be gone when the channel has room */
+    int fd;
     STAILQ_ENTRY(outgoing) next;
 };
 
@@ -48,6 +49,13 @@ struct worker_pool {
     LIST_HEAD(, worker) all;
 };
 
+static void outgoing_free(struct outgoing *o)
+{
+    fd_close(&o->fd);
+    free(o->text);
+    free(o);
+}
+
 static void worker_destroy(struct worker *w)
 {
     LIST_REMOVE(w, link);
@@ -56,8 +64,7 @@ static void worker_destroy(struct worker *w)
     while (!STAILQ_EMPTY(&w->queue)) {
         struct outgoing *o = STAILQ_FIRST(&w->queue);
         STAILQ_REMOVE_HEAD(&w->queue, next);
-        fd_close(&o->message.fd);
-        free(o);
+        outgoing_free(o);
     }
     if (w->readable)
         event_free(w->readable);
@@ -145,14 +152,13 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     while (!STAILQ_EMPTY(&w->queue)) {
         struct outgoing *o = STAILQ_FIRST(&w->queue);
         struct err err = {0};
-        int rc = wire_send(w->channel, &o->message, MSG_DONTWAIT, &err);
+        int rc = wire_send_text(w->channel, o->text, o->fd, MSG_DONTWAIT, &err);
         if (rc == ERR_TIMEOUT) {
             event_add(w->writable, NULL);
             return;
         }
         STAILQ_REMOVE_HEAD(&w->queue, next);
-        fd_close(&o->message.fd);
-        free(o);
+        outgoing_free(o);
         if (rc < 0) /* its end is reported when the process is reaped */
             return;
     }
@@ -224,17 +230,6 @@ static int worker_start(struct worker_pool *pool, struct worker **out, struct er
     worker_send(w, &hello);
     *out = w;
     return 0;
-}
-
-static struct worker *by_pid(struct worker_pool *pool, pid_t pid)
-{
-    struct worker *w;
-    LIST_FOREACH(w, &pool->all, link)
-    {
-        if (w->pid == pid)
-            return w;
-    }
-    return NULL;
 }
 
 static void respawn_soon(struct worker_pool *pool, int ms)
@@ -331,9 +326,10 @@ struct worker *worker_take(struct worker_pool *pool, const struct worker_events 
 void worker_send(struct worker *w, const struct wire_message *m)
 {
     struct outgoing *o = xcalloc(1, sizeof(*o));
-    o->message = *m;
-    if (m->fd >= 0)
-        o->message.fd = fcntl(m->fd, F_DUPFD_CLOEXEC, 5);
+    json_t *body = wire_encode(m);
+    o->text = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
+    o->fd = m->fd >= 0 ? fcntl(m->fd, F_DUPFD_CLOEXEC, 5) : -1;
     STAILQ_INSERT_TAIL(&w->queue, o, next);
     if (w->channel >= 0)
         on_writable(-1, 0, w);

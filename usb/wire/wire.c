@@ -208,23 +208,31 @@ int wire_send(int socket_fd, const struct wire_message *m, int flags, struct err
 {
     AUTO(json_drop) json_t *body = wire_encode(m);
     AUTO(free_ptr) char *text = json_dumps(body, JSON_COMPACT);
+    int rc = wire_send_text(socket_fd, text, m->fd, flags, err);
+    if (rc < 0)
+        (void)err_in(err, "message %s", messages[m->type].name);
+    return rc;
+}
+
+int wire_send_text(int socket_fd, const char *text, int fd, int flags, struct err *err)
+{
     if (!text || strlen(text) > WIRE_MESSAGE_MAX_BYTES)
-        return err_set(err, ERR_LIMIT, "message %s is too large", messages[m->type].name);
+        return err_set(err, ERR_LIMIT, "message is too large");
 
     union {
         char raw[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = {.raw = {0}};
-    struct iovec iov = {text, strlen(text)};
+    struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (m->fd >= 0) {
+    if (fd >= 0) {
         msg.msg_control = control.raw;
         msg.msg_controllen = sizeof(control.raw);
         struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &m->fd, sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof(int));
     }
     for (;;) {
         if (sendmsg(socket_fd, &msg, flags | MSG_NOSIGNAL) >= 0)
@@ -235,7 +243,7 @@ int wire_send(int socket_fd, const struct wire_message *m, int flags, struct err
             return err_set(err, ERR_TIMEOUT, "channel is full");
         if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN)
             return err_set(err, ERR_GONE, "the other process is gone");
-        return err_sys(err, ERR_IO, "send %s", messages[m->type].name);
+        return err_sys(err, ERR_IO, "sendmsg");
     }
 }
 

@@ -177,6 +177,8 @@ int wire_pair(int fds_out[2], struct err *err);
 /* Sends one message; m->fd (if >= 0) goes along and stays the caller's. Blocks; ERR_GONE when the peer is
  * gone, ERR_TIMEOUT (nothing sent) with MSG_DONTWAIT in flags when it would block. */
 int wire_send(int socket_fd, const struct wire_message *m, int flags, struct err *err);
+/* The same for a message that is encoded already; fd -1: none. */
+int wire_send_text(int socket_fd, const char *text, int fd, int flags, struct err *err);
 /* Receives one message: 1, or 0 at end of file, ERR_TIMEOUT when nothing is there (MSG_DONTWAIT). */
 int wire_recv(int socket_fd, struct wire_message *m, int flags, struct err *err);
 void wire_message_deinit(struct wire_message *m);
