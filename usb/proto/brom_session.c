@@ -68,7 +68,7 @@ static int start_pass(struct link *link, struct err *err)
             return rc;
         if (i == 0 && answer == brom_start_sequence[0])
             return START_RUNNING;
-        if (answer != (brom_start_sequence[i] ^ 0xff))
+        if (brom_start_sequence[i] + answer != 0xff) /* its complement */
             return START_AGAIN;
     }
     return START_DONE;
