@@ -95,7 +95,7 @@ int spool_json_decode(struct span payload, json_t **out, struct err *err);
 
 /* ---- the two manifests
  * ---------------------------------------------------------------------------- */
-enum spool_plausible { PLAUSIBLE_UNKNOWN, PLAUSIBLE_YES, PLAUSIBLE_NO };
+enum spool_plausible { SPOOL_PLAUSIBLE_UNKNOWN, SPOOL_PLAUSIBLE_YES, SPOOL_PLAUSIBLE_NO };
 const char *spool_plausible_name(enum spool_plausible p); /* "unknown" "yes" "no" */
 
 /* One image of a backup: a partition, a GPT or a boot area. */

@@ -274,7 +274,7 @@ static int open_transport(struct host *h, struct transport **out, struct usb_ide
     int rc = strcmp(h->attach.kind, "usbip") == 0
                  ? transport_usbip_open(fd, (uint32_t)h->attach.devid, (int)h->attach.speed, out,
                                         id_out, err)
-                 : transport_usbfs_open(fd, out, id_out, err);
+                 : transport_usbfs_open(fd, (int)h->attach.speed, out, id_out, err);
     if (rc < 0) {
         fd_close(&fd);
         return rc;
