@@ -14,7 +14,7 @@
 #include "usb/base/mem.h"
 
 enum {
-    GROUP_MAX = 512,  /* tasks of one commit: bounds what a failure of the disk takes along */
+    GROUP_MAX = 512,   /* tasks of one commit: bounds what a failure of the disk takes along */
     DELIVER_MAX = 256, /* callbacks in one turn of the loop, others want a turn too */
 };
 
@@ -65,7 +65,8 @@ static struct task *list_take(struct task_list *list)
     return task;
 }
 
-/* ---- back to the loop ------------------------------------------------------------------------------ */
+/* ---- back to the loop
+ * ------------------------------------------------------------------------------ */
 
 static void wake_loop(struct store *s)
 {
@@ -134,7 +135,8 @@ int lane_deliver(struct store *s)
     return count;
 }
 
-/* ---- queues ---------------------------------------------------------------------------------------- */
+/* ---- queues
+ * ---------------------------------------------------------------------------------------- */
 
 void task_refuse(struct store *s, struct task *task, int code, const char *text)
 {
@@ -175,7 +177,8 @@ static struct task_list wait_for(struct lane *lane, size_t max)
     return taken;
 }
 
-/* ---- the writer: one commit for all that has gathered -------------------------------------------- */
+/* ---- the writer: one commit for all that has gathered
+ * -------------------------------------------- */
 
 static void forget_answer(struct task *task)
 {
@@ -211,7 +214,8 @@ static int run_group(struct conn *conn, struct task_list *group, struct err *err
     return db_exec(conn->station, "COMMIT", err);
 }
 
-/* Nothing of the group was committed: every task hears so, also those that went well by themselves. */
+/* Nothing of the group was committed: every task hears so, also those that went well by themselves.
+ */
 static void fail_group(struct conn *conn, struct task_list *group, const struct err *err)
 {
     struct err ignored;
@@ -236,7 +240,8 @@ static bool writer_turn(struct lane *lane, struct conn *conn)
     return true;
 }
 
-/* ---- the other lanes: one task after the other ---------------------------------------------------- */
+/* ---- the other lanes: one task after the other
+ * ---------------------------------------------------- */
 
 /* One snapshot a task: a resource is never put together from two states of the database. */
 static int run_in_snapshot(struct conn *conn, struct task *task)
@@ -267,7 +272,8 @@ static bool single_turn(struct lane *lane, struct conn *conn)
     return true;
 }
 
-/* ---- threads --------------------------------------------------------------------------------------- */
+/* ---- threads
+ * --------------------------------------------------------------------------------------- */
 
 struct lane_thread {
     struct lane *lane;

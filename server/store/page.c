@@ -45,10 +45,47 @@ json_t *page_end(json_t *args, json_t *rows, const char *key)
     if (json_array_size(rows) > limit) {
         json_array_remove(rows, limit);
         json_t *cursor = json_object_get(json_array_get(rows, limit - 1), key);
-        next = json_is_integer(cursor) ? json_sprintf("%" JSON_INTEGER_FORMAT, json_integer_value(cursor))
-                                       : json_incref(cursor);
+        next = json_is_integer(cursor)
+                   ? json_sprintf("%" JSON_INTEGER_FORMAT, json_integer_value(cursor))
+                   : json_incref(cursor);
     }
     return json_pack("{s:o, s:o}", "items", rows, "next", next);
+}
+
+int page_rows(struct conn *conn, struct task *task, const char *sql, const char *key)
+{
+    json_t *rows = json_array();
+    int code = db_rows(conn->station, sql, task->args, rows, &task->err);
+    task->body = page_end(task->args, rows, key);
+    return code < 0 ? code : 0;
+}
+
+static int read_each(struct conn *conn, json_t *ids, resource_read_fn *read, json_t *items,
+                     struct err *err)
+{
+    size_t i;
+    json_t *id;
+    json_array_foreach(ids, i, id)
+    {
+        json_t *item = NULL;
+        int found = read(conn, json_integer_value(id), &item, err);
+        if (found < 0)
+            return found;
+        if (found > 0)
+            json_array_append_new(items, item);
+    }
+    return 0;
+}
+
+int page_resources(struct conn *conn, struct task *task, const char *sql, resource_read_fn *read)
+{
+    json_auto_t *ids = json_array();
+    json_t *items = json_array();
+    int code = db_column(conn->station, sql, task->args, ids, &task->err);
+    if (code >= 0)
+        code = read_each(conn, ids, read, items, &task->err);
+    task->body = page_end(task->args, items, "id");
+    return code < 0 ? code : 0;
 }
 
 void page_submit(struct store *s, const char *what, task_fn *run, json_t *args,

@@ -63,8 +63,8 @@ static int check_references(struct db *db, struct err *err)
     return code;
 }
 
-/* From `version` to version + 1 in one transaction. Tables may be built anew: references are checked at the
- * end instead of at each statement. */
+/* From `version` to version + 1 in one transaction. Tables may be built anew: references are
+ * checked at the end instead of at each statement. */
 static int apply(struct db *db, const struct schema *schema, int64_t version, struct err *err)
 {
     char set[64];
@@ -94,10 +94,11 @@ int schema_migrate(const struct schema *schema, const char *data_dir, struct err
     if (version < 0)
         return err_in(err, "%s", path);
     if (version > schema->version)
-        return err_set(err, ERR_CONFLICT,
-                       "%s has schema version %lld, this program knows versions up to %d: start the "
-                       "newer program again, or put the copy %s.%d.bak in its place",
-                       path, (long long)version, schema->version, path, schema->version);
+        return err_set(
+            err, ERR_CONFLICT,
+            "%s has schema version %lld, this program knows versions up to %d: start the "
+            "newer program again, or put the copy %s.%d.bak in its place",
+            path, (long long)version, schema->version, path, schema->version);
     if (version > 0 && version < schema->version)
         code = keep_copy(db, data_dir, path, version, err);
     if (code == 0)

@@ -148,7 +148,7 @@ void store_job_get(struct store *s, int64_t job_id, store_done_fn *done, void *a
 struct store_job_filter { /* NULL or 0: any */
     const char *state, *port_id, *serial, *client_ref;
     int64_t phone_id;
-    bool open; /* only jobs that have not ended; oldest first, higher priority first */
+    bool open; /* only jobs that have not ended, oldest first */
 };
 /* Newest first, but see `open`. */
 void store_job_list(struct store *s, const struct store_job_filter *filter,

@@ -20,13 +20,14 @@ CREATE TABLE phone (
 
 -- Serials, IMEIs and addresses learned about a phone; kept for ever, also when a newer one is learned.
 CREATE TABLE phone_fact (
+    id         INTEGER PRIMARY KEY,        -- order of learning: IMEI 1 before IMEI 2
     phone_id   INTEGER NOT NULL REFERENCES phone (id),
     kind       TEXT NOT NULL CHECK (kind IN ('serial', 'imei', 'wlan_mac', 'bt_mac')),
     value      TEXT NOT NULL CHECK (length(value) BETWEEN 1 AND 64), -- as printed on the label
     source     TEXT NOT NULL,              -- where it was first learned: label screen proinfo fastboot import
     learned_ms INTEGER NOT NULL,           -- first time
     seen_ms    INTEGER NOT NULL,           -- latest time; the newest serial is the phone's serial
-    PRIMARY KEY (phone_id, kind, value)
+    UNIQUE (phone_id, kind, value)
 ) STRICT;
 CREATE INDEX phone_fact_value ON phone_fact (kind, value);
 
