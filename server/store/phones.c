@@ -224,7 +224,8 @@ static int set_identity(struct conn *conn, struct task *task)
                       task->args, &task->err);
     json_t *phone = NULL;
     if (code >= 0)
-        code = answer_with(task, phone_read(conn, id, &phone, &task->err), phone, "phone", id);
+        code = phone_read(conn, id, &phone, &task->err);
+    code = answer_with(task, code, phone, "phone", id);
     return code < 0 ? code : events_add(conn, task, "phone", task->body);
 }
 

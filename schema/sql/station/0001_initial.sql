@@ -47,8 +47,8 @@ CREATE TABLE conflict (
     CHECK (low_phone_id < high_phone_id),
     CHECK ((state = 'resolved') = (resolved_ms IS NOT NULL AND reason IS NOT NULL))
 ) STRICT;
-CREATE INDEX conflict_low ON conflict (low_phone_id) WHERE state = 'open';
-CREATE INDEX conflict_high ON conflict (high_phone_id) WHERE state = 'open';
+CREATE INDEX conflict_low ON conflict (low_phone_id, state);
+CREATE INDEX conflict_high ON conflict (high_phone_id, state);
 
 -- Firmware packages: folders on disk, catalogued with hashes.
 CREATE TABLE firmware (
@@ -107,6 +107,8 @@ CREATE INDEX job_state ON job (state, id);
 CREATE INDEX job_phone ON job (phone_id, id);
 CREATE INDEX job_port ON job (port_id, id);
 CREATE INDEX job_serial ON job (serial, id);
+CREATE INDEX job_firmware ON job (firmware_id);
+CREATE INDEX job_backup ON job (backup_id);
 CREATE INDEX job_client_ref ON job (client_ref, id);
 CREATE UNIQUE INDEX job_one_a_port ON job (port_id) WHERE state IN ('running', 'prompt');
 CREATE UNIQUE INDEX job_one_a_phone ON job (phone_id) WHERE state IN ('running', 'prompt');
@@ -198,6 +200,8 @@ CREATE TABLE permit (
     issued_ms        INTEGER NOT NULL      -- when
 ) STRICT;
 CREATE INDEX permit_job ON permit (job_id, id);
+CREATE INDEX permit_backup ON permit (backup_id);
+CREATE INDEX permit_source ON permit (source_backup_id);
 
 -- Who did what. Rows are only ever added.
 CREATE TABLE audit (

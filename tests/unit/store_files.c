@@ -1,0 +1,5 @@
+#include "tests/unit/rows.h"
+int main(void)
+{
+    return 0;
+}
