@@ -8,7 +8,7 @@ CREATE TABLE port (
 
 -- One device, known by its chip. What is learned about it lies in phone_fact.
 CREATE TABLE phone (
-    id            INTEGER PRIMARY KEY,
+    id            INTEGER PRIMARY KEY, -- the API shows it
     chip_id       TEXT NOT NULL UNIQUE CHECK (length(chip_id) BETWEEN 8 AND 64), -- ME_ID from the boot ROM, hex
     soc_id        TEXT,                    -- SOC_ID from the boot ROM, hex; null: not read yet
     identity      TEXT NOT NULL DEFAULT 'unknown'
@@ -21,8 +21,8 @@ CREATE TABLE phone (
 -- Serials, IMEIs and addresses learned about a phone; kept for ever, also when a newer one is learned.
 CREATE TABLE phone_fact (
     id         INTEGER PRIMARY KEY,        -- order of learning: IMEI 1 before IMEI 2
-    phone_id   INTEGER NOT NULL REFERENCES phone (id),
-    kind       TEXT NOT NULL CHECK (kind IN ('serial', 'imei', 'wlan_mac', 'bt_mac')),
+    phone_id   INTEGER NOT NULL REFERENCES phone (id), -- about whom
+    kind       TEXT NOT NULL CHECK (kind IN ('serial', 'imei', 'wlan_mac', 'bt_mac')), -- what it is
     value      TEXT NOT NULL CHECK (length(value) BETWEEN 1 AND 64), -- as printed on the label
     source     TEXT NOT NULL,              -- where it was first learned: label screen proinfo fastboot import
     learned_ms INTEGER NOT NULL,           -- first time
@@ -33,12 +33,12 @@ CREATE INDEX phone_fact_value ON phone_fact (kind, value);
 
 -- One serial or IMEI on two chips. Open until an admin resolves it with a written reason.
 CREATE TABLE conflict (
-    id            INTEGER PRIMARY KEY,
+    id            INTEGER PRIMARY KEY, -- the API shows it
     kind          TEXT NOT NULL CHECK (kind IN ('serial', 'imei')), -- of the fact
     value         TEXT NOT NULL,           -- that both claim
     low_phone_id  INTEGER NOT NULL REFERENCES phone (id), -- the phone with the smaller id
     high_phone_id INTEGER NOT NULL REFERENCES phone (id), -- the other one
-    state         TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'resolved')),
+    state         TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'resolved')), -- open: it blocks both phones
     noticed_ms    INTEGER NOT NULL,        -- when the second chip showed up
     resolved_ms   INTEGER,                 -- null while open
     resolved_by   TEXT,                    -- who
@@ -52,7 +52,7 @@ CREATE INDEX conflict_high ON conflict (high_phone_id, state);
 
 -- Firmware packages: folders on disk, catalogued with hashes.
 CREATE TABLE firmware (
-    id           INTEGER PRIMARY KEY,
+    id           INTEGER PRIMARY KEY, -- the API shows it
     path         TEXT NOT NULL,            -- the folder, absolute
     name         TEXT,                     -- of the package
     platform     TEXT,                     -- by its scatter file: MT6771
@@ -65,7 +65,7 @@ CREATE TABLE firmware (
 ) STRICT;
 
 CREATE TABLE firmware_file (
-    firmware_id INTEGER NOT NULL REFERENCES firmware (id),
+    firmware_id INTEGER NOT NULL REFERENCES firmware (id), -- of which package
     name        TEXT NOT NULL,             -- below the folder
     size_bytes  INTEGER NOT NULL CHECK (size_bytes >= 0), -- when it was catalogued
     sha256      TEXT NOT NULL CHECK (length(sha256) = 64), -- lower-case hex
@@ -76,7 +76,7 @@ CREATE TABLE firmware_file (
 CREATE TABLE job (
     id              INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice: it stands in logs and reports
     recipe          TEXT NOT NULL,         -- name of the recipe
-    state           TEXT NOT NULL DEFAULT 'queued'
+    state           TEXT NOT NULL DEFAULT 'queued' -- see the API
                     CHECK (state IN ('queued', 'waiting', 'running', 'prompt', 'paused', 'succeeded',
                                      'failed', 'cancelled', 'interrupted')),
     step            TEXT,                  -- that it is in, or was in last
@@ -115,11 +115,11 @@ CREATE UNIQUE INDEX job_one_a_phone ON job (phone_id) WHERE state IN ('running',
 
 -- The journal: every attempt at every step, written before and after.
 CREATE TABLE step (
-    job_id     INTEGER NOT NULL REFERENCES job (id),
+    job_id     INTEGER NOT NULL REFERENCES job (id), -- of which job
     seq        INTEGER NOT NULL,           -- order of the attempts within the job, from 1
     name       TEXT NOT NULL,              -- of the step in the recipe
     attempt    INTEGER NOT NULL,           -- at this step, from 1
-    state      TEXT NOT NULL DEFAULT 'running'
+    state      TEXT NOT NULL DEFAULT 'running' -- what became of it
                CHECK (state IN ('running', 'done', 'failed', 'skipped', 'interrupted')),
     intent     TEXT,                       -- JSON: what was about to be done
     error      TEXT,                       -- JSON: code, message, advice
@@ -131,10 +131,10 @@ CREATE TABLE step (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE job_log (
-    job_id  INTEGER NOT NULL REFERENCES job (id),
+    job_id  INTEGER NOT NULL REFERENCES job (id), -- of which job
     seq     INTEGER NOT NULL,              -- within the job, from 1; the cursor of the log
     at_ms   INTEGER NOT NULL,              -- when it was written down
-    level   TEXT NOT NULL CHECK (level IN ('debug', 'info', 'warn', 'error')),
+    level   TEXT NOT NULL CHECK (level IN ('debug', 'info', 'warn', 'error')), -- how bad
     step    TEXT,                          -- that it belongs to
     message TEXT NOT NULL,                 -- one line
     PRIMARY KEY (job_id, seq)
@@ -144,7 +144,7 @@ CREATE TABLE job_log (
 CREATE TABLE event (
     id      INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice, also after old ones are deleted
     at_ms   INTEGER NOT NULL,              -- of the change
-    type    TEXT NOT NULL CHECK (type IN ('port', 'job', 'prompt', 'log', 'phone')),
+    type    TEXT NOT NULL CHECK (type IN ('port', 'job', 'prompt', 'log', 'phone')), -- which resource changed
     body    TEXT,                          -- JSON: the resource after the change; null for a log line
     job_id  INTEGER REFERENCES job (id),   -- of a log line
     log_seq INTEGER,                       -- of a log line, which is not stored twice
@@ -159,7 +159,7 @@ CREATE TABLE backup (
     key             TEXT NOT NULL,         -- names it within its job
     phone_id        INTEGER REFERENCES phone (id), -- whose it is; null: an import that is not bound yet
     chip_id         TEXT,                  -- of the phone it was read from; null: from a file
-    origin          TEXT NOT NULL CHECK (origin IN ('station', 'import', 'donor')),
+    origin          TEXT NOT NULL CHECK (origin IN ('station', 'import', 'donor')), -- who took it: this station; from a read-back dump; of a donor
     serial          TEXT,                  -- inside its proinfo, or on the label of an import
     verdict         TEXT,                  -- on the whole set: usable no_elabel lost foreign placeholder
     complete        INTEGER NOT NULL CHECK (complete IN (0, 1)), -- every member of the identity set is in it
@@ -175,7 +175,7 @@ CREATE INDEX backup_manifest ON backup (manifest_sha256);
 CREATE UNIQUE INDEX backup_of_job ON backup (job_id, key) WHERE job_id IS NOT NULL;
 
 CREATE TABLE backup_partition (
-    backup_id    INTEGER NOT NULL REFERENCES backup (id),
+    backup_id    INTEGER NOT NULL REFERENCES backup (id), -- of which backup
     seq          INTEGER NOT NULL,         -- order in the manifest
     name         TEXT NOT NULL,            -- partition, or pgpt sgpt boot1 boot2
     area         TEXT NOT NULL,            -- USER BOOT1 BOOT2
@@ -190,7 +190,7 @@ CREATE INDEX backup_partition_image ON backup_partition (sha256);
 
 -- Permissions to write that were handed to workers.
 CREATE TABLE permit (
-    id               INTEGER PRIMARY KEY,
+    id               INTEGER PRIMARY KEY, -- the API shows it
     job_id           INTEGER NOT NULL REFERENCES job (id), -- that may write
     backup_id        INTEGER NOT NULL REFERENCES backup (id), -- the pre-image of this phone
     source_backup_id INTEGER REFERENCES backup (id), -- what is written back; null: nothing of an identity
@@ -205,7 +205,7 @@ CREATE INDEX permit_source ON permit (source_backup_id);
 
 -- Who did what. Rows are only ever added.
 CREATE TABLE audit (
-    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    id      INTEGER PRIMARY KEY AUTOINCREMENT, -- order of writing
     at_ms   INTEGER NOT NULL,              -- when
     actor   TEXT NOT NULL,                 -- token name, "station", or the address of a person without one
     action  TEXT NOT NULL,                 -- verb, as job.add
