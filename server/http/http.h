@@ -52,8 +52,7 @@ void http_routes_add(struct http *h, const struct http_route *routes, size_t cou
 int http_listen(struct http *h, struct err *err);
 const char *http_url(const struct http *h); /* "http://127.0.0.1:8080", with the real port */
 
-/* ---- the request
- * ------------------------------------------------------------------------------------- */
+/* ---- the request ---- */
 const char *http_param(const struct http_call *call, const char *name);
 const char *http_query(const struct http_call *call,
                        const char *name); /* decoded, NULL: not given */
@@ -68,18 +67,18 @@ struct span http_body(const struct http_call *call); /* contiguous, borrowed unt
  * bytes after the object and anything but an object are ERR_INPUT. */
 int http_body_json(const struct http_call *call, json_t **out, struct err *err);
 
-/* ---- the answer: exactly one of these ends a call
- * --------------------------------------------------- */
+/* ---- the answer: exactly one of these ends a call ---- */
 void http_reply_header(struct http_call *call, const char *name, const char *value);
 void http_reply_json(struct http_call *call, int status, json_t *body); /* body is borrowed */
 void http_reply_text(struct http_call *call, int status, const char *type, const char *text);
 /* The problem document of `err`; advice NULL: the general advice of the code. */
 void http_reply_err(struct http_call *call, const struct err *err, const char *advice);
 
-/* A body in parts with a known size. `more` runs on the loop when the last part has left for the
- * kernel; `gone` instead when the peer went away, after which the call must not be touched. */
+/* A body in parts with a known size. `more` runs on the loop when the part has left for the kernel;
+ * `gone` instead when the peer went away, after which the call must not be touched. False: there is
+ * no body to send (HEAD, or the call is over); it has been answered and `gone` has run. */
 typedef void http_more_fn(struct http_call *call, void *arg);
-void http_stream_start(struct http_call *call, const char *type, uint64_t size_bytes,
+bool http_stream_start(struct http_call *call, const char *type, uint64_t size_bytes,
                        http_more_fn *gone, void *arg);
 void http_stream_write(struct http_call *call, struct span part, http_more_fn *more, void *arg);
 void http_stream_end(struct http_call *call);

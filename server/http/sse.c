@@ -50,8 +50,7 @@ static void timer_start(struct event *timer, int64_t ms)
     event_add(timer, &(struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000});
 }
 
-/* ---- clients
- * ----------------------------------------------------------------------------------------- */
+/* ---- clients ---- */
 
 static void client_forget(struct client *c)
 {
@@ -121,8 +120,7 @@ static void clients_send(struct sse *s, int64_t id, const char *type, const char
     }
 }
 
-/* ---- catching up
- * ------------------------------------------------------------------------------------- */
+/* ---- catching up ---- */
 
 static void client_fetch(struct client *c)
 {
@@ -167,8 +165,7 @@ void sse_fetched(struct sse *s, uint64_t ticket, int code, const struct sse_even
     evbuffer_free(text);
 }
 
-/* ---- joining
- * ----------------------------------------------------------------------------------------- */
+/* ---- joining ---- */
 
 /* The cursor of a request, -1 when it has none. */
 static int cursor_of(struct http_call *call, int64_t *out, struct err *err)
@@ -249,8 +246,7 @@ void sse_attach(struct sse *s, struct http_call *call)
     client_greet(c); /* when it has left, catching up begins */
 }
 
-/* ---- publishing
- * -------------------------------------------------------------------------------------- */
+/* ---- publishing ---- */
 
 static void live_free(struct live *l)
 {

@@ -27,20 +27,20 @@ static void part_left(struct evhttp_connection *connection, void *arg)
         more(call, call->more_arg);
 }
 
-void http_stream_start(struct http_call *call, const char *type, uint64_t size_bytes,
+bool http_stream_start(struct http_call *call, const char *type, uint64_t size_bytes,
                        http_more_fn *gone, void *arg)
 {
-    if (!call->req) {
+    char length[24];
+    snprintf(length, sizeof(length), "%llu", (unsigned long long)size_bytes);
+    http_reply_header(call, "Content-Length", length);
+    if (!call->req || strcmp(call_method(call), "HEAD") == 0) {
         gone(call, arg);
-        call_free(call);
-        return;
+        call_send(call, 200, type, NULL);
+        return false;
     }
     if (call->deadline)
         event_del(call->deadline); /* from here on the peer's pace counts; evhttp drops idle ones */
-    char length[24];
-    snprintf(length, sizeof(length), "%llu", (unsigned long long)size_bytes);
     http_reply_header(call, "Content-Type", type);
-    http_reply_header(call, "Content-Length", length);
     http_reply_header(call, "Cache-Control", "no-store");
     http_security_headers(call->req);
     call->streaming = true;
@@ -48,6 +48,7 @@ void http_stream_start(struct http_call *call, const char *type, uint64_t size_b
     call->gone_arg = arg;
     evhttp_connection_set_closecb(evhttp_request_get_connection(call->req), peer_gone, call);
     evhttp_send_reply_start(call->req, 200, NULL);
+    return true;
 }
 
 void http_stream_write(struct http_call *call, struct span part, http_more_fn *more, void *arg)
