@@ -31,7 +31,7 @@ int api_new(struct http *http, struct station *station, struct store *store,
     a->station = station;
     a->store = store;
     a->open_jobs = json_object();
-    int rc = recipes_load(a, config->recipe_dir, err);
+    int rc = api_recipes_load(a, config->recipe_dir, err);
     if (rc < 0)
         return rc;
     struct sse_config sse = {.fetch = api_events_fetch, .arg = a};

@@ -58,7 +58,8 @@ extern const struct api_routes api_ports_routes, api_jobs_routes, api_phones_rou
     api_backups_routes, api_firmware_routes, api_recipes_routes, api_events_routes,
     api_health_routes, api_schema_routes;
 
-int recipes_load(struct api *a, const char *dir, struct err *err);
+/* recipes.c */
+int api_recipes_load(struct api *a, const char *dir, struct err *err);
 /* events.c: a station_event_fn, and a sse_fetch_fn. */
 void api_event(void *arg, int64_t id, const char *type, json_t *body);
 void api_events_fetch(void *arg, uint64_t ticket, int64_t after, size_t limit);

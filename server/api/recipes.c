@@ -34,7 +34,7 @@ static int recipe_load(struct api *a, int dir_fd, const char *file, struct err *
     return 0;
 }
 
-int recipes_load(struct api *a, const char *dir, struct err *err)
+int api_recipes_load(struct api *a, const char *dir, struct err *err)
 {
     a->recipes = json_object();
     AUTO(dir_close) DIR *d = opendir(dir);
