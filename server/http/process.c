@@ -8,6 +8,13 @@
 #include "usb/base/clock.h"
 #include "usb/base/mem.h"
 
+static int64_t start_ms;
+
+__attribute__((constructor)) static void start_note(void)
+{
+    start_ms = clock_utc_ms();
+}
+
 static long resident_pages(void)
 {
     FILE *f = fopen("/proc/self/statm", "re");
@@ -33,9 +40,6 @@ static long open_descriptors(void)
 
 char *http_process_metrics(void)
 {
-    static int64_t start_ms; /* the first look is taken at start */
-    if (!start_ms)
-        start_ms = clock_utc_ms();
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     double cpu_s = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +

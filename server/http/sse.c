@@ -306,6 +306,8 @@ void sse_publish(struct sse *s, int64_t id, const char *type, const char *subjec
     clients_send(s, id, type, data);
 }
 
+/* A comment keeps the connection open, as the standard advises; browsers do not show comments to a page,
+ * so that the event beside it lets the page tell a quiet station from one that has lost its power. */
 static void heartbeat(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -316,7 +318,7 @@ static void heartbeat(evutil_socket_t fd, short what, void *arg)
         if (!client_keeps_up(c))
             continue;
         struct evbuffer *text = evbuffer_new();
-        evbuffer_add_printf(text, ": still here\n\n");
+        evbuffer_add_printf(text, ": still here\nevent: beat\ndata: {}\n\n");
         client_send(c, text);
         evbuffer_free(text);
     }

@@ -166,7 +166,11 @@ static void prompt_set(struct station *s, json_t *job, const char *id, const cha
                                "text", text, "todo", todo, "answered_by", answered_by);
     json_object_set_new(job, "prompt", prompt);
     put_text(job, "state", "prompt");
-    emit(s, true, "prompt", job);
+    emit(s, true, "job", job);
+    json_t *body = json_pack("{s:s, s:O, s:O}", "job_id", text_of(job, "id"), "port",
+                             json_object_get(job, "port"), "prompt", prompt);
+    emit(s, true, "prompt", body);
+    json_decref(body);
 }
 
 static void job_end(struct station *s, json_t *job, const char *state, const char *text)
