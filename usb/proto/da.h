@@ -13,7 +13,7 @@
 struct da {
     struct link *link; /* borrowed */
     bool in_da2;
-    struct xflash_packet_length packet; /* asked for by da_boot_to() */
+    struct xflash_packet_length packet; /* write_bytes 0: not asked for yet */
     struct xflash_emmc_info emmc;       /* type 0 until da_get_emmc_info() was asked */
     uint8_t *buffer;                    /* two chunks of a write, one piece of a read */
     uint32_t chunk_max_bytes; /* largest chunk of a write; 0: half of the phone's packet length, so
@@ -38,7 +38,7 @@ int da_set_checksum_level(struct da *da, uint32_t level, struct err *err);
 int da_get_dram_up(struct da *da, bool *out, struct err *err);
 /* emi: the info block cut from the phone's own preloader file. */
 int da_init_dram(struct da *da, struct span emi, struct err *err);
-/* da2: region 2 of the agent file without its signature. Then asks for packet lengths and eMMC. */
+/* da2: region 2 of the agent file without its signature. */
 int da_boot_to(struct da *da, uint64_t address, struct span da2, struct err *err);
 
 struct da_images {
@@ -46,7 +46,8 @@ struct da_images {
     struct span da2; /* without signature */
     struct span emi; /* may be empty when the preloader started DA1 */
 };
-/* da_start() to da_boot_to() in one go, checksum level USB (the station reads back itself). */
+/* da_start() to da_boot_to() in one go, checksum level USB (the station reads back itself); then packet
+ * lengths and eMMC information. */
 int da_bring_up(struct da *da, struct da_options options, const struct da_images *images,
                 struct err *err);
 
