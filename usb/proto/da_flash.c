@@ -6,10 +6,10 @@
 #include "usb/proto/da.h"
 #include "usb/proto/da_packet.h"
 
-#define PIECE_BYTES                                                                                \
-    0x10000 /* what a sink gets at once: stays in the cache between bus and hash                   \
-             */
-#define WRITE_CHUNK_MAX 0x100000 /* two of these are the phone's own packet length */
+/* What a sink gets at once: stays in the cache between bus and hash. */
+#define PIECE_BYTES 0x8000
+/* Two of these are the phone's own packet length. */
+#define WRITE_CHUNK_MAX 0x100000
 
 /* ---- checks before a command
  * ------------------------------------------------------------------------ */
