@@ -20,7 +20,7 @@ struct play {
     struct err err;
 };
 
-/* ---- boot ROM and preloader ------------------------------------------------------------------ */
+/* ---- boot ROM and preloader -------------------------------------------------------------- */
 
 static int brom_identify_play(struct play *p)
 {
@@ -109,7 +109,7 @@ static int read_region_play(struct play *p)
     return brom_read32(&p->link, 0x00100000, &value, &p->err);
 }
 
-/* ---- DA2 ------------------------------------------------------------------------------------- */
+/* ---- DA2 --------------------------------------------------------------------------------- */
 
 static int emmc_info_play(struct play *p)
 {
@@ -272,7 +272,7 @@ static int upload_unknown_play(struct play *p)
     return rc;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------ */
+/* ---- rows -------------------------------------------------------------------------------- */
 
 static const struct row {
     const char *name;

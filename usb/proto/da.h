@@ -51,7 +51,7 @@ struct da_images {
 int da_bring_up(struct da *da, struct da_options options, const struct da_images *images,
                 struct err *err);
 
-/* ---- queries --------------------------------------------------------------------------------- */
+/* ---- queries ----------------------------------------------------------------------------- */
 /* Any GET code; ERR_UNSUPPORTED when this build does not know it. */
 int da_get(struct da *da, enum xflash_control code, struct buf *reply, struct err *err);
 int da_get_emmc_info(struct da *da, struct xflash_emmc_info *out, struct err *err);
@@ -65,7 +65,7 @@ int da_get_random_id(struct da *da, uint8_t out[XFLASH_RANDOM_ID_BYTES], struct 
 /* GET_USB_SPEED, GET_DA_VERSION, GET_CONNECTION_AGENT: printable text. */
 int da_get_text(struct da *da, enum xflash_control code, char out[DA_TEXT_BYTES], struct err *err);
 
-/* ---- flash, DA2 ------------------------------------------------------------------------------ */
+/* ---- flash, DA2 -------------------------------------------------------------------------- */
 /* Bytes of a section in pieces of at most 32 KiB; the sink runs while the phone sends on. Multiples
  * of 512. When the sink stops, the transfer is aborted properly and the phone stays usable.
  * ERR_STORAGE: a block in the range (not necessarily where the data ended) cannot be read. */
