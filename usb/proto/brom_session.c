@@ -16,8 +16,7 @@ enum {
     CONTROL_MS = 1000,
 };
 
-/* ---- start sequence
- * ------------------------------------------------------------------------------- */
+/* ---- start sequence ---------------------------------------------------------------------- */
 
 static bool ready_noise(uint8_t byte)
 {
@@ -110,8 +109,7 @@ int brom_start(struct link *link, enum brom_stage expected, uint8_t comm_interfa
                    preloader ? "preloader" : "boot ROM");
 }
 
-/* ---- fields
- * ----------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------ */
 
 /* From here on silence and wrong echoes mean that host and phone are out of step. */
 static int read_fields(struct link *link, void *dst, size_t len, const char *what, struct err *err)
@@ -294,8 +292,7 @@ int brom_get_id(struct link *link, enum brom_command code, struct brom_id *out, 
     return rc;
 }
 
-/* ---- memory
- * ------------------------------------------------------------------------------------------ */
+/* ---- memory ------------------------------------------------------------------------------ */
 
 /* Command, address, count 1, argument status. A failing status ends the command. */
 static int memory_open(struct link *link, enum brom_command code, uint32_t address, struct err *err)
@@ -339,8 +336,7 @@ int brom_watchdog_off(struct link *link, struct err *err)
     return brom_write32(link, BROM_WATCHDOG_BASE, BROM_WATCHDOG_OFF, err);
 }
 
-/* ---- identification
- * ------------------------------------------------------------------------------------ */
+/* ---- identification ---------------------------------------------------------------------- */
 
 /* The id commands, each behind a GET_BL_VER as common tools do. */
 static int identify_ids(struct link *link, struct brom_info *info, struct err *err)
@@ -405,8 +401,7 @@ int brom_identify(struct link *link, struct brom_info *out, struct err *err)
     return 0;
 }
 
-/* ---- uploads
- * ------------------------------------------------------------------------------------------- */
+/* ---- uploads ----------------------------------------------------------------------------- */
 
 /* Data without echo, then the phone's checksum and its verdict. */
 static int upload(struct link *link, struct span data, const char *what, struct err *err)

@@ -24,8 +24,7 @@ void da_reattach(struct da *da, struct link *link)
     da->link = link;
 }
 
-/* ---- start
- * ------------------------------------------------------------------------------------------ */
+/* ---- start ------------------------------------------------------------------------------- */
 
 static int sync_read(struct da *da, const char *what, struct err *err)
 {
@@ -182,8 +181,7 @@ int da_bring_up(struct da *da, struct da_options options, const struct da_images
     return rc < 0 ? err_in(err, "download agent") : 0;
 }
 
-/* ---- queries
- * ---------------------------------------------------------------------------------------- */
+/* ---- queries ----------------------------------------------------------------------------- */
 
 int da_get(struct da *da, enum xflash_control code, struct buf *reply, struct err *err)
 {
@@ -266,8 +264,7 @@ int da_get_text(struct da *da, enum xflash_control code, char out[DA_TEXT_BYTES]
     return DA_GET(da, code, text_decode, out, err);
 }
 
-/* ---- end
- * -------------------------------------------------------------------------------------------- */
+/* ---- end --------------------------------------------------------------------------------- */
 
 int da_shutdown(struct da *da, const struct xflash_shutdown *how, struct err *err)
 {

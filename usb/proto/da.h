@@ -13,7 +13,7 @@
 struct da {
     struct link *link; /* borrowed */
     bool in_da2;
-    struct xflash_packet_length packet; /* asked for by da_boot_to() */
+    struct xflash_packet_length packet; /* write_bytes 0: not asked for yet */
     struct xflash_emmc_info emmc;       /* type 0 until da_get_emmc_info() was asked */
     uint8_t *buffer;                    /* two chunks of a write, one piece of a read */
     uint32_t chunk_max_bytes; /* largest chunk of a write; 0: half of the phone's packet length, so
@@ -38,7 +38,7 @@ int da_set_checksum_level(struct da *da, uint32_t level, struct err *err);
 int da_get_dram_up(struct da *da, bool *out, struct err *err);
 /* emi: the info block cut from the phone's own preloader file. */
 int da_init_dram(struct da *da, struct span emi, struct err *err);
-/* da2: region 2 of the agent file without its signature. Then asks for packet lengths and eMMC. */
+/* da2: region 2 of the agent file without its signature. */
 int da_boot_to(struct da *da, uint64_t address, struct span da2, struct err *err);
 
 struct da_images {
@@ -46,12 +46,12 @@ struct da_images {
     struct span da2; /* without signature */
     struct span emi; /* may be empty when the preloader started DA1 */
 };
-/* da_start() to da_boot_to() in one go, checksum level USB (the station reads back itself). */
+/* da_start() to da_boot_to() in one go, checksum level USB (the station reads back itself); then
+ * packet lengths and eMMC information. */
 int da_bring_up(struct da *da, struct da_options options, const struct da_images *images,
                 struct err *err);
 
-/* ---- queries
- * --------------------------------------------------------------------------------------- */
+/* ---- queries ----------------------------------------------------------------------------- */
 /* Any GET code; ERR_UNSUPPORTED when this build does not know it. */
 int da_get(struct da *da, enum xflash_control code, struct buf *reply, struct err *err);
 int da_get_emmc_info(struct da *da, struct xflash_emmc_info *out, struct err *err);
@@ -65,8 +65,7 @@ int da_get_random_id(struct da *da, uint8_t out[XFLASH_RANDOM_ID_BYTES], struct 
 /* GET_USB_SPEED, GET_DA_VERSION, GET_CONNECTION_AGENT: printable text. */
 int da_get_text(struct da *da, enum xflash_control code, char out[DA_TEXT_BYTES], struct err *err);
 
-/* ---- flash, DA2
- * ------------------------------------------------------------------------------------- */
+/* ---- flash, DA2 -------------------------------------------------------------------------- */
 /* Bytes of a section in pieces of at most 32 KiB; the sink runs while the phone sends on. Multiples
  * of 512. When the sink stops, the transfer is aborted properly and the phone stays usable.
  * ERR_STORAGE: a block in the range (not necessarily where the data ended) cannot be read. */

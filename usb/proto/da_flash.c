@@ -6,13 +6,12 @@
 #include "usb/proto/da.h"
 #include "usb/proto/da_packet.h"
 
-#define PIECE_BYTES                                                                                \
-    0x10000 /* what a sink gets at once: stays in the cache between bus and hash                   \
-             */
-#define WRITE_CHUNK_MAX 0x100000 /* two of these are the phone's own packet length */
+/* What a sink gets at once: stays in the cache between bus and hash. */
+#define PIECE_BYTES 0x8000
+/* Two of these are the phone's own packet length. */
+#define WRITE_CHUNK_MAX 0x100000
 
-/* ---- checks before a command
- * ------------------------------------------------------------------------ */
+/* ---- checks before a command ------------------------------------------------------------- */
 
 static int section_check(struct da *da, enum xflash_section section, uint64_t address,
                          uint64_t length, struct err *err)
@@ -68,8 +67,7 @@ static int range_send(struct da *da, enum xflash_command code, enum xflash_secti
     return rc < 0 ? rc : da_status_read(da, DA_REPLY_MS, xflash_command_find(code)->name, err);
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------- */
 
 struct reading {
     struct da *da;
@@ -222,8 +220,7 @@ int da_upload(struct da *da, const char *name, uint64_t size_bytes, link_sink_fn
     return chunks_read(&r, err);
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 struct writing {
     struct da *da;

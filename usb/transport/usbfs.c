@@ -41,8 +41,7 @@ static struct usbfs *self(struct transport *t)
     return (struct usbfs *)(void *)t;
 }
 
-/* ---- errors
- * ----------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------ */
 
 static int api_error(struct usbfs *u, int rc, const char *what, struct err *err)
 {
@@ -81,8 +80,7 @@ static int landed_error(struct usbfs *u, int status, uint8_t endpoint, const cha
     }
 }
 
-/* ---- waiting
- * ---------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------- */
 
 static void tick(struct usbfs *u)
 {
@@ -141,8 +139,7 @@ static bool recall(struct usbfs *u, struct slot *slot)
     return wait_landed(u, slot, clock_in(DRAIN_MS), "cancel", &ignored) == 0 || !slot->flying;
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------- */
 
 /* Keeps the queue full. Memory for transfers is shared by all ports of the machine: when it is used
  * up the queue shrinks to what could be had, at least one. */
@@ -220,8 +217,7 @@ static ssize_t usbfs_read(struct transport *t, void *dst, size_t len, int64_t un
     return landed_error(u, status, u->id.ep_in, "reading", err);
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 static int out_done(struct usbfs *u, const struct slot *slot, struct err *err)
 {
@@ -288,8 +284,7 @@ static ssize_t usbfs_write(struct transport *t, const void *src, size_t len, int
     return rc;
 }
 
-/* ---- control
- * ------------------------------------------------------------------------------------------ */
+/* ---- control ----------------------------------------------------------------------------- */
 
 static ssize_t usbfs_control(struct transport *t, const struct usb_setup *setup, void *data,
                              int64_t until_ms, struct err *err)
@@ -302,8 +297,7 @@ static ssize_t usbfs_control(struct transport *t, const struct usb_setup *setup,
     return rc < 0 ? api_error(u, rc, "control request", err) : rc;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 static void usbfs_close(struct transport *t)
 {

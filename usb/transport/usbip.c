@@ -63,8 +63,7 @@ static int broke(struct usbip_transport *u, struct err *err, const char *why)
     return err_set(err, ERR_GONE, "USB/IP connection ended: %s", why);
 }
 
-/* ---- waiting
- * ---------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------- */
 
 static void tick(struct usbip_transport *u)
 {
@@ -93,8 +92,7 @@ static int wait_for(struct usbip_transport *u, short events, int64_t until_ms, s
     }
 }
 
-/* ---- receiving
- * -------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------- */
 
 /* At most `len` bytes into dst without waiting; 0: nothing there yet. */
 static ssize_t receive(struct usbip_transport *u, uint8_t *dst, size_t len, struct err *err)
@@ -260,8 +258,7 @@ static int pump(struct usbip_transport *u, bool leave_in_payload, int64_t until_
     }
 }
 
-/* ---- sending
- * ----------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------- */
 
 /* Header and payload in one go. A message that went out in part cannot be taken back: then the
  * connection is over. While the socket is full, answers are taken in: the peer may be waiting for
@@ -325,8 +322,7 @@ static int usable(const struct usbip_transport *u, struct err *err)
     return u->broken ? err_set(err, ERR_GONE, "the USB/IP connection has ended") : 0;
 }
 
-/* ---- control
- * ------------------------------------------------------------------------------------------ */
+/* ---- control ----------------------------------------------------------------------------- */
 
 static ssize_t control_run(struct usbip_transport *u, const struct usb_setup *setup, void *data,
                            int64_t until_ms, struct err *err)
@@ -381,8 +377,7 @@ static void halt_clear(struct usbip_transport *u, uint8_t endpoint)
     control_run(u, &clear, NULL, clock_in(UNLINK_MS), &ignored);
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------- */
 
 /* Asks for as much as the queue holds. */
 static int in_ask(struct usbip_transport *u, int64_t until_ms, struct err *err)
@@ -483,8 +478,7 @@ static ssize_t usbip_read(struct transport *t, void *dst, size_t len, int64_t un
     return rc;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 static int out_send(struct usbip_transport *u, struct out_slot *slot, const uint8_t *data,
                     size_t len, int64_t until_ms, struct err *err)
@@ -556,8 +550,7 @@ static ssize_t usbip_write(struct transport *t, const void *src, size_t len, int
     return rc < 0 ? rc : (ssize_t)len;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 static void usbip_close(struct transport *t)
 {
