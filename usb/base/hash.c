@@ -98,6 +98,20 @@ uint32_t crc32_of(uint32_t crc, struct span in)
     return (uint32_t)crc32_z(crc, in.data, in.len);
 }
 
+/* The sum of 2^k words is joined from two sums of 2^(k-1) words. */
+uint32_t crc32_word(uint32_t crc, const uint8_t word[4], uint64_t count)
+{
+    uint32_t unit = crc32_of(0, span_of(word, 4));
+    z_off_t unit_bytes = 4;
+    for (; count; count >>= 1) {
+        if (count & 1)
+            crc = (uint32_t)crc32_combine(crc, unit, unit_bytes);
+        unit = (uint32_t)crc32_combine(unit, unit, unit_bytes);
+        unit_bytes *= 2;
+    }
+    return crc;
+}
+
 void hex_encode(struct span in, char *out)
 {
     static const char digits[] = "0123456789abcdef";

@@ -29,6 +29,8 @@ bool sha256_parse(const char *hex, struct sha256 *out);                   /* 64 
 void md5_hex_upper(struct span in, char out[MD5_HEX_BYTES]);
 /* zlib's CRC-32 (IEEE), continued from `crc`; start with 0. */
 uint32_t crc32_of(uint32_t crc, struct span in);
+/* CRC-32 continued over `count` repetitions of a four-byte word, in time that grows with log(count). */
+uint32_t crc32_word(uint32_t crc, const uint8_t word[4], uint64_t count);
 /* `len` bytes as 2*len lower-case digits and a zero. */
 void hex_encode(struct span in, char *out);
 /* Digits of either case, blanks allowed between bytes. Bytes written, or -1. */
