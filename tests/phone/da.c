@@ -31,10 +31,8 @@ void da_die(struct da *d, const char *why)
     da_leave(d, NEXT_DEAD);
     /* The controller still swallows two packets; a command among them is a mistake of the host. */
     for (int i = 0; i < FIFO_PACKETS && !d->link.gone; i++) {
-        ssize_t n = board_out_packet(d->b, d->link.held, -1);
-        if (n < 0)
-            d->link.gone = true;
-        else if (n >= XFLASH_HEADER_BYTES && get_le32(d->link.held) == XFLASH_MAGIC)
+        ptrdiff_t n = da_link_packet(&d->link);
+        if (n >= XFLASH_HEADER_BYTES && get_le32(d->link.held) == XFLASH_MAGIC)
             board_violation(d->b, "xflash.command_to_dead_agent");
     }
     while (!d->link.gone)

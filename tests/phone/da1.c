@@ -68,8 +68,8 @@ bool da1_start(struct da *d)
         da_die(d, "a fault that was asked for");
         return false;
     }
-    uint8_t alive = XFLASH_ALIVE;
-    if (d->link.gone || board_in(d->b, &alive, 1, IN_FIELD, -1) < 0)
+    uint8_t alive = XFLASH_ALIVE; /* bare, in a packet of its own */
+    if (d->link.gone || board_in(d->b, &alive, 1, IN_PACKETS, -1) < 0)
         return false;
     if (!expect_word(d, XFLASH_SYNC, false) || !expect_word(d, XFLASH_SETUP_ENVIRONMENT, true) ||
         !environment(d) || !expect_word(d, XFLASH_SETUP_HW_INIT_PARAMS, true) || !hw_parameters(d))

@@ -20,6 +20,16 @@ static enum usb_model model(const struct da_link *l)
     return board_settings(l->b)->usb_model;
 }
 
+/* A bus reset loses what is on its way, not the place in the program: an agent that waits for a command
+ * goes on waiting, one in the middle of a transfer is out of step. True when the read is to be repeated. */
+static bool survives(struct da_link *l)
+{
+    l->held_at = l->held_len = 0;
+    if (board_usb_configured(l->b, -1) != BOARD_OK)
+        l->gone = true;
+    return !l->gone;
+}
+
 /* ---- OUT --------------------------------------------------------------------------------------------- */
 
 static size_t take_held(struct da_link *l, uint8_t *dst, size_t len)
@@ -33,11 +43,10 @@ static size_t take_held(struct da_link *l, uint8_t *dst, size_t len)
 /* The next packet into `held`. An empty one leaves the old bytes there, as the hardware does. */
 static ptrdiff_t next_packet(struct da_link *l)
 {
-    ssize_t n = board_out_packet(l->b, l->held, -1);
-    if (n < 0) {
-        l->gone = true;
-        return n;
-    }
+    ssize_t n;
+    while ((n = board_out_packet(l->b, l->held, -1)) < 0)
+        if (!survives(l))
+            return n;
     if (n == 0)
         board_violation(l->b, "xflash.zero_length_packet");
     l->held_at = 0;
@@ -54,9 +63,10 @@ static void field_read(struct da_link *l, uint8_t *dst, size_t len)
         size_t left = len - done;
         size_t tail = (left - 1) % l->packet + 1;
         if (left > tail) {
-            if (board_out_stream(l->b, dst + done, left - tail, -1) < 0)
-                l->gone = true;
-            done += left - tail;
+            if (board_out_stream(l->b, dst + done, left - tail, -1) == BOARD_OK)
+                done += left - tail;
+            else
+                (void)survives(l);
             continue;
         }
         ptrdiff_t n = next_packet(l);
@@ -91,9 +101,10 @@ static void buffered_read(struct da_link *l, uint8_t *dst, size_t len)
 static void packets_read(struct da_link *l, uint8_t *dst, size_t len, const char *surplus)
 {
     size_t lost = 0;
-    if (board_out_packets(l->b, dst, len, &lost, -1) < 0)
-        l->gone = true;
-    else if (lost)
+    while (board_out_packets(l->b, dst, len, &lost, -1) < 0)
+        if (!survives(l))
+            return;
+    if (lost)
         board_violation(l->b, surplus);
 }
 
@@ -165,6 +176,11 @@ ptrdiff_t da_recv(struct da_link *l, void *dst, size_t max)
     return len;
 }
 
+ptrdiff_t da_link_packet(struct da_link *l)
+{
+    return next_packet(l);
+}
+
 ptrdiff_t da_recv_drop(struct da_link *l, size_t max)
 {
     ptrdiff_t len = recv_header(l, max);
@@ -184,7 +200,7 @@ uint32_t da_framing_status(ptrdiff_t rc)
 static void in(struct da_link *l, const uint8_t *src, size_t len, enum in_end end)
 {
     if (!l->gone && board_in(l->b, src, len, end, -1) < 0)
-        l->gone = true;
+        (void)survives(l);
 }
 
 static void write_bytes(struct da_link *l, const uint8_t *src, size_t len)

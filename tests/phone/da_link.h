@@ -30,6 +30,8 @@ void da_link_init(struct da_link *l, struct board *b, size_t packet);
 ptrdiff_t da_recv(struct da_link *l, void *dst, size_t max);
 /* The same for a payload that nobody looks at. */
 ptrdiff_t da_recv_drop(struct da_link *l, size_t max);
+/* The next USB packet, as it is, into l->held. Its length; negative when the phone is gone. */
+ptrdiff_t da_link_packet(struct da_link *l);
 void da_send(struct da_link *l, const void *payload, size_t len);
 void da_send_word(struct da_link *l, uint32_t word); /* status, SYNC, percentage */
 /* A line of the agent's log, when the host has asked for it over USB. */

@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/phone/preloader_image.h"
 #include "usb/base/mem.h"
 #include "usb/format/sparse.h"
 
 enum {
     GROUP_BYTES = DA_MEMORY_BYTES,
-    BOOT_HEADER_BYTES = 0x800, /* storage header in front of the program in a boot area */
     DL_INFO_BYTES = 0x4400,
     RUNAWAY_BYTES = 0x10000, /* what a positive host status costs; constructed, a garbage length */
 };
@@ -24,6 +24,7 @@ enum {
 struct writer {
     struct da *d;
     struct da_target to;
+    uint64_t total;         /* bytes of the image */
     uint64_t written;       /* bytes of the image that were handed to flash */
     size_t held;            /* accepted bytes in d->memory */
     uint32_t error;         /* first that was met; nothing is written after it */
@@ -111,7 +112,8 @@ static void begin(struct writer *w)
 {
     static const uint8_t zeros[XFLASH_BLOCK_BYTES];
     if (w->boot_header) {
-        uint8_t header[BOOT_HEADER_BYTES] = "EMMC_BOOT";
+        uint8_t header[BOOT_HEADER_BYTES];
+        preloader_boot_header((uint32_t)w->total, header);
         store(w, 0, span_of(header, sizeof(header)));
         w->to.at += sizeof(header);
         w->to.len -= sizeof(header);
@@ -233,12 +235,12 @@ static ptrdiff_t receive(struct writer *w, uint64_t missing)
 }
 
 /* One chunk and its status. False when the command is over. */
-static bool chunk(struct writer *w, uint64_t *got, uint64_t total)
+static bool chunk(struct writer *w, uint64_t *got)
 {
     struct da *d = w->d;
     if (!host_goes_on(w, *got == 0))
         return false;
-    ptrdiff_t n = receive(w, total - *got);
+    ptrdiff_t n = receive(w, w->total - *got);
     if (n < 0)
         return false;
     *got += (uint64_t)n;
@@ -272,8 +274,9 @@ static void dl_info_record(struct da *d)
 /* Chunks until the announced length is there, then the only word about the flash. */
 static void write_target(struct writer *w, uint64_t total)
 {
+    w->total = total;
     for (uint64_t got = 0; got < total;)
-        if (!chunk(w, &got, total))
+        if (!chunk(w, &got))
             return;
     finish(w);
     if (w->error == XFLASH_OK)

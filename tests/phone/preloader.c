@@ -35,12 +35,10 @@ static enum listen_result start_check(struct board *b)
     while (index < BROM_START_BYTES) {
         uint8_t got, answer;
         int rc = board_out_stream(b, &got, 1, rom_window_left(&window));
-        if (rc == BOARD_TIMEOUT)
+        if (rc == BOARD_OK && brom_start_feed(&index, got, &answer))
+            rc = board_in(b, &answer, 1, IN_FIELD, rom_window_left(&window));
+        if (rc < 0) /* time is up; a reset is met again, and told from a pulled cable, by the listener */
             return LISTEN_CLOSED;
-        if (rc < 0)
-            return LISTEN_GONE;
-        if (brom_start_feed(&index, got, &answer) && board_in(b, &answer, 1, IN_FIELD, -1) < 0)
-            return LISTEN_GONE;
     }
     return LISTEN_TOOL;
 }
@@ -76,7 +74,7 @@ static enum listen_result preloader_listen(struct board *b, struct acm *acm,
         announce(b, acm);
         /* At most what the token lacks; A0 throws away what came in the same transfer, no more. */
         ssize_t n = board_out_transfer(b, token + have, sizeof(token) - have, ROUND_MS);
-        if (n == BOARD_GONE)
+        if (n == BOARD_GONE && board_usb_configured(b, rom_window_left(window)) == BOARD_GONE)
             return LISTEN_GONE;
         if (n <= 0)
             continue;

@@ -49,10 +49,19 @@ int rom_window_left(const struct rom_window *w)
 
 /* ---- fields ---------------------------------------------------------------------------------------- */
 
+/* A bus reset loses what is on its way, not the place in the program: once the host has configured the
+ * phone again, it goes on waiting. Cable or power lost: sets `gone`. */
+static bool survives(struct rom *r)
+{
+    if (board_usb_configured(r->b, -1) != BOARD_OK)
+        r->gone = true;
+    return !r->gone;
+}
+
 static void get(struct rom *r, void *dst, size_t len)
 {
-    if (!r->gone && board_out_stream(r->b, dst, len, -1) < 0)
-        r->gone = true;
+    while (!r->gone && board_out_stream(r->b, dst, len, -1) < 0 && survives(r))
+        ;
     if (r->gone)
         memset(dst, 0, len);
 }
@@ -60,7 +69,7 @@ static void get(struct rom *r, void *dst, size_t len)
 static void put(struct rom *r, const void *src, size_t len)
 {
     if (!r->gone && board_in(r->b, src, len, IN_FIELD, -1) < 0)
-        r->gone = true;
+        (void)survives(r);
 }
 
 static void put_u8(struct rom *r, uint8_t v)
