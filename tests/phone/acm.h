@@ -1,5 +1,6 @@
-/* acm.h: the serial-port gadgets of the download path: boot ROM, preloader, and the download agent after
- * its speed switch. Descriptors and class requests; README.md, "USB identities of the download path". */
+/* acm.h: the serial-port gadgets of the download path: boot ROM, preloader, and the download agent
+ * after its speed switch. Descriptors and class requests; README.md, "USB identities of the
+ * download path". */
 #ifndef FLASHRACK_TESTS_PHONE_ACM_H
 #define FLASHRACK_TESTS_PHONE_ACM_H
 

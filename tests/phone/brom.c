@@ -1,10 +1,11 @@
-/* Mask ROM download mode: full speed, no strings, no memory. README.md, "Boot ROM and preloader". */
+/* Mask ROM download mode: full speed, no strings, no memory. README.md, "Boot ROM and preloader".
+ */
 #include "tests/phone/preloader_image.h"
 #include "tests/phone/rom.h"
 #include "usb/base/mem.h"
 
-/* The four start bytes; true when the command loop begins, false when the window closes or the phone is
- * gone. A finished start has no time limit any more. */
+/* The four start bytes; true when the command loop begins, false when the window closes or the
+ * phone is gone. A finished start has no time limit any more. */
 static bool brom_listen(struct board *b, const struct rom_window *window)
 {
     unsigned index = 0;

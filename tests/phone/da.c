@@ -4,11 +4,11 @@
 #include "usb/codec/brom.h"
 
 enum {
-    ALIVE_MS = 20,           /* JUMP_DA's status to the first byte of DA1 */
-    SPEED_SWITCH_MS = 100,   /* last status to leaving the bus */
+    ALIVE_MS = 20,             /* JUMP_DA's status to the first byte of DA1 */
+    SPEED_SWITCH_MS = 100,     /* last status to leaving the bus */
     SPEED_SWITCH_OFF_MS = 300, /* off the bus; constructed */
-    SHUTDOWN_MS = 200,       /* last status to leaving the bus */
-    FIFO_PACKETS = 2,        /* what a controller takes although nobody asks for it */
+    SHUTDOWN_MS = 200,         /* last status to leaving the bus */
+    FIFO_PACKETS = 2,          /* what a controller takes although nobody asks for it */
 };
 
 void da_leave(struct da *d, enum board_next next)
@@ -47,7 +47,8 @@ ptrdiff_t da_recv_word(struct da *d, uint32_t *out)
     return rc;
 }
 
-/* ---- SHUTDOWN ---------------------------------------------------------------------------------------- */
+/* ---- SHUTDOWN
+ * ---------------------------------------------------------------------------------------- */
 
 static void shutdown_block(struct da *d)
 {
@@ -56,7 +57,8 @@ static void shutdown_block(struct da *d)
     ptrdiff_t n = da_recv(&d->link, block, lenient ? sizeof(block) : sizeof(d->shutdown));
     if (n != XFLASH_SHUTDOWN_BYTES && n != DA_LINK_GONE)
         board_violation(d->b, "xflash.shutdown_length");
-    /* Any other length of at most 24 bytes is completed by leftovers, a longer block is not used. */
+    /* Any other length of at most 24 bytes is completed by leftovers, a longer block is not used.
+     */
     if (n > 0)
         memcpy(d->shutdown, block, MIN_OF((size_t)n, sizeof(d->shutdown)));
 }
@@ -78,15 +80,15 @@ static void shutdown_agent(struct da *d)
     da_leave(d, s.reboot == 1 ? NEXT_RESET : NEXT_HALT);
     if (s.reboot != 1)
         return;
-    board_boot_target_set(d->b,
-                          s.target <= TARGET_FASTBOOT ? (enum board_boot_target)s.target
-                                                      : TARGET_NORMAL,
-                          s.download_bit == 1);
+    board_boot_target_set(
+        d->b, s.target <= TARGET_FASTBOOT ? (enum board_boot_target)s.target : TARGET_NORMAL,
+        s.download_bit == 1);
     board_usb_detach(d->b);
     (void)board_sleep(d->b, (int)(s.timeout_ms & 0xffff), false);
 }
 
-/* ---- SWITCH_USB_SPEED -------------------------------------------------------------------------------- */
+/* ---- SWITCH_USB_SPEED
+ * -------------------------------------------------------------------------------- */
 
 static void switch_usb_speed(struct da *d)
 {
@@ -111,7 +113,8 @@ static void switch_usb_speed(struct da *d)
     d->high_speed = true;
 }
 
-/* ---- command loop ------------------------------------------------------------------------------------ */
+/* ---- command loop
+ * ------------------------------------------------------------------------------------ */
 
 static const struct {
     uint32_t code;

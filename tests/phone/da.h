@@ -39,12 +39,14 @@ struct da {
     uint32_t battery_opt;
     bool all_in_one_sig; /* was given once */
     bool dl_info;        /* START_DL_INFO: each write leaves a record in flashinfo */
-    /* Blocks that a short packet only overwrites in part: the rest is left over from earlier commands. */
+    /* Blocks that a short packet only overwrites in part: the rest is left over from earlier
+     * commands. */
     uint8_t range[XFLASH_RANGE_BYTES], shutdown[XFLASH_SHUTDOWN_BYTES], reg[8];
     struct gpt gpt; /* valid after da_gpt_load() */
 };
 
-/* Runs the DA1 at `memory` until the phone leaves the bus. `acm` is attached and stays the caller's. */
+/* Runs the DA1 at `memory` until the phone leaves the bus. `acm` is attached and stays the
+ * caller's. */
 enum board_next da_run(struct board *b, const struct acm *acm, uint8_t *memory,
                        const struct da_image *image);
 
@@ -71,9 +73,10 @@ struct da_target { /* bytes of an area */
     uint64_t at, len;
     bool unreadable; /* 2017 lets hosts at RPMB and GP areas, the eMMC does not */
 };
-/* Checks a parameter block in the order of the build; XFLASH_OK and *out, or the error status. For an
- * EXCEED_AVAILABLE_RANGE *out is the part that lies inside. */
-uint32_t da_target_check(struct da *d, const uint8_t raw[XFLASH_RANGE_BYTES], struct da_target *out);
+/* Checks a parameter block in the order of the build; XFLASH_OK and *out, or the error status. For
+ * an EXCEED_AVAILABLE_RANGE *out is the part that lies inside. */
+uint32_t da_target_check(struct da *d, const uint8_t raw[XFLASH_RANGE_BYTES],
+                         struct da_target *out);
 bool da_gpt_load(struct da *d); /* false: neither primary nor backup table is readable */
 /* A partition by name, in any case; XFLASH_OK, PARTITION_NOT_FOUND or INVALID_GPT. */
 uint32_t da_partition(struct da *d, const char *name, struct da_target *out);
@@ -81,7 +84,8 @@ uint32_t da_partition(struct da *d, const char *name, struct da_target *out);
 bool da_locked(struct da *d, const struct da_target *t);
 /* XFLASH_OK or MMC_ERR; sets link.gone when power is lost. */
 uint32_t da_flash_read(struct da *d, enum board_area area, uint64_t at, void *dst, size_t len);
-uint32_t da_flash_write(struct da *d, enum board_area area, uint64_t at, const void *src, size_t len);
+uint32_t da_flash_write(struct da *d, enum board_area area, uint64_t at, const void *src,
+                        size_t len);
 /* Name packet of the commands by name. Framing errors count as a name that no partition has. */
 ptrdiff_t da_recv_name(struct da *d, char out[XFLASH_NAME_MAX + 1]);
 

@@ -11,8 +11,8 @@ enum {
     SIGNATURE_BYTES = 0x100, /* what boot_to_signature_ok forgives */
 };
 
-/* Steps 2 and 3: SYNC and SETUP_ENVIRONMENT. Any other word is the end: without an answer for the first,
- * with status 0 for the others. */
+/* Steps 2 and 3: SYNC and SETUP_ENVIRONMENT. Any other word is the end: without an answer for the
+ * first, with status 0 for the others. */
 static bool expect_word(struct da *d, uint32_t want, bool answers)
 {
     uint32_t got;
@@ -79,24 +79,30 @@ bool da1_start(struct da *d)
     return !d->link.gone;
 }
 
-/* ---- INIT_EXT_RAM ------------------------------------------------------------------------------------ */
+/* ---- INIT_EXT_RAM
+ * ------------------------------------------------------------------------------------ */
 
-/* Does the block hold settings for this phone's memory? Entries: +8 length of the eMMC id to compare,
- * +0x10 the id. Constructed: this phone's memory sits in its eMMC's package, so that entries for discrete
- * memory (length 0) do not fit it; a block without any entry to compare is taken (README.md). */
+/* Does the block hold settings for this phone's memory? Entries: +8 length of the eMMC id to
+ * compare, +0x10 the id. Constructed: this phone's memory sits in its eMMC's package, so that
+ * entries for discrete memory (length 0) do not fit it; a block without any entry to compare is
+ * taken (README.md). */
 static bool emi_fits(const struct da *d, struct span block)
 {
-    struct emi_info info;
-    if (emi_decode(block, &info, NULL) < 0)
+    static const char head[] = "MTK_BLOADER_INFO_v36";
+    if (block.len < EMI_HEAD_BYTES || memcmp(block.data, head, sizeof(head) - 1) != 0)
         return false;
+    uint32_t count = get_le32(block.data + EMI_HEAD_BYTES - 4);
+    struct reader r = reader_of(span_sub(block, EMI_HEAD_BYTES, block.len));
     bool compared = false;
-    for (uint32_t i = 0; i < info.entry_count; i++) {
-        const uint8_t *entry = block.data + EMI_HEAD_BYTES + (size_t)i * EMI_ENTRY_BYTES;
-        uint32_t id_bytes = get_le32(entry + 8);
-        if (id_bytes == 0 || id_bytes > 16)
+    for (uint32_t i = 0; i < count; i++) {
+        struct span entry = rd_bytes(&r, EMI_ENTRY_BYTES);
+        if (!reader_ok(&r))
+            return false;
+        uint32_t id_bytes = get_le32(entry.data + 8);
+        if (id_bytes == 0 || id_bytes > sizeof(board_chip(d->b)->emmc_cid))
             continue;
         compared = true;
-        if (memcmp(entry + 0x10, board_chip(d->b)->emmc_cid, id_bytes) == 0)
+        if (memcmp(entry.data + 0x10, board_chip(d->b)->emmc_cid, id_bytes) == 0)
             return true;
     }
     return !compared;
@@ -121,7 +127,8 @@ void da_init_ext_ram(struct da *d)
     da_send_word(&d->link, fits ? XFLASH_OK : (uint32_t)XFLASH_EMI_SETTING_VERSION_ERROR);
 }
 
-/* ---- BOOT_TO ----------------------------------------------------------------------------------------- */
+/* ---- BOOT_TO
+ * ----------------------------------------------------------------------------------------- */
 
 static bool da2_accepted(const struct da *d, struct span image)
 {

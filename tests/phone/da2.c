@@ -6,8 +6,9 @@
 /* The agent's read buffers: two packets of the largest size, one being sent, one read ahead. */
 _Static_assert(2 * XFLASH_DA2_READ_PACKET_OTHER <= DA_MEMORY_BYTES, "two read packets must fit");
 
-/* Takes whatever arrives as the parameter block; errors of framing are not noticed here, the block is then
- * what earlier commands left, and the stream is out of step. False when the phone is gone. */
+/* Takes whatever arrives as the parameter block; errors of framing are not noticed here, the block
+ * is then what earlier commands left, and the stream is out of step. False when the phone is gone.
+ */
 static bool range_block(struct da *d)
 {
     ptrdiff_t n = da_recv(&d->link, d->range, sizeof(d->range));
@@ -16,7 +17,8 @@ static bool range_block(struct da *d)
     return n != DA_LINK_GONE;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------- */
+/* ---- reading
+ * ----------------------------------------------------------------------------------------- */
 
 struct reading {
     struct da *d;
@@ -40,14 +42,16 @@ static uint8_t *slot_at(const struct reading *r, unsigned slot)
 static uint32_t fetch(struct reading *r, unsigned slot)
 {
     uint64_t n = chunk_bytes(r, r->fetched);
-    uint32_t status = r->from.unreadable ? (uint32_t)XFLASH_MMC_ERR
-                                         : da_flash_read(r->d, r->from.area, r->from.at + r->fetched,
-                                                         slot_at(r, slot), (size_t)n);
+    uint32_t status = r->from.unreadable
+                          ? (uint32_t)XFLASH_MMC_ERR
+                          : da_flash_read(r->d, r->from.area, r->from.at + r->fetched,
+                                          slot_at(r, slot), (size_t)n);
     r->fetched += n;
     return status;
 }
 
-/* Status, data, acknowledgement of one chunk. False when the command has ended with a status of its own. */
+/* Status, data, acknowledgement of one chunk. False when the command has ended with a status of its
+ * own. */
 static bool send_chunk(struct reading *r, size_t len)
 {
     struct da *d = r->d;
@@ -67,14 +71,14 @@ static bool send_chunk(struct reading *r, size_t len)
     return !d->link.gone;
 }
 
-/* Chunks until the end. A storage error stands in the place of a chunk status and comes again as final
- * status; since one chunk is read ahead, it is seen one chunk early. */
+/* Chunks until the end. A storage error stands in the place of a chunk status and comes again as
+ * final status; since one chunk is read ahead, it is seen one chunk early. */
 static void read_target(struct da *d, const struct da_target *from)
 {
     bool ahead = !board_settings(d->b)->read_ahead_off;
     struct reading r = {.d = d, .from = *from};
-    r.packet_bytes = d->host_os == XFLASH_OS_LINUX ? XFLASH_DA2_READ_PACKET_LINUX
-                                                   : XFLASH_DA2_READ_PACKET_OTHER;
+    r.packet_bytes =
+        d->host_os == XFLASH_OS_LINUX ? XFLASH_DA2_READ_PACKET_LINUX : XFLASH_DA2_READ_PACKET_OTHER;
     uint32_t status = XFLASH_OK;
     for (uint64_t sent = 0; sent < from->len; r.slot++) {
         uint64_t n = chunk_bytes(&r, sent);
@@ -127,7 +131,8 @@ void da_upload(struct da *d)
     read_target(d, &from);
 }
 
-/* ---- erasing ----------------------------------------------------------------------------------------- */
+/* ---- erasing
+ * ----------------------------------------------------------------------------------------- */
 
 /* Whole blocks inside the range; what an eMMC's erased blocks read as is zero here. */
 static uint32_t erase(struct da *d, const struct da_target *t)

@@ -9,7 +9,7 @@ enum {
     REPLY_MAX = 0x200,
     SIGNATURE_MAX = 0x200000,
     ALL_IN_ONE_MAX = 0x800000,
-    META_BOOT_OFFSET = 0x152, /* in proinfo */
+    META_BOOT_OFFSET = 0x152,     /* in proinfo */
     EMMC_FIRMWARE_VERSION = 0xa3, /* constructed */
     RPMB_KEY_PRESENT = 0x10,
     DRAM_LPDDR4X = 6,
@@ -23,7 +23,8 @@ enum {
 #define DRAM_BASE  0x40000000u
 #define DRAM_BYTES 0xc0000000u
 
-/* ---- GET: fills `out` and returns the closing status; an empty reply sends the status alone ---------- */
+/* ---- GET: fills `out` and returns the closing status; an empty reply sends the status alone
+ * ---------- */
 
 static uint32_t get_emmc_info(struct da *d, struct buf *out)
 {
@@ -104,8 +105,7 @@ static uint32_t get_partition_tbl_cata(struct da *d, struct buf *out)
 
 static uint32_t get_connection_agent(struct da *d, struct buf *out)
 {
-    const char *agent =
-        board_ram(d->b)->from_brom ? XFLASH_AGENT_BROM : XFLASH_AGENT_PRELOADER;
+    const char *agent = board_ram(d->b)->from_brom ? XFLASH_AGENT_BROM : XFLASH_AGENT_PRELOADER;
     buf_put(out, agent, strlen(agent));
     return XFLASH_OK;
 }
@@ -186,7 +186,8 @@ static uint32_t get_hrid(struct da *d, struct buf *out)
     return XFLASH_OK;
 }
 
-/* ---- SET: `word` is what a parameter of at most eight bytes holds ------------------------------------ */
+/* ---- SET: `word` is what a parameter of at most eight bytes holds
+ * ------------------------------------ */
 
 static uint32_t set_battery_opt(struct da *d, uint64_t word)
 {
@@ -208,7 +209,8 @@ static uint32_t set_ignored(struct da *d, uint64_t word)
     return XFLASH_OK;
 }
 
-/* Writes the boot mode into proinfo, also for "normal": identity data that nobody asked to change. */
+/* Writes the boot mode into proinfo, also for "normal": identity data that nobody asked to change.
+ */
 static uint32_t set_meta_boot_mode(struct da *d, uint64_t word)
 {
     board_violation(d->b, "xflash.set_meta_boot_mode");
@@ -234,7 +236,8 @@ static uint32_t set_all_in_one_sig(struct da *d, uint64_t word)
     return XFLASH_OK;
 }
 
-/* ---- ACT --------------------------------------------------------------------------------------------- */
+/* ---- ACT
+ * --------------------------------------------------------------------------------------------- */
 
 static uint32_t start_dl_info(struct da *d)
 {
@@ -256,7 +259,8 @@ static uint32_t act_irreversible(struct da *d)
     return XFLASH_OK;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------- */
+/* ---- the table
+ * --------------------------------------------------------------------------------------- */
 
 static const struct control {
     uint32_t code;
@@ -320,8 +324,8 @@ static unsigned stages_of(const struct xflash_code_info *info, enum da_build bui
     return info->stages;
 }
 
-/* Service codes of the table without an entry in `controls` (storage and RAM test) have exchanges that no
- * source describes; they are answered as unknown. */
+/* Service codes of the table without an entry in `controls` (storage and RAM test) have exchanges
+ * that no source describes; they are answered as unknown. */
 static const struct control *control_find(const struct da *d, uint32_t code)
 {
     const struct xflash_code_info *info = xflash_control_find(code);
@@ -359,8 +363,8 @@ static void run_set(struct da *d, const struct control *c)
         da_send_word(&d->link, c->set(d, get_le64(raw)));
 }
 
-/* The only register on the list is the chip's code [constructed]. Eight bytes come back even when the
- * access is refused; a value that the host did not send is what an earlier call left there. */
+/* The only register on the list is the chip's code [constructed]. Eight bytes come back even when
+ * the access is refused; a value that the host did not send is what an earlier call left there. */
 static void read_register(struct da *d)
 {
     ptrdiff_t rc = da_recv(&d->link, d->reg, sizeof(d->reg));

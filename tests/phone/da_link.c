@@ -20,8 +20,9 @@ static enum usb_model model(const struct da_link *l)
     return board_settings(l->b)->usb_model;
 }
 
-/* A bus reset loses what is on its way, not the place in the program: an agent that waits for a command
- * goes on waiting, one in the middle of a transfer is out of step. True when the read is to be repeated. */
+/* A bus reset loses what is on its way, not the place in the program: an agent that waits for a
+ * command goes on waiting, one in the middle of a transfer is out of step. True when the read is to
+ * be repeated. */
 static bool survives(struct da_link *l)
 {
     l->held_at = l->held_len = 0;
@@ -30,7 +31,8 @@ static bool survives(struct da_link *l)
     return !l->gone;
 }
 
-/* ---- OUT --------------------------------------------------------------------------------------------- */
+/* ---- OUT
+ * --------------------------------------------------------------------------------------------- */
 
 static size_t take_held(struct da_link *l, uint8_t *dst, size_t len)
 {
@@ -54,8 +56,8 @@ static ptrdiff_t next_packet(struct da_link *l)
     return n;
 }
 
-/* Model "field": a byte stream whatever the transfer boundaries, but boundaries that break the rules are
- * counted. The bulk of a long payload goes straight to its place. */
+/* Model "field": a byte stream whatever the transfer boundaries, but boundaries that break the
+ * rules are counted. The bulk of a long payload goes straight to its place. */
 static void field_read(struct da_link *l, uint8_t *dst, size_t len)
 {
     size_t done = take_held(l, dst, len);
@@ -195,7 +197,8 @@ uint32_t da_framing_status(ptrdiff_t rc)
                               : (uint32_t)XFLASH_PROTOCOL_ERR;
 }
 
-/* ---- IN ---------------------------------------------------------------------------------------------- */
+/* ---- IN
+ * ---------------------------------------------------------------------------------------------- */
 
 static void in(struct da_link *l, const uint8_t *src, size_t len, enum in_end end)
 {

@@ -1,6 +1,6 @@
-/* da_link.h: packets of the download agent (usb/codec/xflash.h) over the phone's bulk pair, with the habits
- * of three kinds of USB driver (enum usb_model). README.md, "USB models". Sticky: once the phone is gone
- * nothing is sent and every receive says so. */
+/* da_link.h: packets of the download agent (usb/codec/xflash.h) over the phone's bulk pair, with
+ * the habits of three kinds of USB driver (enum usb_model). README.md, "USB models". Sticky: once
+ * the phone is gone nothing is sent and every receive says so. */
 #ifndef FLASHRACK_TESTS_PHONE_DA_LINK_H
 #define FLASHRACK_TESTS_PHONE_DA_LINK_H
 
@@ -8,9 +8,10 @@
 #include "usb/codec/xflash.h"
 
 enum { /* results of da_recv() below zero */
-    DA_LINK_GONE = -1,
-    DA_LINK_MAGIC = -2, /* the packet did not begin with the magic number; only its header was taken */
-    DA_LINK_LONG = -3,  /* longer than asked for; the payload was left where it is */
+       DA_LINK_GONE = -1,
+       DA_LINK_MAGIC =
+           -2, /* the packet did not begin with the magic number; only its header was taken */
+       DA_LINK_LONG = -3, /* longer than asked for; the payload was left where it is */
 };
 
 struct da_link {
@@ -25,8 +26,8 @@ struct da_link {
 };
 
 void da_link_init(struct da_link *l, struct board *b, size_t packet);
-/* Payload length of one packet, at most `max`, into `dst`; a shorter one leaves the rest of dst alone.
- * Negative: DA_LINK_*. With the setting framing_swallow only DA_LINK_GONE is left. */
+/* Payload length of one packet, at most `max`, into `dst`; a shorter one leaves the rest of dst
+ * alone. Negative: DA_LINK_*. With the setting framing_swallow only DA_LINK_GONE is left. */
 ptrdiff_t da_recv(struct da_link *l, void *dst, size_t max);
 /* The same for a payload that nobody looks at. */
 ptrdiff_t da_recv_drop(struct da_link *l, size_t max);

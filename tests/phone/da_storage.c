@@ -13,7 +13,8 @@ enum {
     NAND_LAST = 0x14, /* numbers that the agent takes for kinds of NAND */
 };
 
-/* ---- flash ------------------------------------------------------------------------------------------- */
+/* ---- flash
+ * ------------------------------------------------------------------------------------------- */
 
 static uint32_t flash_status(struct da *d, int rc)
 {
@@ -27,14 +28,17 @@ uint32_t da_flash_read(struct da *d, enum board_area area, uint64_t at, void *ds
     return flash_status(d, board_flash_read(d->b, area, at, dst, len));
 }
 
-uint32_t da_flash_write(struct da *d, enum board_area area, uint64_t at, const void *src, size_t len)
+uint32_t da_flash_write(struct da *d, enum board_area area, uint64_t at, const void *src,
+                        size_t len)
 {
     return flash_status(d, board_flash_write(d->b, area, at, src, len));
 }
 
-/* ---- ranges ------------------------------------------------------------------------------------------ */
+/* ---- ranges
+ * ------------------------------------------------------------------------------------------ */
 
-/* 0 when the section names no area. 2017 does not check: 9 and 10 end up in the boot areas, 0 in USER. */
+/* 0 when the section names no area. 2017 does not check: 9 and 10 end up in the boot areas, 0 in
+ * USER. */
 static int section_area(uint32_t section, enum da_build build)
 {
     switch (section) {
@@ -49,8 +53,10 @@ static int section_area(uint32_t section, enum da_build build)
     }
     if (build != BUILD_2017)
         return 0;
-    return section == 0 ? AREA_USER : section == 9 ? AREA_BOOT1 : section == 10 ? AREA_BOOT2
-                                                                                : AREA_RPMB;
+    return section == 0    ? AREA_USER
+           : section == 9  ? AREA_BOOT1
+           : section == 10 ? AREA_BOOT2
+                           : AREA_RPMB;
 }
 
 static uint32_t storage_status(uint32_t storage)
@@ -91,7 +97,8 @@ uint32_t da_target_check(struct da *d, const uint8_t raw[XFLASH_RANGE_BYTES], st
     return (uint32_t)XFLASH_EXCEED_AVAILABLE_RANGE;
 }
 
-/* ---- partition table --------------------------------------------------------------------------------- */
+/* ---- partition table
+ * --------------------------------------------------------------------------------- */
 
 _Static_assert(GPT_HEAD_BYTES_MAX <= DA_SCRATCH_BYTES, "the table is read into the scratch buffer");
 

@@ -1,10 +1,10 @@
-/* WRITE_DATA and DOWNLOAD. A chunk status says "received": a writer behind the packets puts the bytes on
- * flash later, and its errors come later. README.md, "Writing".
+/* WRITE_DATA and DOWNLOAD. A chunk status says "received": a writer behind the packets puts the
+ * bytes on flash later, and its errors come later. README.md, "Writing".
  *
- * The writer takes GROUP_BYTES at a time, when that much has been accepted: that is where genuine agents of
- * 2018 and 2019 were seen to report errors of the first 4 MiB, and what a cancelled write left on flash. The
- * 2017 agent keeps everything until the last chunk; here in a temporary file, since real DRAM is larger
- * than what we want to hold. */
+ * The writer takes GROUP_BYTES at a time, when that much has been accepted: that is where genuine
+ * agents of 2018 and 2019 were seen to report errors of the first 4 MiB, and what a cancelled write
+ * left on flash. The 2017 agent keeps everything until the last chunk; here in a temporary file,
+ * since real DRAM is larger than what we want to hold. */
 #include "tests/phone/da.h"
 
 #include <stdio.h>
@@ -24,13 +24,13 @@ enum {
 struct writer {
     struct da *d;
     struct da_target to;
-    uint64_t total;         /* bytes of the image */
-    uint64_t written;       /* bytes of the image that were handed to flash */
-    size_t held;            /* accepted bytes in d->memory */
-    uint32_t error;         /* first that was met; nothing is written after it */
-    bool by_name;           /* DOWNLOAD: sparse images are recognised */
-    bool boot_header;       /* "preloader": the agent adds the storage header */
-    FILE *spool;            /* 2017 */
+    uint64_t total;   /* bytes of the image */
+    uint64_t written; /* bytes of the image that were handed to flash */
+    size_t held;      /* accepted bytes in d->memory */
+    uint32_t error;   /* first that was met; nothing is written after it */
+    bool by_name;     /* DOWNLOAD: sparse images are recognised */
+    bool boot_header; /* "preloader": the agent adds the storage header */
+    FILE *spool;      /* 2017 */
     struct sparse_reader *sparse;
 };
 
@@ -47,7 +47,8 @@ static enum da_build build_of(const struct writer *w)
     return board_settings(w->d->b)->da_build;
 }
 
-/* ---- onto flash -------------------------------------------------------------------------------------- */
+/* ---- onto flash
+ * -------------------------------------------------------------------------------------- */
 
 /* Checksum level bit 1: reads back and compares 16-bit sums, piece by piece. */
 static uint32_t read_back(struct da *d, enum board_area area, uint64_t at, struct span sent)
@@ -106,8 +107,8 @@ static void expand(struct writer *w, struct span data)
         w->error = STATUS_WRITE_SPARSE_IMAGE_FAIL;
 }
 
-/* Before the first byte: the header of a boot area; and the 2017 agent, when the start lies inside a block,
- * zeroes what comes before it. */
+/* Before the first byte: the header of a boot area; and the 2017 agent, when the start lies inside
+ * a block, zeroes what comes before it. */
 static void begin(struct writer *w)
 {
     static const uint8_t zeros[XFLASH_BLOCK_BYTES];
@@ -169,10 +170,11 @@ static void finish(struct writer *w)
         w->error = STATUS_WRITE_SPARSE_IMAGE_FAIL;
 }
 
-/* ---- from the host ----------------------------------------------------------------------------------- */
+/* ---- from the host
+ * ----------------------------------------------------------------------------------- */
 
-/* A positive word after an accepted chunk: the agent writes what it holds and runs on with a garbage length
- * over whatever follows, then never answers again. */
+/* A positive word after an accepted chunk: the agent writes what it holds and runs on with a
+ * garbage length over whatever follows, then never answers again. */
 static void run_away(struct writer *w)
 {
     struct da *d = w->d;
@@ -205,11 +207,13 @@ static bool host_goes_on(struct writer *w, bool first)
     else if (!first)
         run_away(w);
     else
-        da_send_word(&d->link, build_of(w) == BUILD_2017 ? (uint32_t)XFLASH_INSUFFICIENT_BUFFER : word);
+        da_send_word(&d->link,
+                     build_of(w) == BUILD_2017 ? (uint32_t)XFLASH_INSUFFICIENT_BUFFER : word);
     return false;
 }
 
-/* Checksum and data of one chunk behind what is held. Its length, or negative when the command is over. */
+/* Checksum and data of one chunk behind what is held. Its length, or negative when the command is
+ * over. */
 static ptrdiff_t receive(struct writer *w, uint64_t missing)
 {
     struct da *d = w->d;
@@ -259,8 +263,8 @@ static bool chunk(struct writer *w, uint64_t *got)
     return !d->link.gone;
 }
 
-/* The download log, which START_DL_INFO switches on: a record at the start of flashinfo that the host did
- * not ask for. Its contents are constructed. */
+/* The download log, which START_DL_INFO switches on: a record at the start of flashinfo that the
+ * host did not ask for. Its contents are constructed. */
 static void dl_info_record(struct da *d)
 {
     struct da_target info;

@@ -1,5 +1,5 @@
-/* First program in BOOT1: sets up DRAM, waits 2.5 s for a tool, then hands over to LK. README.md, "Boot ROM
- * and preloader". */
+/* First program in BOOT1: sets up DRAM, waits 2.5 s for a tool, then hands over to LK. README.md,
+ * "Boot ROM and preloader". */
 #include "tests/phone/rom.h"
 
 #include <string.h>
@@ -15,8 +15,8 @@ enum {
 
 enum listen_result { LISTEN_CLOSED, LISTEN_TOOL, LISTEN_GONE };
 
-/* Eight letters that pick another boot mode; answers are the letters backwards. Only fastboot is a mode of
- * its own here, the others boot on (README.md). */
+/* Eight letters that pick another boot mode; answers are the letters backwards. Only fastboot is a
+ * mode of its own here, the others boot on (README.md). */
 static const struct {
     char token[TOKEN_BYTES + 1], answer[TOKEN_BYTES + 1];
     bool fastboot;
@@ -37,7 +37,8 @@ static enum listen_result start_check(struct board *b)
         int rc = board_out_stream(b, &got, 1, rom_window_left(&window));
         if (rc == BOARD_OK && brom_start_feed(&index, got, &answer))
             rc = board_in(b, &answer, 1, IN_FIELD, rom_window_left(&window));
-        if (rc < 0) /* time is up; a reset is met again, and told from a pulled cable, by the listener */
+        if (rc <
+            0) /* time is up; a reset is met again, and told from a pulled cable, by the listener */
             return LISTEN_CLOSED;
     }
     return LISTEN_TOOL;

@@ -1,5 +1,5 @@
-/* Commands: README.md, "Boot ROM and preloader". Input and output are sticky: after the phone has lost
- * power or cable nothing is sent, zeros are read, and the loop ends at its next turn. */
+/* Commands: README.md, "Boot ROM and preloader". Input and output are sticky: after the phone has
+ * lost power or cable nothing is sent, zeros are read, and the loop ends at its next turn. */
 #include "tests/phone/rom.h"
 
 #include "tests/phone/da.h"
@@ -47,10 +47,11 @@ int rom_window_left(const struct rom_window *w)
     return left > 0 ? (int)((double)left / clock_scale()) : 0;
 }
 
-/* ---- fields ---------------------------------------------------------------------------------------- */
+/* ---- fields
+ * ---------------------------------------------------------------------------------------- */
 
-/* A bus reset loses what is on its way, not the place in the program: once the host has configured the
- * phone again, it goes on waiting. Cable or power lost: sets `gone`. */
+/* A bus reset loses what is on its way, not the place in the program: once the host has configured
+ * the phone again, it goes on waiting. Cable or power lost: sets `gone`. */
 static bool survives(struct rom *r)
 {
     if (board_usb_configured(r->b, -1) != BOARD_OK)
@@ -119,7 +120,8 @@ static void leave(struct rom *r, enum board_next next)
     r->next = next;
 }
 
-/* ---- identification -------------------------------------------------------------------------------- */
+/* ---- identification
+ * -------------------------------------------------------------------------------- */
 
 static void get_hw_code(struct rom *r)
 {
@@ -172,7 +174,8 @@ static void get_soc_id(struct rom *r)
     put_id(r, board_chip(r->b)->soc_id, BROM_SOC_ID_BYTES);
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------- */
+/* ---- memory
+ * ---------------------------------------------------------------------------------------- */
 
 static uint16_t access_status(const struct rom *r, bool write)
 {
@@ -252,9 +255,11 @@ static void write32(struct rom *r)
     write_words(r, 4, true);
 }
 
-/* ---- authentication (boot ROM) --------------------------------------------------------------------- */
+/* ---- authentication (boot ROM)
+ * --------------------------------------------------------------------- */
 
-/* Data of SEND_DA, SEND_CERT, SEND_AUTH: what fits into `dst` is kept, all of it counts for the sum. */
+/* Data of SEND_DA, SEND_CERT, SEND_AUTH: what fits into `dst` is kept, all of it counts for the
+ * sum. */
 static uint16_t receive(struct rom *r, uint8_t *dst, size_t room, uint32_t length)
 {
     struct brom_checksum sum = {0};
@@ -329,7 +334,8 @@ static void sla(struct rom *r)
     put_u16(r, STATUS_SLA_FAILED);
 }
 
-/* ---- download agent -------------------------------------------------------------------------------- */
+/* ---- download agent
+ * -------------------------------------------------------------------------------- */
 
 static enum brom_status send_da_check(const struct rom *r, const struct brom_send_da *a)
 {
@@ -440,7 +446,8 @@ static void jump_bl(struct rom *r)
     leave(r, NEXT_RESET);
 }
 
-/* ---- the rest -------------------------------------------------------------------------------------- */
+/* ---- the rest
+ * -------------------------------------------------------------------------------------- */
 
 static void uart1_log_en(struct rom *r)
 {

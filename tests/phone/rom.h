@@ -1,5 +1,5 @@
-/* rom.h: the command loop that boot ROM and preloader have in common, big-endian, each field a transfer
- * of its own. README.md, "Boot ROM and preloader". */
+/* rom.h: the command loop that boot ROM and preloader have in common, big-endian, each field a
+ * transfer of its own. README.md, "Boot ROM and preloader". */
 #ifndef FLASHRACK_TESTS_PHONE_ROM_H
 #define FLASHRACK_TESTS_PHONE_ROM_H
 
@@ -11,7 +11,8 @@
  * included. No time limit, as in the genuine ones. `acm` is attached; on return it is not. */
 enum board_next rom_command_loop(struct board *b, enum brom_stage stage, struct acm *acm);
 
-/* A window of the firmware that is open for `ms` milliseconds from now, or for ever when negative. */
+/* A window of the firmware that is open for `ms` milliseconds from now, or for ever when negative.
+ */
 struct rom_window {
     int64_t until_ms; /* clock_now_ms(); negative: for ever */
 };

@@ -28,13 +28,14 @@ static bool in_window(const struct rom_access *a)
 {
     uint64_t end = a->address + (uint64_t)a->count * a->width;
     for (size_t i = 0; i < ARRAY_LEN(windows); i++)
-        if (a->address >= windows[i].start && end <= (uint64_t)windows[i].start + windows[i].bytes &&
-            (windows[i].write || !a->write))
+        if (a->address >= windows[i].start &&
+            end <= (uint64_t)windows[i].start + windows[i].bytes && (windows[i].write || !a->write))
             return true;
     return false;
 }
 
-enum brom_status rom_access_check(const struct rom_access *a, enum brom_stage stage, uint32_t config)
+enum brom_status rom_access_check(const struct rom_access *a, enum brom_stage stage,
+                                  uint32_t config)
 {
     if (a->address % a->width)
         return BROM_MISALIGNED;

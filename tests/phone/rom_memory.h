@@ -24,7 +24,8 @@ struct rom_access {
 };
 /* The argument check in the order of the genuine preloader; BROM_OK when the access may begin.
  * `config` is the target configuration: a boot ROM whose memory bits are clear has no windows. */
-enum brom_status rom_access_check(const struct rom_access *a, enum brom_stage stage, uint32_t config);
+enum brom_status rom_access_check(const struct rom_access *a, enum brom_stage stage,
+                                  uint32_t config);
 
 uint32_t rom_memory_read(const struct rom_memory *m, uint32_t address); /* the aligned word there */
 void rom_memory_write(struct rom_memory *m, uint32_t address, uint32_t value, uint32_t width);
