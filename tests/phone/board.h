@@ -63,6 +63,7 @@ struct board_settings {
     uint16_t fastboot_vid, fastboot_pid; /* 0x2e04, 0xc009 */
     uint64_t max_download;       /* 0x8000000 */
     char android[8];             /* "8.1" */
+    char sbc_locked[64];         /* "": partitions that a phone with SBC on locks, "tee_a,tee_b" */
 };
 struct board_settings *board_settings(struct board *b);
 
