@@ -37,10 +37,12 @@ int backup_read(struct conn *conn, int64_t backup_id, json_t **out, struct err *
 /* ---- committing a manifest
  * ------------------------------------------------------------------------- */
 
-static const char of_job_sql[] =
-    "SELECT id, manifest_sha256 FROM backup WHERE job_id = :job_id AND key = :key";
-static const char of_file_sql[] = "SELECT id, manifest_sha256 FROM backup"
-                                  " WHERE job_id IS NULL AND manifest_sha256 = :manifest_sha256";
+/* The same manifest of the same job, or of the same file for the same label, is the same backup. A job that
+ * is resumed may well take another one of what it finds then. */
+static const char again_sql[] =
+    "SELECT id FROM backup WHERE manifest_sha256 = :manifest_sha256 AND origin = :origin"
+    " AND coalesce(job_id, 0) = coalesce(:job_id, 0)"
+    " AND coalesce(serial, '') = coalesce(:serial, '')";
 static const char add_sql[] =
     "INSERT INTO backup (job_id, key, phone_id, chip_id, origin, serial, verdict, complete, "
     "manifest,"
@@ -56,16 +58,10 @@ static const char add_partition_sql[] =
 static int find_again(struct conn *conn, json_t *manifest, int64_t *id_out, struct err *err)
 {
     json_auto_t *row = NULL;
-    bool of_job = !json_is_null(json_object_get(manifest, "job_id"));
-    int found = db_row(conn->station, of_job ? of_job_sql : of_file_sql, manifest, &row, err);
-    if (found <= 0)
-        return found;
-    if (!json_equal(json_object_get(row, "manifest_sha256"),
-                    json_object_get(manifest, "manifest_sha256")))
-        return err_set(err, ERR_CONFLICT, "backup '%s' of this job is stored with other contents",
-                       json_string_value(json_object_get(manifest, "key")));
-    *id_out = json_integer_value(json_object_get(row, "id"));
-    return 1;
+    int found = db_row(conn->station, again_sql, manifest, &row, err);
+    if (found > 0)
+        *id_out = json_integer_value(json_object_get(row, "id"));
+    return found;
 }
 
 /* Law 2: what was read from one chip is never filed under another. */

@@ -218,7 +218,7 @@ static void a_full_disk_leaves_no_backup(void **state)
     struct span data = noise(4 * CHUNK_BYTES, 5);
     const struct store_backup_meta meta = {.origin = "import"};
     spooling_open(&spool, 0);
-    spooling_image(&spool, "nvram", data, PLAUSIBLE_YES);
+    spooling_image(&spool, "nvram", data, SPOOL_PLAUSIBLE_YES);
     spooling_finish(&spool, "dump", "", "");
     signal(SIGXFSZ, SIG_IGN);
     limit_files(2 * CHUNK_BYTES);
@@ -282,7 +282,7 @@ static void a_kill_between_chunks_and_manifest_leaves_no_backup(void **state)
     const struct store_backup_meta meta = {.origin = "import"};
     struct span data = noise(3 * CHUNK_BYTES, 5);
     spooling_open(&spool, 0);
-    spooling_image(&spool, "nvram", data, PLAUSIBLE_YES);
+    spooling_image(&spool, "nvram", data, SPOOL_PLAUSIBLE_YES);
     store_close(&b->store);
     ingest_and_die(b, spool.fd, -1);
     bench_open(b);
@@ -308,7 +308,7 @@ static void a_kill_at_any_time_leaves_whole_backups(void **state)
         struct call list = {0}, image = {.fd = -1};
         struct span data = noise(2 * CHUNK_BYTES, round);
         spooling_open(&spool, 0);
-        spooling_image(&spool, "nvram", data, PLAUSIBLE_YES);
+        spooling_image(&spool, "nvram", data, SPOOL_PLAUSIBLE_YES);
         spooling_finish(&spool, "dump", "", "");
         store_close(&b->store);
         ingest_and_die(b, spool.fd, 5000 * round);

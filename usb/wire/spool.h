@@ -117,8 +117,7 @@ int spool_partition_decode(struct span payload, struct spool_partition *out, str
 /* The whole backup. Its manifest hash (in permits) is the SHA-256 of the record's payload: take it
  * from spool_manifest_append() or of the bytes that a reader returns. */
 struct spool_backup {
-    char key[40];     /* names the backup within its job, as "pre"; the same key again is the same
-                         backup */
+    char key[40];     /* what it is within its job, as "pre"; a resumed job may take another */
     char chip_id[65]; /* of the phone it was read from, lower-case hex; empty: a file */
     char serial[40];  /* inside its proinfo; empty: none that is plausible */
     char verdict[24]; /* usable | no_elabel | lost | foreign | placeholder: of the set */
