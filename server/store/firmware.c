@@ -6,7 +6,7 @@
 #include "usb/base/mem.h"
 
 static const char firmware_sql[] = "SELECT id AS \"id:id\", name, platform, project, version, path,"
-                                   " problems AS \"problems:json\", created_ms AS "
+                                   " problems AS \"problems:json\", detail AS \"detail:json\", created_ms AS "
                                    "\"created_at:time\" FROM firmware WHERE id = :id";
 static const char files_sql[] = "SELECT name, size_bytes AS size, sha256 FROM firmware_file WHERE "
                                 "firmware_id = :id ORDER BY name";
@@ -59,10 +59,11 @@ void store_firmware_list(struct store *s, const struct store_page *page, store_d
  * ---------------------------------------------------------------------------------------- */
 
 static const char put_sql[] =
-    "INSERT INTO firmware (path, name, platform, project, version, files_sha256, problems, "
+    "INSERT INTO firmware (path, name, platform, project, version, files_sha256, problems, detail, "
     "created_ms)"
-    " VALUES (:path, :name, :platform, :project, :version, :files_sha256, :problems, :now)"
-    " ON CONFLICT (path, files_sha256) DO UPDATE SET problems = :problems RETURNING id";
+    " VALUES (:path, :name, :platform, :project, :version, :files_sha256, :problems, :detail, :now)"
+    " ON CONFLICT (path, files_sha256) DO UPDATE SET problems = :problems, detail = :detail"
+    " RETURNING id";
 static const char file_sql[] =
     "INSERT INTO firmware_file (firmware_id, name, size_bytes, sha256)"
     " VALUES (:id, :name, :size, :sha256) ON CONFLICT (firmware_id, name) DO NOTHING";
@@ -110,9 +111,9 @@ void store_firmware_put(struct store *s, const struct store_firmware_new *fw, st
     hash_files(fw->files, hash);
     json_t *problems = fw->problems ? json_deep_copy(fw->problems) : json_array();
     json_t *args =
-        json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:s, s:o, s:o, s:I}", "path", fw->path, "name",
+        json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:s, s:o, s:o, s:o, s:I}", "path", fw->path, "name",
                   fw->name, "platform", fw->platform, "project", fw->project, "version",
                   fw->version, "files_sha256", hash, "files", json_deep_copy(fw->files), "problems",
-                  problems, "now", (json_int_t)clock_utc_ms());
+                  problems, "detail", fw->detail ? json_deep_copy(fw->detail) : json_object(), "now", (json_int_t)clock_utc_ms());
     lane_submit(s, LANE_WRITE, task_new("firmware_put", put, args, done, arg));
 }

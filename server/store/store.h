@@ -67,8 +67,8 @@ struct store_page {
  * -------------------- */
 /* {"items":[{id label enabled last_job_id last_state last_at created_at}]} */
 void store_port_list(struct store *s, store_done_fn *done, void *arg);
-/* Makes the port known or changes it. label NULL, enabled < 0: not changed. Event `port`. body: the
- * port. */
+/* Makes the port known or changes it. label NULL, enabled < 0: not changed. Event `port` when something
+ * changed. body: the port. */
 void store_port_put(struct store *s, const char *port_id, const char *label, int enabled,
                     store_done_fn *done, void *arg);
 
@@ -224,12 +224,13 @@ struct store_firmware_new {
     const char *name, *platform, *project, *version; /* NULL: not known */
     json_t *files;                                   /* [{name size sha256}] */
     json_t *problems;                                /* [...], as firmware check prints them */
+    json_t *detail; /* object: layout, file kinds, upgrade list; given back as it is. NULL: none */
 };
 /* The same folder with the same files is the same package (its problems are updated). body: the
  * package. */
 void store_firmware_put(struct store *s, const struct store_firmware_new *fw, store_done_fn *done,
                         void *arg);
-/* id name platform project version path created_at files[{name size sha256}] problems[] */
+/* id name platform project version path created_at files[{name size sha256}] problems[] detail{} */
 void store_firmware_get(struct store *s, int64_t firmware_id, store_done_fn *done, void *arg);
 void store_firmware_list(struct store *s, const struct store_page *page, store_done_fn *done,
                          void *arg);

@@ -8,6 +8,7 @@
 
 #include "usb/base/mem.h"
 
+#if !defined(__SANITIZE_ADDRESS__)
 /* Refused with EPERM rather than by death, so that a library that only probes goes on. Everything a worker
  * needs came to it as a descriptor. libusb opens /dev/bus/usb once at init to look at it; refusal is fine, the
  * device itself is handed over. */
@@ -22,15 +23,8 @@ static const int refused[] = {
     SCMP_SYS(keyctl),  SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
 };
 
-int sandbox_enter(struct err *err)
+static int load_filter(struct err *err)
 {
-    struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none); /* a core would hold identity data */
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return err_sys(err, ERR_UNSUPPORTED, "no_new_privs");
-#if defined(__SANITIZE_ADDRESS__)
-    return 0; /* the leak checker forks and reads /proc at exit */
-#else
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
     if (!ctx)
         return err_set(err, ERR_UNSUPPORTED, "seccomp is not available");
@@ -40,8 +34,23 @@ int sandbox_enter(struct err *err)
     if (rc == 0)
         rc = seccomp_load(ctx);
     seccomp_release(ctx);
-    if (rc < 0)
-        return err_set(err, ERR_UNSUPPORTED, "seccomp: error %d", rc);
+    return rc < 0 ? err_set(err, ERR_UNSUPPORTED, "seccomp: error %d", rc) : 0;
+}
+#else
+/* The leak checker of sanitizer builds forks and reads /proc at exit; the sandbox is tested in the release
+ * build. */
+static int load_filter(struct err *err)
+{
+    (void)err;
     return 0;
+}
 #endif
+
+int sandbox_enter(struct err *err)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none); /* a core would hold identity data */
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return err_sys(err, ERR_UNSUPPORTED, "no_new_privs");
+    return load_filter(err);
 }

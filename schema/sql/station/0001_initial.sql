@@ -60,6 +60,7 @@ CREATE TABLE firmware (
     version      TEXT,                     -- by its name and contents
     files_sha256 TEXT NOT NULL CHECK (length(files_sha256) = 64), -- over name, size and hash of each file
     problems     TEXT NOT NULL DEFAULT '[]', -- JSON list, as the package check printed it
+    detail       TEXT NOT NULL DEFAULT '{}', -- JSON: layout, file kinds and upgrade list, what a plan is made of
     created_ms   INTEGER NOT NULL,         -- when it was catalogued
     UNIQUE (path, files_sha256)
 ) STRICT;
