@@ -34,11 +34,10 @@ int backup_read(struct conn *conn, int64_t backup_id, json_t **out, struct err *
     return 1;
 }
 
-/* ---- committing a manifest
- * ------------------------------------------------------------------------- */
+/* ---- committing a manifest ---- */
 
-/* The same manifest of the same job, or of the same file for the same label, is the same backup. A job that
- * is resumed may well take another one of what it finds then. */
+/* The same manifest of the same job, or of the same file for the same label, is the same backup. A
+ * job that is resumed may well take another one of what it finds then. */
 static const char again_sql[] =
     "SELECT id FROM backup WHERE manifest_sha256 = :manifest_sha256 AND origin = :origin"
     " AND coalesce(job_id, 0) = coalesce(:job_id, 0)"
@@ -130,8 +129,7 @@ int backups_commit(struct conn *conn, struct task *task)
     return 0;
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static int get(struct conn *conn, struct task *task)
 {
@@ -168,8 +166,7 @@ void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
     page_submit(s, "backup_list", list, args, page, PAGE_NEWEST_FIRST, done, arg);
 }
 
-/* ---- binding an import
- * ----------------------------------------------------------------------------- */
+/* ---- binding an import ---- */
 
 static const char bind_sql[] = "UPDATE backup SET phone_id = :phone_id WHERE id = :id"
                                " AND (phone_id IS NULL OR phone_id = :phone_id)";
@@ -199,8 +196,7 @@ void store_backup_bind(struct store *s, int64_t backup_id, int64_t phone_id, con
     lane_submit(s, LANE_WRITE, task_new("backup_bind", bind_to, args, done, arg));
 }
 
-/* ---- twins
- * ----------------------------------------------------------------------------------------- */
+/* ---- twins ---- */
 
 /* Another phone is another phone_id; where one of them is not bound, another serial. Equality
  * counts only between plausible images: all wiped phones hold the same zeros. */

@@ -221,8 +221,7 @@ static void a_spool_is_read_on(void **state)
     close(spool.fd);
 }
 
-/* ---- spools that lie
- * ------------------------------------------------------------------------------- */
+/* ---- spools that lie ---- */
 
 static int ingest_code(struct bench *b, struct spooling *spool)
 {
@@ -313,8 +312,7 @@ static void damage_on_disk_is_found(void **state)
     scene_close(&s);
 }
 
-/* ---- whose
- * ----------------------------------------------------------------------------------------- */
+/* ---- whose ---- */
 
 static void twins_are_other_phones_with_equal_plausible_images(void **state)
 {
@@ -399,8 +397,7 @@ static void an_import_is_bound_once(void **state)
     assert_int_equal(c.code, ERR_NOT_FOUND);
 }
 
-/* ---- permits
- * --------------------------------------------------------------------------------------- */
+/* ---- permits ---- */
 
 static void expect_refusal(struct bench *b, struct store_permit_new permit, const char *why)
 {
