@@ -354,7 +354,7 @@ static struct order *order_new(struct station *s, const struct job_order *in, st
     o->owner_ref = xstrdup(in->owner_ref);
     o->client_ref = xstrdup(in->client_ref);
     o->idempotency_key = xstrdup(in->idempotency_key);
-    o->request_sha256 = xstrdup(in->request_sha256);
+    o->request_sha256 = in->idempotency_key ? xstrdup(in->request_sha256) : NULL;
     o->priority = in->priority;
     return o;
 }

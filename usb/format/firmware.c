@@ -430,8 +430,10 @@ static void image_check(struct firmware *f, const struct firmware_source *source
                          file->name);
         return;
     }
-    /* boundary_check false stands on entries that are counted from the end only */
-    if (e->size_bytes && file->expanded_bytes > e->size_bytes)
+    /* boundary_check false stands on entries that are counted from the end only; the size of userdata is a
+     * placeholder: it stretches to the phone's own eMMC (README.md, "Addresses") */
+    bool stretches = strcmp(e->name, "userdata") == 0;
+    if (e->size_bytes && !stretches && file->expanded_bytes > e->size_bytes)
         firmware_problem(f, FIRMWARE_ERROR, "image_too_large", file->name, other_package,
                          "'%s' has %llu bytes%s, its partition %s has %llu", file->name,
                          (unsigned long long)file->expanded_bytes,

@@ -62,6 +62,7 @@ void note(struct session *s, const char *level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void progress_begin(struct session *s, uint64_t step_bytes);
 void session_close_device(struct session *s);
+void session_link(struct session *s); /* a fresh link over the transport that was just opened */
 /* After a shutdown: reads until the phone is off the bus, so that it is not taken for its next self. */
 void session_wait_gone(struct session *s);
 /* Waits for a device on the port and makes the link. `todo` overrides the step's prompt; NULL: its own. */

@@ -98,6 +98,12 @@ void session_wait_gone(struct session *s)
     session_close_device(s);
 }
 
+void session_link(struct session *s)
+{
+    s->link = (struct link){
+        .transport = s->transport, .progress = on_link_progress, .progress_arg = s};
+}
+
 int session_attach(struct session *s, const char *modes, int timeout_s, bool ask_at_once,
                    struct err *err)
 {
@@ -123,9 +129,7 @@ int session_attach(struct session *s, const char *modes, int timeout_s, bool ask
         h->prompt(h->arg, s->title, NULL, "", "", "");
     if (rc < 0)
         return rc == ERR_TIMEOUT ? failed(s, "C1", err) : rc;
-    s->link = (struct link){.transport = s->transport,
-                            .progress = on_link_progress,
-                            .progress_arg = s};
+    session_link(s);
     h->facts(h->arg, json_pack("{s:s}", "mode", s->mode));
     return 0;
 }

@@ -174,7 +174,7 @@ static int speed_up(struct session *s, struct err *err)
         return rc == ERR_TIMEOUT ? err_set(err, ERR_GONE, "the phone did not come back after the speed "
                                                           "switch")
                                  : rc;
-    s->link.transport = s->transport;
+    session_link(s);
     da_reattach(&s->da, &s->link);
     return 0;
 }
