@@ -56,8 +56,7 @@ const struct firmware_file *firmware_file(const struct firmware *f, const char *
     return file ? file : file_by_name(f, name);
 }
 
-/* ---- the list of files
- * ---------------------------------------------------------------------------- */
+/* ---- the list of files ---------------------------------------------------------------------- */
 
 /* Head of a file into `head`; its length, or negative. */
 static ssize_t head_read(const struct firmware_source *source, const char *name, uint8_t *head,
@@ -113,8 +112,7 @@ static int files_list(struct firmware *f, const struct firmware_source *source, 
     return 0;
 }
 
-/* ---- the scatter file
- * ----------------------------------------------------------------------------- */
+/* ---- the scatter file ----------------------------------------------------------------------- */
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -205,8 +203,7 @@ static int scatter_load(struct firmware *f, const struct firmware_source *source
     return 0;
 }
 
-/* ---- what it is
- * ----------------------------------------------------------------------------------- */
+/* ---- what it is ----------------------------------------------------------------------------- */
 
 static bool version_in_text(struct firmware *f, const struct firmware_source *source,
                             const char *name)
@@ -255,8 +252,7 @@ static void identity_of_package(struct firmware *f, const struct firmware_model 
                          f->version.text[0] ? ", version " : "", f->version.text, m->project);
 }
 
-/* ---- download agent, preloader, bootloaders
- * ------------------------------------------------------- */
+/* ---- download agent, preloader, bootloaders ------------------------------------------------- */
 
 static void da_find(struct firmware *f, const struct firmware_source *source,
                     const struct firmware_model *m)
@@ -395,8 +391,7 @@ static void auth_find(struct firmware *f)
             snprintf(f->auth_name, sizeof(f->auth_name), "%s", f->files[i].name);
 }
 
-/* ---- images against their partitions
- * -------------------------------------------------------------- */
+/* ---- images against their partitions -------------------------------------------------------- */
 
 static bool wants_image(const struct scatter_entry *e)
 {

@@ -99,8 +99,7 @@ void firmware_free(struct firmware **f);
 /* A file as the scatter names it, or by its whole name in the package; NULL. */
 const struct firmware_file *firmware_file(const struct firmware *f, const char *name);
 
-/* ---- gates: may this package go onto this phone? (README.md, "Gates")
- * ----------------------------- */
+/* ---- gates: may this package go onto this phone? (README.md, "Gates") ----------------------- */
 
 enum gate_action { GATE_PASS, GATE_WARN, GATE_CONFIRM, GATE_REFUSE };
 struct gate_phone {
@@ -119,8 +118,7 @@ const char *gate_action_name(enum gate_action a); /* pass, warn, confirm, refuse
 enum gate_action firmware_gates(const struct fw_version *package, const struct gate_phone *phone,
                                 struct gate_result out[FIRMWARE_GATES]);
 
-/* ---- pieces, for the parts of the check and for tests
- * --------------------------------------------- */
+/* ---- pieces, for the parts of the check and for tests --------------------------------------- */
 
 /* Adds a problem; both texts may be formatted (what) or static (advice). */
 void firmware_problem(struct firmware *f, enum firmware_severity severity, const char *code,
