@@ -425,8 +425,10 @@ static void image_check(struct firmware *f, const struct firmware_source *source
                          file->name);
         return;
     }
-    /* boundary_check false stands on entries that are counted from the end only */
-    if (e->size_bytes && file->expanded_bytes > e->size_bytes)
+    /* What a scatter says of userdata is a placeholder: flashing stretches it to the end of the
+     * area. */
+    bool size_known = e->size_bytes && strcmp(e->name, "userdata") != 0;
+    if (size_known && file->expanded_bytes > e->size_bytes)
         firmware_problem(f, FIRMWARE_ERROR, "image_too_large", file->name, other_package,
                          "'%s' has %llu bytes%s, its partition %s has %llu", file->name,
                          (unsigned long long)file->expanded_bytes,

@@ -59,8 +59,10 @@ struct firmware_step {
     enum firmware_action action;
     const struct firmware_file *file; /* NULL when kept */
     const char *area;                 /* "user", or "boot" for the preloader's region */
-    struct extent extent;             /* what would be written: start in the area, expanded size */
-    const char *why;                  /* static text for operators */
+    /* What would be written: start in the area, expanded size of the image, which need not be a
+     * multiple of the sector size; whoever writes pads the last sector with zeros. */
+    struct extent extent;
+    const char *why; /* static text for operators */
 };
 struct firmware_plan {
     uint32_t count;

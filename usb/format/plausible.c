@@ -253,7 +253,7 @@ static bool judge_empty(const struct plausible_scan *s, struct plausible *out)
         return false;
     const char *all = s->nonzero_bytes ? "FF" : "00";
     enum role_contents c = s->role->contents;
-    if (c == CONTENTS_SECCFG || c == CONTENTS_PARA || c == CONTENTS_SYSTEMINFO)
+    if (c == CONTENTS_SECCFG || c == CONTENTS_PARA || c == CONTENTS_SYSTEMINFO || c == CONTENTS_LK)
         say(out, PLAUSIBLE_UNKNOWN, WHY_UNCERTAIN, "%s is empty (all %s)", s->name, all);
     else if (c == CONTENTS_ELABEL)
         say(out, PLAUSIBLE_NO, WHY_EMPTY, "elabel is empty (all %s); a phone works without it",

@@ -490,8 +490,7 @@ int scatter_to_gpt(const struct scatter_section *section, uint64_t user_bytes, s
                    struct err *err)
 {
     uint32_t sector = strcasecmp(section->storage, "UFS") == 0 ? 4096 : 512;
-    struct gpt *made = xcalloc(1, sizeof(*made));
-    AUTO(free_ptr) struct gpt *owner = made;
+    AUTO(free_ptr) struct gpt *made = xcalloc(1, sizeof(*made));
     made->sector_bytes = sector;
     for (uint32_t i = 0; i < section->count; i++) {
         const struct scatter_entry *e = &section->entries[i];
