@@ -151,8 +151,8 @@ static void command(struct da *d, uint32_t code)
 static void command_loop(struct da *d)
 {
     while (!d->over && !d->link.gone) {
-        uint32_t code;
-        ptrdiff_t rc = da_recv_word(d, &code);
+        uint32_t code = 0;
+        ptrdiff_t rc = d->link.spoiled ? DA_LINK_MAGIC : da_recv_word(d, &code);
         if (rc == DA_LINK_GONE)
             return;
         if (rc < 0) {
