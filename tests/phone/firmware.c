@@ -182,7 +182,9 @@ static void sparse_image(const struct firmware *f, const char *partition, uint64
                          struct buf *out)
 {
     uint32_t total = (uint32_t)(partition_bytes / SPARSE_BLOCK_BYTES);
-    uint32_t cap = f->profile == PROFILE_FULL ? 2048 : 384;
+    uint32_t cap = strcmp(partition, "userdata") == 0 ? 8
+                   : f->profile == PROFILE_FULL       ? 2048
+                                                      : 384;
     uint32_t piece = MAX_OF(MIN_OF(total / 16, cap), 1u);
     struct chunk chunks[] = {
         {CHUNK_RAW, piece, 0},       {CHUNK_FILL, total / 4, 0},

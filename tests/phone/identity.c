@@ -417,7 +417,9 @@ bool protect_valid(struct span image, const struct board_chip *chip)
 
 /* ---- seccfg, proinfo, the rest ----------------------------------------------------------------------- */
 
-enum { SECCFG_HEAD_BYTES = 0x1C, SECCFG_BYTES = SECCFG_HEAD_BYTES + SHA256_BYTES };
+enum { SECCFG_HEAD_BYTES = SECCFG_BYTES - SHA256_BYTES, SECCFG_STATE_AT = 0x0C };
+#define SECCFG_MAGIC 0x4D4D4D4Du
+#define SECCFG_END   0x45454545u
 
 static void seccfg_seal(const uint8_t *head, const struct board_chip *chip, uint8_t *out)
 {
@@ -428,25 +430,26 @@ static void seccfg_seal(const uint8_t *head, const struct board_chip *chip, uint
 }
 
 /* Version 4: magic, version, bytes, lock state, critical lock, secure boot, end mark, seal. */
-static void seccfg_build(const struct board_chip *chip, struct buf *out)
+void seccfg_encode(const struct board_chip *chip, unsigned lock_state, uint8_t out[SECCFG_BYTES])
 {
-    uint8_t raw[SECCFG_BYTES] = {0};
-    put_le32(raw, 0x4D4D4D4D);
-    put_le32(raw + 0x04, 4);
-    put_le32(raw + 0x08, sizeof(raw));
-    put_le32(raw + 0x0C, 1); /* default: locked */
-    put_le32(raw + 0x18, 0x45454545);
-    seccfg_seal(raw, chip, raw + SECCFG_HEAD_BYTES);
-    buf_put(out, raw, sizeof(raw));
+    memset(out, 0, SECCFG_BYTES);
+    put_le32(out, SECCFG_MAGIC);
+    put_le32(out + 0x04, 4);
+    put_le32(out + 0x08, SECCFG_BYTES);
+    put_le32(out + SECCFG_STATE_AT, lock_state);
+    put_le32(out + 0x18, SECCFG_END);
+    seccfg_seal(out, chip, out + SECCFG_HEAD_BYTES);
 }
 
-bool seccfg_valid(struct span head, const struct board_chip *chip)
+unsigned seccfg_lock_state(struct span head, const struct board_chip *chip)
 {
     uint8_t seal[SHA256_BYTES];
-    if (head.len < SECCFG_BYTES || get_le32(head.data) != 0x4D4D4D4D)
-        return false;
+    if (head.len < SECCFG_BYTES || get_le32(head.data) != SECCFG_MAGIC)
+        return SECCFG_DEFAULT;
     seccfg_seal(head.data, chip, seal);
-    return memcmp(seal, head.data + SECCFG_HEAD_BYTES, sizeof(seal)) == 0;
+    if (memcmp(seal, head.data + SECCFG_HEAD_BYTES, sizeof(seal)) != 0)
+        return SECCFG_DEFAULT;
+    return get_le32(head.data + SECCFG_STATE_AT);
 }
 
 static bool letter_or_digit(uint8_t c)
@@ -513,7 +516,7 @@ int identity_build(const struct factory_phone *phone, const char *partition, str
     if (strcmp(partition, "proinfo") == 0)
         buf_put(out, phone->label.serial, strlen(phone->label.serial));
     else if (strcmp(partition, "seccfg") == 0)
-        seccfg_build(&phone->chip, out);
+        seccfg_encode(&phone->chip, SECCFG_DEFAULT, buf_grow(out, SECCFG_BYTES));
     else if (strcmp(partition, "elabel") == 0)
         elabel_build(out);
     else if (has_traces(partition))

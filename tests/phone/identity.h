@@ -49,8 +49,11 @@ bool nvdata_read(struct span image, struct nv_values *out, struct sha256 *stamp_
 bool nvcfg_valid(struct span image);
 /* The SIM lock file of protect1 or protect2 is whole and made for this chip. */
 bool protect_valid(struct span image, const struct board_chip *chip);
-/* seccfg's seal fits this chip. */
-bool seccfg_valid(struct span head, const struct board_chip *chip);
+/* Lock state of seccfg: 1 default, 2 maker's default, 3 unlocked, 4 locked. LK takes a blank or foreign
+ * seccfg (its seal does not fit the chip) for the default. */
+enum { SECCFG_DEFAULT = 1, SECCFG_UNLOCKED = 3, SECCFG_BYTES = 0x3C };
+unsigned seccfg_lock_state(struct span head, const struct board_chip *chip);
+void seccfg_encode(const struct board_chip *chip, unsigned lock_state, uint8_t out[SECCFG_BYTES]);
 /* What LK takes as serial from the first bytes of proinfo: always a text, perhaps the default. */
 void proinfo_serial_read(struct span head, char out[IDENTITY_SERIAL_MAX + 1]);
 
