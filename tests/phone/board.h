@@ -26,7 +26,7 @@ enum board_boot_target { TARGET_NORMAL = 0, TARGET_HOME = 1, TARGET_FASTBOOT = 2
 /* What happens after a firmware stage returns. */
 enum board_next {
     NEXT_OFF,            /* powered off (charging screen when the cable is in): no USB */
-    NEXT_DEAD,           /* on the bus or silent, answers nothing until cable out + power key */
+    NEXT_DEAD,           /* silent until a long press of the power key */
     NEXT_HALT,           /* LK "oem HALT": silent until the cable is pulled, then off */
     NEXT_BROM,           /* reset into boot ROM download mode */
     NEXT_RESET,          /* reset: boot ROM runs the preloader from BOOT1, or waits in BROM mode if broken */
@@ -63,6 +63,7 @@ struct board_settings {
     uint16_t fastboot_vid, fastboot_pid; /* 0x2e04, 0xc009 */
     uint64_t max_download;       /* 0x8000000 */
     char android[8];             /* "8.1" */
+    char sbc_locked[64];         /* "": partitions that a phone with SBC on locks, "tee_a,tee_b" */
 };
 struct board_settings *board_settings(struct board *b);
 
@@ -123,9 +124,8 @@ struct gadget {
     int (*control)(void *ctx, const uint8_t setup[8], const uint8_t *out, uint8_t *in, size_t in_max);
     void *ctx;
 };
-/* Comes on the bus (as a new device). BOARD_GONE without a cable. The gadget is borrowed until detach; a
- * stage that returns NEXT_DEAD may stay on the bus, with a gadget that outlives it. Whatever else a stage
- * leaves attached the board detaches. */
+/* Comes on the bus (as a new device). BOARD_GONE without a cable. The gadget is borrowed until detach, or
+ * until the stage returns: what it leaves attached the board detaches. */
 int board_usb_attach(struct board *b, const struct gadget *g);
 void board_usb_detach(struct board *b);
 /* Waits until the host has set a configuration. */

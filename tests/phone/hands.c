@@ -28,37 +28,43 @@ struct hands {
     uint64_t chance;
     enum memory memory;
     unsigned fruitless;
-    /* What was seen last, and since when nothing of it changed. */
+    /* What was seen last, and since when it has been so. */
     struct view seen;
     uint64_t seen_transfers, plugged_transfers;
-    int64_t since_ms;
+    int64_t quiet_since_ms, idle_since_ms;
 };
+
+/* A dark phone may be off, at work, or dead: lights and memory tell. */
+static enum action decide_dark(const struct view *v, enum memory memory, unsigned fruitless)
+{
+    if (memory == MEMORY_POWERED_ON)
+        return v->idle_ms >= clock_scaled(BOOT_PATIENCE_MS) ? ACTION_FORCE : ACTION_WAIT;
+    if (v->cable && v->idle_ms >= clock_scaled(PATIENCE_MS))
+        return ACTION_FORCE;
+    if (v->on_bus || (v->cable && v->quiet_ms < clock_scaled(SETTLED_MS)))
+        return ACTION_WAIT;
+    if (v->cable && memory == MEMORY_DOWNLOAD) /* the download agent has said goodbye */
+        return ACTION_POWER_ON;
+    return fruitless >= FRUITLESS_MAX ? ACTION_FORCE : ACTION_DOWNLOAD;
+}
 
 enum action hands_decide(const struct view *v, enum memory memory, unsigned fruitless)
 {
-    bool settled = v->quiet_ms >= clock_scaled(SETTLED_MS);
-    bool hangs = v->quiet_ms >= clock_scaled(PATIENCE_MS);
     switch (v->display) {
     case DISPLAY_ANDROID:
         if (v->numbers && !v->own)
             return ACTION_FORCE;
         return v->numbers && !v->cable ? ACTION_PLUG : ACTION_WAIT;
-    case DISPLAY_FASTBOOT:
+    case DISPLAY_BOOTLOADER:
+        if (memory == MEMORY_POWERED_ON) /* on its way to Android, or stuck here */
+            return v->quiet_ms >= clock_scaled(SETTLED_MS) ? ACTION_FORCE : ACTION_WAIT;
         return v->cable ? ACTION_WAIT : ACTION_PLUG;
     case DISPLAY_CHARGING:
         return ACTION_DOWNLOAD;
     case DISPLAY_DARK:
-        break;
+        return decide_dark(v, memory, fruitless);
     }
-    if (memory == MEMORY_POWERED_ON) /* it boots, or it does not */
-        return v->quiet_ms >= clock_scaled(BOOT_PATIENCE_MS) ? ACTION_FORCE : ACTION_WAIT;
-    if (v->on_bus)
-        return hangs ? ACTION_FORCE : ACTION_WAIT;
-    if (v->cable && !settled)
-        return ACTION_WAIT;
-    if (v->cable && memory == MEMORY_DOWNLOAD) /* the download agent has said goodbye */
-        return ACTION_POWER_ON;
-    return fruitless >= FRUITLESS_MAX ? ACTION_FORCE : ACTION_DOWNLOAD;
+    return ACTION_WAIT;
 }
 
 /* ---- looking
@@ -70,7 +76,7 @@ static enum display display_of(const struct board *b)
     case STAGE_CHARGING:
         return DISPLAY_CHARGING;
     case STAGE_LK:
-        return DISPLAY_FASTBOOT;
+        return DISPLAY_BOOTLOADER;
     case STAGE_ANDROID:
         return DISPLAY_ANDROID;
     default:
@@ -96,6 +102,7 @@ static bool screen_is_own(const struct phone_label *label, const char *screen)
 static void look(struct hands *h)
 {
     const struct board *b = h->b;
+    int64_t now_ms = clock_now_ms();
     struct view now = {
         .display = display_of(b),
         .cable = b->cable,
@@ -104,15 +111,17 @@ static void look(struct hands *h)
         .numbers = b->stage == STAGE_ANDROID && b->screen,
     };
     now.own = now.numbers && screen_is_own(&b->label, b->screen);
-    if (now.display != h->seen.display || now.on_bus != h->seen.on_bus ||
-        now.cable != h->seen.cable || now.numbers != h->seen.numbers ||
-        b->usb.transfers != h->seen_transfers)
-        h->since_ms = clock_now_ms();
+    if (now.display != h->seen.display || now.cable != h->seen.cable ||
+        now.numbers != h->seen.numbers || b->usb.transfers != h->seen_transfers)
+        h->idle_since_ms = h->quiet_since_ms = now_ms;
+    if (now.on_bus != h->seen.on_bus)
+        h->quiet_since_ms = now_ms;
     h->seen_transfers = b->usb.transfers;
-    now.quiet_ms = clock_now_ms() - h->since_ms;
+    now.quiet_ms = now_ms - h->quiet_since_ms;
+    now.idle_ms = now_ms - h->idle_since_ms;
     h->seen = now;
-    if (now.display == DISPLAY_FASTBOOT)
-        h->memory = MEMORY_FASTBOOT;
+    if (now.display == DISPLAY_BOOTLOADER && h->memory != MEMORY_POWERED_ON)
+        h->memory = MEMORY_BOOTLOADER;
     else if (now.display == DISPLAY_DARK && now.on_bus && now.traffic)
         h->memory = MEMORY_DOWNLOAD;
     else if (now.display == DISPLAY_ANDROID)
@@ -206,7 +215,7 @@ static void act(struct hands *h, enum action action)
     case ACTION_WAIT:
         break;
     }
-    h->since_ms = clock_now_ms();
+    h->quiet_since_ms = h->idle_since_ms = clock_now_ms();
 }
 
 static void *hands_main(void *arg)
@@ -228,7 +237,7 @@ int hands_start(struct board *b, uint64_t seed, struct hands **out, struct err *
     struct hands *h = xcalloc(1, sizeof(*h));
     h->b = b;
     h->chance = seed + b->index;
-    h->since_ms = clock_now_ms();
+    h->quiet_since_ms = h->idle_since_ms = clock_now_ms();
     if (pthread_create(&h->thread, NULL, hands_main, h) != 0) {
         free(h);
         return err_set(err, ERR_IO, "no thread for the hands of %s", b->name);

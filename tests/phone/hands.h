@@ -17,7 +17,7 @@ int hands_start(struct board *b, uint64_t seed, struct hands **out, struct err *
 void hands_stop(struct hands **h); /* the phone must be stopping */
 
 /* What can be seen. */
-enum display { DISPLAY_DARK, DISPLAY_CHARGING, DISPLAY_FASTBOOT, DISPLAY_ANDROID };
+enum display { DISPLAY_DARK, DISPLAY_CHARGING, DISPLAY_BOOTLOADER, DISPLAY_ANDROID };
 struct view {
     enum display display;
     bool cable;
@@ -25,11 +25,12 @@ struct view {
     bool traffic;     /* since the person last moved the cable */
     bool numbers;     /* Android has come up and shows what it has */
     bool own;         /* ... and it is what the label says */
-    int64_t quiet_ms; /* since display, bus light and data light last changed */
+    int64_t quiet_ms; /* since display, cable, bus light or data light last changed */
+    int64_t idle_ms;  /* the same, but a bus light that comes and goes is no progress */
 };
 
 /* What a person remembers of the phone in his hand. */
-enum memory { MEMORY_NOTHING, MEMORY_DOWNLOAD, MEMORY_FASTBOOT, MEMORY_POWERED_ON };
+enum memory { MEMORY_NOTHING, MEMORY_DOWNLOAD, MEMORY_BOOTLOADER, MEMORY_POWERED_ON };
 enum action {
     ACTION_WAIT,
     ACTION_PLUG,     /* just the cable */

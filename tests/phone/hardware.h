@@ -25,7 +25,7 @@ enum board_stage {
     STAGE_LK,
     STAGE_ANDROID,
     STAGE_HALTED, /* black; ends when the cable is pulled */
-    STAGE_DEAD,   /* black, perhaps still on the bus; ends with a long press of the power key */
+    STAGE_DEAD,   /* black; ends with a long press of the power key */
 };
 const char *board_stage_name(enum board_stage stage);
 

@@ -42,8 +42,7 @@ static enum board_next run_stage(struct board *b, enum board_stage stage,
     if (stage == STAGE_ANDROID)
         save(b);
     enum board_next next = firmware(b);
-    if (next != NEXT_DEAD)
-        board_usb_detach(b);
+    board_usb_detach(b);
     return next;
 }
 
@@ -114,7 +113,8 @@ static enum board_next be_halted(struct board *b)
     return NEXT_OFF;
 }
 
-/* Perhaps still on the bus, but deaf: only power helps. */
+/* Deaf and off the bus (while it still was on it, the firmware was deaf itself): only power helps.
+ */
 static enum board_next be_dead(struct board *b)
 {
     if (enter(b, STAGE_DEAD)) {
@@ -123,7 +123,6 @@ static enum board_next be_dead(struct board *b)
             board_wait(b, &b->wake, -1);
         pthread_mutex_unlock(&b->lock);
     }
-    board_usb_detach(b);
     return NEXT_OFF;
 }
 

@@ -7,6 +7,7 @@
 #include "tests/phone/hardware.h"
 #include "usb/base/mem.h"
 
+enum { SETTING_TEXT_BYTES = 80 };
 enum kind { KIND_CHOICE, KIND_BOOL, KIND_INT, KIND_U16, KIND_U32, KIND_U64, KIND_TEXT };
 
 static const char *const usb_models[] = {"field", "buffered", "exact", NULL};
@@ -15,13 +16,12 @@ static const char *const da_builds[] = {"2018", "2017", "2019", NULL};
 static const struct setting {
     const char *name;
     enum kind kind;
-    size_t offset;
+    size_t offset, size;
     const char *const *choices;
 } table[] = {
 #define SETTING(name, kind, choices)                                                               \
-    {                                                                                              \
-#name, kind, offsetof(struct board_settings, name), choices                                \
-    }
+    {#name, kind, offsetof(struct board_settings, name),                                           \
+     sizeof(((struct board_settings *)0)->name), choices}
     SETTING(usb_model, KIND_CHOICE, usb_models),
     SETTING(da_build, KIND_CHOICE, da_builds),
     SETTING(framing_swallow, KIND_BOOL, NULL),
@@ -40,6 +40,7 @@ static const struct setting {
     SETTING(fastboot_pid, KIND_U16, NULL),
     SETTING(max_download, KIND_U64, NULL),
     SETTING(android, KIND_TEXT, NULL),
+    SETTING(sbc_locked, KIND_TEXT, NULL),
 #undef SETTING
 };
 
@@ -77,8 +78,7 @@ static int set_bool(const struct setting *t, void *at, const char *value, struct
 
 static int set_text(const struct setting *t, void *at, const char *value, struct err *err)
 {
-    size_t room = sizeof(((struct board_settings *)0)->android);
-    if (strlen(value) >= room)
+    if (strlen(value) >= t->size)
         return err_set(err, ERR_INPUT, "setting %s: '%s' is too long", t->name, value);
     memcpy(at, value, strlen(value) + 1);
     return 0;
@@ -127,15 +127,15 @@ int settings_set(struct board_settings *s, const char *name, const char *value, 
     return err_set(err, ERR_INPUT, "no setting '%s'", name);
 }
 
-static void value_text(const struct setting *t, const void *at, char out[32])
+static void value_text(const struct setting *t, const void *at, char out[SETTING_TEXT_BYTES])
 {
     unsigned long long v = 0;
     switch (t->kind) {
     case KIND_CHOICE:
-        snprintf(out, 32, "%s", t->choices[*(const int *)at]);
+        snprintf(out, SETTING_TEXT_BYTES, "%s", t->choices[*(const int *)at]);
         return;
     case KIND_TEXT:
-        snprintf(out, 32, "%s", (const char *)at);
+        snprintf(out, SETTING_TEXT_BYTES, "%s", (const char *)at);
         return;
     case KIND_BOOL:
         v = *(const bool *)at;
@@ -153,14 +153,14 @@ static void value_text(const struct setting *t, const void *at, char out[32])
         v = *(const uint64_t *)at;
         break;
     }
-    snprintf(out, 32, "%llu", v);
+    snprintf(out, SETTING_TEXT_BYTES, "%llu", v);
 }
 
 void settings_each(const struct board_settings *s,
                    void (*each)(void *arg, const char *name, const char *value), void *arg)
 {
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        char value[32];
+        char value[SETTING_TEXT_BYTES];
         value_text(&table[i], (const char *)s + table[i].offset, value);
         each(arg, table[i].name, value);
     }

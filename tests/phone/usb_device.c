@@ -553,9 +553,13 @@ static struct urb *out_head(struct board *b, int64_t until, int *rc)
             *rc = BOARD_GONE;
             return NULL;
         }
-        for (struct urb *u = b->usb.out.head; u; u = u->next)
-            if (!urb_spent(u))
-                return u;
+        /* What is just being confirmed waits, so that the host sees its confirmation before any answer
+         * to what it said. */
+        struct urb *u = b->usb.out.head;
+        while (u && urb_spent(u))
+            u = u->next;
+        if (u && !is_answering(&b->usb, u->seqnum))
+            return u;
         if (!board_wait(b, &b->wake, until)) {
             *rc = BOARD_TIMEOUT;
             return NULL;
