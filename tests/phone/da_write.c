@@ -285,6 +285,7 @@ static void write_target(struct writer *w, uint64_t total)
     finish(w);
     if (w->error == XFLASH_OK)
         dl_info_record(w->d);
+    da_log(&w->d->link, "write is over");
     da_send_word(&w->d->link, w->error);
 }
 

@@ -1375,6 +1375,41 @@ static void bus_resets_and_unplugs(void **state)
     }
 }
 
+/* Commands with random parameters, and noise: whatever the host sends, the phone stays in one piece. */
+static void hostile_hosts(void **state)
+{
+    (void)state;
+    uint8_t noise[600];
+    for (unsigned seed = 1; seed <= 120; seed++) {
+        uint64_t r = seed * 0x9e3779b97f4a7c15u;
+        struct host h;
+        at_da2(&h, (enum da_build)(seed % 3), (enum usb_model)(seed / 3 % 3));
+        board_settings(h.b)->framing_swallow = seed & 1;
+        for (int i = 0; i < 40; i++) {
+            r = r * 6364136223846793005u + 1442695040888963407u;
+            uint32_t a = (uint32_t)(r >> 33);
+            for (size_t k = 0; k < sizeof(noise); k++)
+                noise[k] = (uint8_t)(a * k >> 7);
+            if (a % 4 == 0)
+                host_word(&h, 0x010001 + a / 4 % 0x12);
+            else if (a % 4 == 1)
+                host_word(&h, a & 8 ? 0 : (0x020000u << a / 16 % 4) + a / 64 % 0x18);
+            else if (a % 4 == 2)
+                host_range(&h, a / 4 % 12, (uint64_t)(a >> 6) << 9, (uint64_t)(a >> 20) << 9);
+            else
+                host_packet(&h, noise, a / 4 % sizeof(noise));
+            if (a % 61 == 0)
+                host_raw(&h, noise, a % 70);
+        }
+        fake_board_settle(h.b);
+        fake_board_unplug(h.b);
+        enum board_next next = fake_board_end(h.b);
+        assert_true(next == NEXT_DEAD || next == NEXT_OFF || next == NEXT_HALT ||
+                    next == NEXT_RESET);
+        host_deinit(&h);
+    }
+}
+
 static void merged_fields(void **state)
 {
     (void)state;
@@ -1432,6 +1467,7 @@ int main(void)
         cmocka_unit_test(signature_is_given_once),
         cmocka_unit_test(log_text_between_packets),
         cmocka_unit_test(bus_resets_and_unplugs),
+        cmocka_unit_test(hostile_hosts),
         cmocka_unit_test(merged_fields),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
