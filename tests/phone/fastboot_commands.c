@@ -252,12 +252,18 @@ static const struct command *command_find(const struct lk *lk, const char *text)
     return NULL;
 }
 
-enum lk_outcome fb_command(struct lk *lk, struct span in)
+/* The fault "info_flood". */
+static enum lk_outcome info_flood(struct lk *lk)
 {
-    char text[LK_COMMAND_BYTES + 1] = "";
-    memcpy(text, in.data, MIN_OF(in.len, (size_t)LK_COMMAND_BYTES));
+    enum lk_outcome outcome = LK_CONTINUE;
+    for (int i = 0; i < 100 && outcome == LK_CONTINUE; i++)
+        outcome = fb_info(lk, "line %d of 100", i + 1);
+    return outcome;
+}
+
+static enum lk_outcome command_run(struct lk *lk, const char *text)
+{
     const struct command *c = command_find(lk, text);
-    board_trace(lk->b, "fastboot: %s", text);
     if (!c)
         return fb_fail(lk, "unknown command");
     if (!(c->flags & ON_SECURE) && lk_secure(lk))
@@ -269,4 +275,18 @@ enum lk_outcome fb_command(struct lk *lk, struct span in)
             return fb_fail(lk, "target device is locked");
     }
     return c->run(lk, text + strlen(c->prefix));
+}
+
+enum lk_outcome fb_command(struct lk *lk, struct span in)
+{
+    char text[LK_COMMAND_BYTES + 1] = "";
+    if (in.len)
+        memcpy(text, in.data, MIN_OF(in.len, (size_t)LK_COMMAND_BYTES));
+    board_trace(lk->b, "fastboot: %s", text);
+    if (board_fault_due(lk->b, "info_flood", 0)) {
+        enum lk_outcome outcome = info_flood(lk);
+        if (outcome != LK_CONTINUE)
+            return outcome;
+    }
+    return command_run(lk, text);
 }

@@ -215,8 +215,10 @@ static const char *raw_write(struct lk *lk, const struct partition *to, const ch
     uint64_t sectors = (lk->data_bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
     if (sectors * SECTOR_BYTES > to->size_bytes)
         return "size too large";
-    if (board_fault_due(lk->b, "lie", to->start_bytes))
+    if (board_fault_due(lk->b, "lying_write", to->start_bytes + lk->data_bytes - 1))
         return NULL; /* says OKAY and did not write */
+    if (board_fault_due(lk->b, "flash_fails", 0))
+        return "flash write failure";
     int rc = board_flash_write(lk->b, AREA_USER, to->start_bytes, lk->data, lk->data_bytes);
     return rc < 0 ? "flash write failure" : NULL;
 }

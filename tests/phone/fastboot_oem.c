@@ -27,6 +27,8 @@ enum lk_outcome fb_oem_dm_verity(struct lk *lk, const char *arg)
 {
     char want[MD5_HEX_BYTES];
     arg = skip_blanks(arg);
+    if (board_fault_due(lk->b, "verity_unknown", 0))
+        return fb_fail(lk, "unknown command");
     if (strlen(arg) != MD5_HEX_BYTES - 1)
         return fb_fail(lk, "argument size is wrong\n");
     md5_hex_upper(span_of(lk->serial, strlen(lk->serial)), want);
@@ -40,6 +42,8 @@ enum lk_outcome fb_oem_halt(struct lk *lk, const char *arg)
 {
     (void)arg;
     enum lk_outcome outcome = fb_okay(lk, "%s", "");
+    if (board_fault_due(lk->b, "halt_stays", 0))
+        return LK_DEAF; /* on the bus, but silent */
     lk->next = NEXT_HALT;
     return outcome == LK_CONTINUE ? LK_LEAVE : outcome;
 }

@@ -239,7 +239,7 @@ static void lie_is_told(void **state)
     char verity[64] = "oem dm-verity @MD5";
     uint8_t got[4];
     md5_put(b->phone.label.serial, verity);
-    strcpy(b->lie_at, "lie");
+    strcpy(b->fault, "lying_write");
     fake_say(b, verity);
     fake_say(b, "download:00000004");
     fake_say(b, "XXXX");
@@ -248,6 +248,41 @@ static void lie_is_told(void **state)
     assert_string_equal(b->output, "OKAY\nDATA00000004\nOKAY\nOKAY\n");
     board_flash_read(b, AREA_USER, fake_partition(b, "proinfo")->start_bytes, got, sizeof(got));
     assert_memory_equal(got, "PDAM", 4);
+}
+
+struct fault_row {
+    const char *name, *command, *want;
+};
+static struct fault_row faults[] = {
+    {"verity_unknown", "oem dm-verity 00000000000000000000000000000000", "FAILunknown command\n"},
+    {"empty_getvar", "getvar:product", "OKAY\n"},
+    {"reply_newline", "getvar:product", "OKAYPDA\n\n"},
+    {"halt_stays", "oem HALT", "OKAY\n"},
+};
+
+static void fault_is_shown(void **state)
+{
+    const struct fault_row *row = ROW(state);
+    AUTO(fake_free) struct board *b = service_phone();
+    strcpy(b->fault, row->name);
+    fake_say(b, row->command);
+    assert_int_equal(lk_run(b), NEXT_OFF);
+    assert_string_equal(b->output, row->want);
+}
+
+static void long_and_many_replies(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    strcpy(b->fault, "long_reply");
+    fake_say(b, "getvar:product");
+    lk_run(b);
+    assert_int_equal(b->output_len, 201);
+    AUTO(fake_free) struct board *flooded = service_phone();
+    strcpy(flooded->fault, "info_flood");
+    fake_say(flooded, "getvar:product");
+    lk_run(flooded);
+    assert_non_null(strstr(flooded->output, "INFOline 100 of 100\nOKAYPDA\n"));
 }
 
 static void getvar_all_lists_newest_first(void **state)
@@ -364,6 +399,7 @@ int main(void)
         cmocka_unit_test(flash_writes_only_what_was_sent),
         cmocka_unit_test(sparse_lands_where_it_must),
         cmocka_unit_test(lie_is_told),
+        cmocka_unit_test(long_and_many_replies),
         cmocka_unit_test(getvar_all_lists_newest_first),
         cmocka_unit_test(descriptors_are_lks),
         cmocka_unit_test(broken_lk_falls_back),
@@ -373,5 +409,6 @@ int main(void)
         cmocka_unit_test(cable_start_ends_on_the_charging_screen),
         cmocka_unit_test(unlocking_asks_and_wipes),
     };
-    return RUN_ROWS(dialogue, rows) + cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ROWS(dialogue, rows) + RUN_ROWS(fault_is_shown, faults) +
+           cmocka_run_group_tests(tests, NULL, NULL);
 }
