@@ -11,7 +11,8 @@ enum {
     KEY_TEXT_BYTES = 32,
 };
 
-/* ---- leaving ----------------------------------------------------------------------------------------- */
+/* ---- leaving
+ * ----------------------------------------------------------------------------------------- */
 
 static enum lk_outcome leave(struct lk *lk, enum board_boot_target target)
 {
@@ -55,7 +56,8 @@ static enum lk_outcome boot_image(struct lk *lk, const char *arg)
     return boot_on(lk, arg);
 }
 
-/* ---- slots, lock ------------------------------------------------------------------------------------- */
+/* ---- slots, lock
+ * ------------------------------------------------------------------------------------- */
 
 static enum lk_outcome set_active(struct lk *lk, const char *arg)
 {
@@ -86,7 +88,8 @@ static enum lk_outcome get_unlock_ability(struct lk *lk, const char *arg)
     return outcome == LK_CONTINUE ? fb_okay(lk, "%s", "") : outcome;
 }
 
-/* The question on the screen: Volume Up is yes, Volume Down no; LK waits for ever. BOARD_GONE, 0, 1. */
+/* The question on the screen: Volume Up is yes, Volume Down no; LK waits for ever. BOARD_GONE,
+ * 0, 1. */
 static int ask_on_screen(struct lk *lk)
 {
     for (;;) {
@@ -192,7 +195,8 @@ static enum lk_outcome project_code(struct lk *lk, const char *arg)
     return outcome == LK_CONTINUE ? fb_okay(lk, "%s", "") : outcome;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------- */
+/* ---- the table
+ * --------------------------------------------------------------------------------------- */
 
 enum {
     ON_SECURE = 1,  /* runs with secure boot on */
@@ -200,8 +204,8 @@ enum {
     SERVICE = 4,    /* the service build has it, the commercial one does not know it */
 };
 
-/* In the order of registration. The last entry that is a prefix of the command wins, so "reboot" must stand
- * before "reboot-bootloader", and "reboot-xyz" is a plain reboot. */
+/* In the order of registration. The last entry that is a prefix of the command wins, so "reboot"
+ * must stand before "reboot-bootloader", and "reboot-xyz" is a plain reboot. */
 static const struct command {
     const char *prefix;
     unsigned flags;

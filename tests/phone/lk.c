@@ -6,8 +6,9 @@
 #include "usb/base/mem.h"
 
 enum {
-    BOOT_LOOP_MS = 1000, /* constructed: how long a preloader without a bootloader sits before it resets */
-    CONFIG_SBC = 1,      /* bit of GET_TARGET_CONFIG */
+    BOOT_LOOP_MS =
+        1000, /* constructed: how long a preloader without a bootloader sits before it resets */
+    CONFIG_SBC = 1, /* bit of GET_TARGET_CONFIG */
 };
 
 bool lk_secure(const struct lk *lk)
@@ -80,8 +81,8 @@ void lk_boot(struct lk *lk)
     lk->next = NEXT_LK;
 }
 
-/* Fastboot when it was asked for: by the download agent, a reboot command, or Volume Down at the start
- * (constructed: the key of other Nokias). */
+/* Fastboot when it was asked for: by the download agent, a reboot command, or Volume Down at the
+ * start (constructed: the key of other Nokias). */
 static bool fastboot_wanted(struct board *b, enum board_boot_target target)
 {
     unsigned volume = board_keys(b) & (KEY_VOL_UP | KEY_VOL_DOWN);

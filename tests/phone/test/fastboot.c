@@ -38,8 +38,13 @@ static int setup(void **state)
     bench = (struct bench){.dir = "/tmp/flashrack-fastboot-XXXXXX"};
     assert_non_null(mkdtemp(bench.dir));
     clock_scale_set(1.0 / FASTER);
-    struct rack_order order = {.listen = "127.0.0.1:0", .state = bench.dir, .phones = 1,
-                               .profile = PROFILE_TINY, .seed = 3, .slot = 'a', .hands_speed = 100};
+    struct rack_order order = {.listen = "127.0.0.1:0",
+                               .state = bench.dir,
+                               .phones = 1,
+                               .profile = PROFILE_TINY,
+                               .seed = 3,
+                               .slot = 'a',
+                               .hands_speed = 100};
     if (rack_start(&order, &bench.rack, &err) < 0)
         fail_msg("%s", err.text);
     bench.phone = rack_find(bench.rack, "1-1");
@@ -59,7 +64,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- hands --------------------------------------------------------------------------------------- */
+/* ---- hands
+ * --------------------------------------------------------------------------------------- */
 
 static void wait_stage(enum board_stage stage)
 {
@@ -113,7 +119,8 @@ static void import(void)
         usleep(10000);
     if (rc < 0)
         fail_msg("%s", err.text);
-    rc = transport_usbip_open(fd, usbip_devid(&device), (int)device.speed, &bench.link, &bench.id, &err);
+    rc = transport_usbip_open(fd, usbip_devid(&device), (int)device.speed, &bench.link, &bench.id,
+                              &err);
     if (rc < 0)
         fail_msg("%s", err.text);
 }
@@ -130,7 +137,8 @@ static void enter_fastboot(void)
     board_keys_release(bench.phone, KEY_VOL_DOWN);
 }
 
-/* ---- dialogue -------------------------------------------------------------------------------------- */
+/* ---- dialogue
+ * -------------------------------------------------------------------------------------- */
 
 static void say(const void *data, size_t len)
 {
@@ -200,7 +208,8 @@ static json_t *booted_screen(void)
     return screen;
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------- */
+/* ---- tests
+ * ------------------------------------------------------------------------------------------- */
 
 static void commercial_refuses(void **state)
 {
@@ -241,7 +250,8 @@ static void nvram_comes_back_through_the_service_build(void **state)
     board_power_long(bench.phone);
     wait_stage(STAGE_ANDROID);
     json_t *screen = booted_screen();
-    assert_string_equal(json_string_value(json_object_get(screen, "serial")), bench.made.label.serial);
+    assert_string_equal(json_string_value(json_object_get(screen, "serial")),
+                        bench.made.label.serial);
     assert_string_equal(json_string_value(json_array_get(json_object_get(screen, "imeis"), 0)),
                         bench.made.label.imei[0]);
     json_decref(screen);
