@@ -153,13 +153,12 @@ for (const [name, method, path, bodies] of cases) {
   });
 }
 
-test("the decoder knows more than the schema: check digits and placeholders", async () => {
-  for (const change of [{ imeis: ["490154203237519"] }, { serial: "PDA0000000000000" }]) {
-    const body = { ...order, ...change };
-    const answer = await call(bench.url, "POST", "/api/v1/jobs", body);
-    if (change.imeis) assert.equal(answer.status, 422);
-    assert.ok(answer.status === 422 || answer.status === 201);
-  }
+test("a check digit is more than a schema can say", async () => {
+  const body = { ...order, imeis: ["490154203237519"] };
+  assert.ok(schemaOf("JobOrder")(body));
+  const answer = await call(bench.url, "POST", "/api/v1/jobs", body);
+  assert.equal(answer.status, 422);
+  assert.match(answer.body.detail, /field 'imeis'/);
 });
 
 // ---- behaviour that a schema does not tell ----
