@@ -147,7 +147,7 @@ int http_new(struct event_base *base, const struct http_config *config, struct h
              struct err *err)
 {
     AUTO(free_ptr) char *address = NULL;
-    uint16_t port;
+    uint16_t port = 0;
     int rc = listen_parse(config->listen, &address, &port, err);
     if (rc == 0)
         rc = config_check(config, address, err);

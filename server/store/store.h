@@ -148,14 +148,15 @@ void store_job_get(struct store *s, int64_t job_id, store_done_fn *done, void *a
 struct store_job_filter { /* NULL or 0: any */
     const char *state, *port_id, *serial, *client_ref;
     int64_t phone_id;
-    bool open; /* only jobs that have not ended; oldest first, higher priority first */
+    bool open; /* only jobs that have not ended, oldest first */
 };
 /* Newest first, but see `open`. */
 void store_job_list(struct store *s, const struct store_job_filter *filter,
                     const struct store_page *page, store_done_fn *done, void *arg);
 
 /* The journal. Intent before the phone is touched: go on when `done` has run. body: {job_id seq
- * step attempt state started_at}: `attempt` counts from 1, every attempt is kept. Event `job`. */
+ * name attempt state started_at ...}: `attempt` counts from 1, every attempt is kept. Event `job`.
+ */
 void store_step_begin(struct store *s, int64_t job_id, const char *step, json_t *intent,
                       store_done_fn *done, void *arg);
 /* state: done failed skipped interrupted. Ends the newest attempt that is still running;
@@ -223,12 +224,13 @@ struct store_firmware_new {
     const char *name, *platform, *project, *version; /* NULL: not known */
     json_t *files;                                   /* [{name size sha256}] */
     json_t *problems;                                /* [...], as firmware check prints them */
+    json_t *detail; /* object: layout, file kinds, upgrade list; given back as it is. NULL: none */
 };
 /* The same folder with the same files is the same package (its problems are updated). body: the
  * package. */
 void store_firmware_put(struct store *s, const struct store_firmware_new *fw, store_done_fn *done,
                         void *arg);
-/* id name platform project version path created_at files[{name size sha256}] problems[] */
+/* id name platform project version path created_at files[{name size sha256}] problems[] detail{} */
 void store_firmware_get(struct store *s, int64_t firmware_id, store_done_fn *done, void *arg);
 void store_firmware_list(struct store *s, const struct store_page *page, store_done_fn *done,
                          void *arg);

@@ -351,7 +351,7 @@ void worker_let_go(struct worker *w)
 void worker_kill(struct worker *w, const char *why)
 {
     if (!w->why[0])
-        snprintf(w->why, sizeof(w->why), "%s", why);
+        WIRE_TEXT(w->why, why);
     if (!w->exited)
         kill(w->pid, SIGKILL);
 }

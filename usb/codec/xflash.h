@@ -119,8 +119,7 @@ struct xflash_code_info {
 const struct xflash_code_info *xflash_command_find(uint32_t code);
 const struct xflash_code_info *xflash_control_find(uint32_t code);
 
-/* ---- status codes (xflash_status.c): bits 31..30 severity, 23..16 domain, 15..0 number
- * ------------- */
+/* ---- status codes (xflash_status.c): bits 31..30 severity, 23..16 domain, 15..0 number ---- */
 enum xflash_status {
     XFLASH_OK = 0,
     XFLASH_CONTINUE = 0x40040004, /* a percentage follows */
@@ -204,8 +203,7 @@ enum xflash_checksum_level { /* SET_CHECKSUM_LEVEL, bits; 2 when never set */
                              XFLASH_CHECKSUM_STORAGE = 2, /* the phone reads back 16-bit sums */
 };
 
-/* ---- storage
- * -------------------------------------------------------------------------------------- */
+/* ---- storage ----------------------------------------------------------------------------- */
 enum xflash_storage { XFLASH_STORAGE_EMMC = 1, XFLASH_STORAGE_SD = 2, XFLASH_STORAGE_UFS = 0x30 };
 enum xflash_section { XFLASH_BOOT1 = 1, XFLASH_BOOT2 = 2, XFLASH_RPMB = 3, XFLASH_USER = 8 };
 #define XFLASH_BLOCK_BYTES 512
@@ -240,8 +238,7 @@ struct xflash_shutdown {   /* u32 x 6 */
 int xflash_shutdown_decode(struct span in, struct xflash_shutdown *out, struct err *err);
 void xflash_shutdown_encode(const struct xflash_shutdown *msg, struct buf *out);
 
-/* ---- replies of GET codes
- * -------------------------------------------------------------------------- */
+/* ---- replies of GET codes ---------------------------------------------------------------- */
 #define XFLASH_EMMC_INFO_BYTES      0x60
 #define XFLASH_EMMC_INFO_2019_BYTES 0x68
 struct xflash_emmc_info {

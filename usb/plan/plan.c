@@ -82,11 +82,15 @@ static int check_package(const struct plan_inputs *in, const char **failure, str
                                : ": unpack it again and compare its checksums");
         }
     }
-    json_t *problem = json_array_get(json_object_get(in->package, "problems"), 0);
-    if (problem) {
+    size_t i;
+    json_t *problem;
+    json_array_foreach(json_object_get(in->package, "problems"), i, problem)
+    {
+        if (strcmp(text_of(problem, "severity"), "error") != 0)
+            continue; /* warnings stop nobody */
         *failure = "B6";
-        return err_set(err, ERR_FORMAT, "the package has problems: %s",
-                       text_of(problem, "text")[0] ? text_of(problem, "text") : "see firmware check");
+        return err_set(err, ERR_FORMAT, "the package is not fit for use: %s",
+                       text_of(problem, "text"));
     }
     return 0;
 }

@@ -101,10 +101,9 @@ static bool has_fastboot(const char *dir, const char *device)
         return false;
     bool yes = false;
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
-        char sub[PATH_MAX];
         if (strncmp(e->d_name, device, strlen(device)) != 0 || !strchr(e->d_name, ':'))
             continue;
-        snprintf(sub, sizeof(sub), "%s/%s", dir, e->d_name);
+        AUTO(free_ptr) char *sub = xasprintf("%s/%s", dir, e->d_name);
         if (attribute_number(sub, "bInterfaceClass", 16) == 0xff &&
             attribute_number(sub, "bInterfaceSubClass", 16) == 0x42 &&
             attribute_number(sub, "bInterfaceProtocol", 16) == 0x03)

@@ -95,11 +95,11 @@ int spool_json_decode(struct span payload, json_t **out, struct err *err);
 
 /* ---- the two manifests
  * ---------------------------------------------------------------------------- */
-enum spool_plausible { PLAUSIBLE_UNKNOWN, PLAUSIBLE_YES, PLAUSIBLE_NO };
+enum spool_plausible { SPOOL_PLAUSIBLE_UNKNOWN, SPOOL_PLAUSIBLE_YES, SPOOL_PLAUSIBLE_NO };
 const char *spool_plausible_name(enum spool_plausible p); /* "unknown" "yes" "no" */
 
 /* One image of a backup: a partition, a GPT or a boot area. */
-struct spool_partition {
+struct spool_partition {  /* names: letters, digits and _-. */
     char name[40];        /* partition name, or pgpt sgpt boot1 boot2 */
     char area[8];         /* USER BOOT1 BOOT2 */
     int64_t offset_bytes; /* within the area */
@@ -131,6 +131,7 @@ struct spool_backup {
 };
 int spool_manifest_append(struct spool_writer *w, const struct spool_backup *backup,
                           struct sha256 *manifest_out, struct err *err);
+json_t *spool_backup_encode(const struct spool_backup *backup);
 int spool_backup_decode(struct span payload, struct spool_backup *out, struct err *err);
 
 #endif

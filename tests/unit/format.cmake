@@ -1,0 +1,1 @@
+unit_test(gpt DEPS usb/format)
