@@ -23,7 +23,6 @@ chmod 755 /upper/up
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/up,workdir=/upper/work root /newroot
 
 mount -t tmpfs -o mode=755 tmpfs /newroot/run
-mount -t tmpfs -o mode=1777,size=70% tmpfs /newroot/tmp
 mkdir -p /dev/shm /dev/pts /run
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
@@ -36,8 +35,9 @@ path=$(cat /out/.guest/path)
 mkdir -p "/newroot$path" && mount --move /out "/newroot$path"
 
 for dir in proc sys dev; do mount --move "/$dir" "/newroot/$dir"; done
-mkdir -p /newroot/run/lock /newroot/run/guest
+mkdir -p /newroot/run/lock /newroot/run/guest/bin
 cp /bin/busybox /stage2.sh /newroot/run/guest/
+for applet in lsmod dmesg ifconfig; do ln -s ../busybox "/newroot/run/guest/bin/$applet"; done
 ifconfig lo 127.0.0.1 up
 hostname guest
 echo 1 >/newroot/proc/sys/kernel/printk

@@ -62,7 +62,7 @@ fetch_packages() { # into $work/deb
     say "fetching $kernel and busybox-static"
     mkdir "$work/deb"
     (cd "$work/deb" && apt-get -qq -o APT::Sandbox::User=root download "$kernel" busybox-static) ||
-        die "cannot download the guest's packages"
+        die "cannot download the guest's packages; are the lists old? (apt-get update)"
     dpkg-deb --fsys-tarfile "$work"/deb/busybox-static_*.deb | tar -x -C "$work" ./bin/busybox
     dpkg-deb --fsys-tarfile "$work/deb/$kernel"_*.deb |
         tar -x -C "$work" --wildcards './boot/vmlinuz-*' './lib/modules/*/modules.*' \
@@ -135,7 +135,7 @@ write_command() {
         for name in PATH HOME LANG LC_ALL TZ "${!ASAN_@}" "${!UBSAN_@}" "${!FLASHRACK_@}"; do
             [ -z "${!name+set}" ] || printf 'export %s=%q\n' "$name" "${!name}"
         done
-        printf 'export FLASHRACK_VM=1 FLASHRACK_VM_OUT=%q\nexec' "$out"
+        printf 'export FLASHRACK_VM=1 FLASHRACK_VM_OUT=%q PATH=$PATH:/run/guest/bin\nexec' "$out"
         printf ' %q' "${command[@]}"
         printf '\n'
     } >"$out/.guest/command"
@@ -186,7 +186,9 @@ main() {
     out=${FLASHRACK_VM_OUT:-$run/out}
     mkdir -p "$out"
     out=$(cd "$out" && pwd -P)
-    cpu=${FLASHRACK_VM_CPU:-max,la57=off}
+    # Plain SSE2 code is the fastest under emulation: SHA-256 1.5 times, copying and clearing memory 6 times
+    # as fast as with everything that QEMU can emulate (AVX2, fast rep movsb) announced.
+    cpu=qemu64,+rdrand
     kernel_line="console=ttyS0 quiet panic=-1 reboot=t mitigations=off nokaslr random.trust_cpu=on tsc=reliable"
     write_command
     run_qemu || status=$?
