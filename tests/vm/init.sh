@@ -23,7 +23,9 @@ chmod 755 /upper/up
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/up,workdir=/upper/work root /newroot
 
 mount -t tmpfs -o mode=755 tmpfs /newroot/run
-mkdir -p /dev/shm /dev/pts /run
+mkdir -p /dev/shm /dev/pts
+ln -s /proc/self/fd /dev/fd
+for stream in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${stream%:*}" "/dev/${stream#*:}"; done
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 mount -t debugfs debugfs /sys/kernel/debug

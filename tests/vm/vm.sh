@@ -198,7 +198,7 @@ main() {
     fi
     [ "$status" = 124 ] && say "time is up after $timeout_s s" && exit 124
     say "the guest ended without a word (QEMU: $status)"
-    tail -n 30 "$run/qemu.log" "$run/console" >&2 || true
+    tail -n 60 "$run/qemu.log" "$run/console" >&2 || true
     exit 125
 }
 
