@@ -9,18 +9,32 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/debian.sh"
 
 store=$soak_dir/containers
+context=$store/context
 log=$soak_dir/container.log
+driver=vfs # copies every layer; works anywhere
 
 # Everything under build/soak, nothing of this machine's own containers or settings.
 tool() {
     local verb=$1
     shift
-    buildah --root "$store/root" --runroot "$store/run" --storage-driver vfs "$verb" "$@"
+    buildah --root "$store/root" --runroot "$store/run" --storage-driver "$driver" "$verb" "$@"
 }
 
-run_in() { # image command...
+# Layers are mounted, not copied, where this file system lets overlays be stacked on it.
+pick_driver() {
+    local try=$store/try
+    mkdir -p "$try"/{lower,upper,work,merged}
+    if mount -t overlay overlay "$try/merged" \
+        -o "lowerdir=$try/lower,upperdir=$try/upper,workdir=$try/work" 2>/dev/null; then
+        umount "$try/merged"
+        driver=overlay
+    fi
+    rm -rf "$try"
+}
+
+run_in() { # target command...: in a container of that image, as the image's user
     local container status=0
-    container=$(tool from --pull-never "$1")
+    container=$(tool from --pull-never "localhost/flashrack-$1")
     shift
     tool run --isolation chroot "$container" -- "$@" || status=$?
     tool rm "$container" >/dev/null
@@ -37,34 +51,41 @@ make_base() {
 
 make_target() { # target
     say "building target $1"
-    tool bud --quiet --isolation chroot --pull-never --build-arg BASE=localhost/flashrack-base \
+    tool bud --quiet --layers --format docker --isolation chroot --pull-never --build-arg BASE=localhost/flashrack-base \
         --target "$1" --tag "localhost/flashrack-$1" --file "$top/docker/Dockerfile" "$context" \
         >>"$log" 2>&1 || { tail -n 30 "$log" >&2; die "target $1 failed"; }
 }
 
-main() {
-    local keep='' context program user started=$SECONDS
-    [ "${1-}" != --keep ] || keep=1
-    need_root
-    fresh_debian_tar
-    rm -rf "$store"
-    mkdir -p "$store"
-    : >"$log"
-    # What a checkout holds, and nothing that lies about in this one.
-    context=$store/context
-    git clone --quiet --no-hardlinks "$top" "$context"
+# Runs in a mount namespace of its own, so that nothing stays mounted whatever fails.
+inside() {
+    local target program user started=$SECONDS
+    pick_driver
     make_base
     for target in build station rack; do make_target "$target"; done
     for program in flashrackd flashrack-portwatch flashrack-worker flashrack; do
-        run_in localhost/flashrack-station "$program" --version >&2
+        run_in station "$program" --version >&2
     done
-    run_in localhost/flashrack-rack emulated-x5 --version >&2
-    user=$(run_in localhost/flashrack-station id -un)
+    run_in rack emulated-x5 --version >&2
+    user=$(run_in station id -un)
     [ "$user" = flashrack ] || die "the station runs as $user"
     say "demo with one phone"
-    run_in localhost/flashrack-build /src/run demo --once --phones 1 >"$store/demo"
+    run_in build /src/run demo --once --phones 1 >"$store/demo"
     printf '{"container":{"seconds":%d,"demo":%s}}\n' $((SECONDS - started)) "$(tail -n 1 "$store/demo")"
-    [ -n "$keep" ] || rm -rf "$store"
 }
 
-main "$@"
+main() {
+    local keep='' status=0
+    [ "${1-}" != --keep ] || keep=1
+    need_root
+    fresh_debian_tar
+    rm -rf --one-file-system "$store"
+    mkdir -p "$store"
+    : >"$log"
+    # What is committed, and nothing that lies about in this checkout.
+    git clone --quiet --no-hardlinks "$top" "$context"
+    unshare --mount --propagation private -- bash "${BASH_SOURCE[0]}" --inside || status=$?
+    [ -n "$keep" ] || rm -rf --one-file-system "$store"
+    return "$status"
+}
+
+if [ "${1-}" = --inside ]; then inside; else main "$@"; fi
