@@ -42,7 +42,7 @@ static void play_init(struct play *p, const char *name, enum script_model model)
     script_init(&p->script, p->t, model);
     p->link = (struct link){.transport = &p->script.transport};
     da_init(&p->da, &p->link);
-    fb_init(&p->fb, &p->link, 512);
+    fb_init(&p->fb, &p->link);
     if (strcmp(transcript_value(p->t, "stage", 0), "da2") != 0)
         return;
     p->da.in_da2 = true;
