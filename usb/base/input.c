@@ -104,8 +104,10 @@ int input_open(int dir_fd, const char *path, struct input **out, struct err *err
     if (fd < 0)
         return err_sys(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "open '%s'", path);
     struct input *in = input_of_fd(fd, err);
-    if (!in)
-        return err_in(err, "'%s'", path);
+    if (!in) {
+        err_in(err, "'%s'", path);
+        return ERR_INPUT;
+    }
     ((struct file_input *)in)->owns_fd = true;
     (void)STEAL_FD(fd);
     *out = in;
