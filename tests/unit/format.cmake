@@ -7,3 +7,4 @@ target_compile_definitions(test_scatter PRIVATE SAMPLES="${CMAKE_CURRENT_SOURCE_
 unit_test(identity DEPS usb/format)
 unit_test(dumps DEPS usb/format)
 unit_test(archives DEPS usb/archive)
+unit_test(packages DEPS usb/format)
