@@ -112,7 +112,7 @@ void hasher_md5_finish(struct hasher *h, char hex_out[MD5_HEX_BYTES])
 
 uint32_t crc32_of(uint32_t crc, struct span in)
 {
-    return (uint32_t)crc32_z(crc, in.data, in.len);
+    return in.len ? (uint32_t)crc32_z(crc, in.data, in.len) : crc; /* zlib: NULL starts afresh */
 }
 
 /* The sum of 2^k words is joined from two sums of 2^(k-1) words. */
