@@ -285,3 +285,29 @@ int sparse_finish(struct sparse_reader *r, struct err *err)
         return err_set(err, ERR_FORMAT, "sparse image: checksum is wrong, the file is damaged");
     return 0;
 }
+
+enum { SCAN_CHUNKS_MAX = 1 << 16 };
+
+int sparse_has_crc(sparse_read_fn *read, void *arg, uint64_t file_bytes, bool *out, struct err *err)
+{
+    uint8_t raw[SPARSE_HEADER_BYTES];
+    struct sparse_header h;
+    int rc = read(arg, 0, raw, sizeof(raw), err);
+    if (rc >= 0)
+        rc = sparse_header_decode(span_of(raw, sizeof(raw)), &h, err);
+    if (rc < 0)
+        return rc;
+    bool found = h.checksum != 0 || h.total_chunks > SCAN_CHUNKS_MAX;
+    uint64_t at = h.header_bytes;
+    for (uint32_t i = 0; i < h.total_chunks && !found; i++) {
+        if (at + SPARSE_CHUNK_BYTES > file_bytes)
+            break; /* the reader will say so */
+        rc = read(arg, at, raw, SPARSE_CHUNK_BYTES, err);
+        if (rc < 0)
+            return rc;
+        found = get_le16(raw) == CHUNK_CRC32;
+        at += MAX_OF(get_le32(raw + 8), (uint32_t)SPARSE_CHUNK_BYTES);
+    }
+    *out = found;
+    return 0;
+}

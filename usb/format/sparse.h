@@ -56,11 +56,16 @@ sparse_reader_header(const struct sparse_reader *r); /* NULL before it */
 uint64_t sparse_trailing_bytes(const struct sparse_reader *r);
 void sparse_reader_free(struct sparse_reader **r);
 
+/* Random access to a file: exactly `len` bytes at `offset`. */
+typedef int sparse_read_fn(void *arg, uint64_t offset, void *dst, size_t len, struct err *err);
+/* Walks the chunk headers only: does the file carry checksums (or so many chunks that looking costs
+ * more than adding up)? For sparse_options.skip_crc. */
+int sparse_has_crc(sparse_read_fn *read, void *arg, uint64_t file_bytes, bool *out,
+                   struct err *err);
+
 /* ---- writing
  * -------------------------------------------------------------------------------------- */
 
-/* Random access to the raw image: exactly `len` bytes at `offset`. */
-typedef int sparse_read_fn(void *arg, uint64_t offset, void *dst, size_t len, struct err *err);
 typedef int sparse_put_fn(void *arg, struct span data, struct err *err);
 
 struct sparse_writer_options {
