@@ -1,4 +1,5 @@
-/* Factory, identity and Android of the emulated phone: what is on the flash decides what it reports. */
+/* Factory, identity and Android of the emulated phone: what is on the flash decides what it
+ * reports. */
 #include "phone_fake.h"
 
 #include <jansson.h>
@@ -11,7 +12,8 @@
 #include "usb/format/emi.h"
 #include "usb/format/serial.h"
 
-/* ---- partition tables ---------------------------------------------------------------------------------- */
+/* ---- partition tables
+ * ---------------------------------------------------------------------------------- */
 
 /* Recorded with sgdisk 1.0.9. */
 struct table_row {
@@ -44,8 +46,8 @@ static void table_is_as_recorded(void **state)
 static void tiny_is_small(void **state)
 {
     (void)state;
-    static const char *const names[] = {"nvram",    "nvdata", "nvcfg",   "proinfo",     "protect1",
-                                        "protect2", "elabel", "persist", "seccfg",      "para",
+    static const char *const names[] = {"nvram",    "nvdata", "nvcfg",       "proinfo", "protect1",
+                                        "protect2", "elabel", "persist",     "seccfg",  "para",
                                         "lk_a",     "lk_b",   "systeminfo_a"};
     const struct layout *l = layout_of(PROFILE_TINY);
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -53,10 +55,12 @@ static void tiny_is_small(void **state)
     for (size_t i = 1; i < LAYOUT_PARTITIONS; i++)
         assert_true(l->parts[i].start_bytes ==
                     l->parts[i - 1].start_bytes + l->parts[i - 1].size_bytes);
-    assert_true(l->parts[56].start_bytes + l->parts[56].size_bytes == l->user_bytes - GPT_TAIL_BYTES);
+    assert_true(l->parts[56].start_bytes + l->parts[56].size_bytes ==
+                l->user_bytes - GPT_TAIL_BYTES);
 }
 
-/* ---- labels and NV --------------------------------------------------------------------------------------- */
+/* ---- labels and NV
+ * --------------------------------------------------------------------------------------- */
 
 static void labels_are_valid_and_different(void **state)
 {
@@ -138,8 +142,10 @@ static void seals_are_bound_to_the_chip(void **state)
     assert_true(protect_valid(buf_span(&protect), &donor.chip));
     assert_false(protect_valid(buf_span(&protect), &mine.chip));
     seccfg_encode(&donor.chip, SECCFG_UNLOCKED, seccfg);
-    assert_int_equal(seccfg_lock_state(span_of(seccfg, sizeof(seccfg)), &donor.chip), SECCFG_UNLOCKED);
-    assert_int_equal(seccfg_lock_state(span_of(seccfg, sizeof(seccfg)), &mine.chip), SECCFG_DEFAULT);
+    assert_int_equal(seccfg_lock_state(span_of(seccfg, sizeof(seccfg)), &donor.chip),
+                     SECCFG_UNLOCKED);
+    assert_int_equal(seccfg_lock_state(span_of(seccfg, sizeof(seccfg)), &mine.chip),
+                     SECCFG_DEFAULT);
 }
 
 struct serial_row {
@@ -163,7 +169,8 @@ static void serial_is_read_as_lk_reads_it(void **state)
     assert_string_equal(serial, row->want);
 }
 
-/* ---- preloader ------------------------------------------------------------------------------------------- */
+/* ---- preloader
+ * ------------------------------------------------------------------------------------------- */
 
 static void preloader_boots_until_a_byte_is_wrong(void **state)
 {
@@ -193,11 +200,13 @@ static void preloader_boots_until_a_byte_is_wrong(void **state)
     firmware_free(&f);
 }
 
-/* ---- what a booted phone reports ------------------------------------------------------------------------- */
+/* ---- what a booted phone reports
+ * ------------------------------------------------------------------------- */
 
 static struct board *phone(void)
 {
-    static const struct factory_order order = {.profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'a'};
+    static const struct factory_order order = {
+        .profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'a'};
     return fake_new(&order);
 }
 
@@ -290,7 +299,8 @@ static void lost_phone_has_no_baseband(void **state)
 /* The six partitions of `from`'s factory state written to `b`, as a restore does. */
 static void restore(struct board *b, const struct factory_phone *from)
 {
-    static const char *const names[] = {"nvram", "proinfo", "nvcfg", "protect1", "protect2", "elabel"};
+    static const char *const names[] = {"nvram",    "proinfo",  "nvcfg",
+                                        "protect1", "protect2", "elabel"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         AUTO(buf_deinit) struct buf content;
         buf_init(&content, 1 << 20);
@@ -324,7 +334,8 @@ static void donor_set_shows(void **state)
     assert_string_equal(text(screen, "serial"), donor.label.serial);
     assert_string_equal(json_string_value(json_array_get(json_object_get(screen, "imeis"), 0)),
                         donor.label.imei[0]);
-    assert_true(json_is_false(json_object_get(screen, "service"))); /* SIM lock is bound to the chip */
+    assert_true(
+        json_is_false(json_object_get(screen, "service"))); /* SIM lock is bound to the chip */
     json_decref(screen);
 }
 
@@ -353,11 +364,13 @@ static void blank_nvcfg_stops_the_modem(void **state)
 static void identity_only_loss_leaves_the_rest(void **state)
 {
     (void)state;
-    const struct factory_order order = {.profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'b'};
+    const struct factory_order order = {
+        .profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'b'};
     AUTO(fake_free) struct board *b = fake_new(&order);
     struct sha256 para = partition_hash(b, "para"), system = partition_hash(b, "system_b");
     assert_int_equal(factory_lose_identity(b->dir, LOSS_IDENTITY_ONLY, NULL), 0);
-    struct sha256 para_after = partition_hash(b, "para"), system_after = partition_hash(b, "system_b");
+    struct sha256 para_after = partition_hash(b, "para"),
+                  system_after = partition_hash(b, "system_b");
     assert_true(sha256_equal(&para, &para_after));
     assert_true(sha256_equal(&system, &system_after));
     json_t *screen = boot(b);
@@ -368,7 +381,8 @@ static void identity_only_loss_leaves_the_rest(void **state)
 static void factory_makes_a_phone_once(void **state)
 {
     (void)state;
-    const struct factory_order order = {.profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'a'};
+    const struct factory_order order = {
+        .profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'a'};
     AUTO(fake_free) struct board *b = fake_new(&order);
     assert_int_equal(factory_make_phone(b->dir, &order, NULL), ERR_CONFLICT);
     struct factory_phone none;
@@ -394,6 +408,7 @@ int main(void)
         cmocka_unit_test(identity_only_loss_leaves_the_rest),
         cmocka_unit_test(factory_makes_a_phone_once),
     };
-    return RUN_ROWS(table_is_as_recorded, tables) + RUN_ROWS(serial_is_read_as_lk_reads_it, serials) +
+    return RUN_ROWS(table_is_as_recorded, tables) +
+           RUN_ROWS(serial_is_read_as_lk_reads_it, serials) +
            cmocka_run_group_tests(tests, NULL, NULL);
 }
