@@ -107,7 +107,7 @@ onChange(updateHeader);
 window.addEventListener("hashchange", () => {
   if (location.hash === "#main") return;
   route();
-  main.focus({ preventScroll: true });
+  if (!main.contains(document.activeElement)) main.focus({ preventScroll: true });
 });
 window.addEventListener("keydown", shortcut);
 route();

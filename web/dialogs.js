@@ -1,7 +1,7 @@
 // dialogs.js: the two things that interrupt a person: a question of a job, and "really cancel?".
 import { api, recipeOnce } from "./api.js";
 import { el, fill, toast } from "./dom.js";
-import { portName } from "./format.js";
+import { modeWord, portName, stepIndex } from "./format.js";
 import { live, putJob } from "./live.js";
 
 export function problemBox(problem) {
@@ -79,10 +79,35 @@ function valuesOf(form) {
   return values;
 }
 
+// What a port is called, and whether it takes work.
+export function portDialog(port) {
+  const label = el("input", { name: "label", maxlength: 32, autocomplete: "off", autofocus: true, value: port.label ?? "" });
+  const enabled = el("input", { name: "enabled", type: "checkbox", checked: port.enabled !== false });
+  open(`Port ${portName(port)}`, (attempt, close) => {
+    const form = el("form", { method: "dialog", class: "fields" },
+      el("p", { class: "note" }, el("code", null, port.id), ` · ${modeWord(port.mode)}`),
+      el("label", null, el("span", null, "Label, as written on the bench"), label),
+      el("label", { class: "check" }, enabled, el("span", null, "This port takes work")),
+      el("div", { class: "actions" }, el("button", { class: "primary" }, "Save"),
+        el("a", { class: "button", href: `#/new?${new URLSearchParams({ port: port.id })}`, onclick: close }, "New job here"),
+        el("button", { type: "button", onclick: close }, "Back")));
+    form.addEventListener("submit", (e) => {
+      e.preventDefault();
+      const change = {};
+      const text = label.value.trim();
+      if (text && text !== port.label) change.label = text;
+      if (enabled.checked !== (port.enabled !== false)) change.enabled = enabled.checked;
+      if (Object.keys(change).length) attempt(() => api.portChange(port.id, change));
+      else close();
+    });
+    return form;
+  });
+}
+
 export async function answerDialog(job) {
   const prompt = job.prompt;
   const recipe = await recipeOnce(job.recipe);
-  const step = recipe?.steps?.find((s) => s.name === prompt.step || s.id === prompt.step);
+  const step = recipe?.steps?.[stepIndex(recipe.steps, prompt.step ?? job.step)];
   const wantsNumbers = step?.do === "accept";
   const send = (answer, form) => async () => {
     const body = { prompt_id: prompt.id, answer };

@@ -76,6 +76,29 @@ export function portState(port, job, last) {
   return PORT_STATES[port.state] ?? [port.state, "idle", "idle"];
 }
 
-export const portName = (port) => port.label || port.id;
+// A port without a label: its place within its controller or rack; the whole id stands beside it.
+const shortId = (id) => id.match(/^usbip-.*:\d+-(.+)$/)?.[1] ?? id.match(/-usb-0:(.+)$/)?.[1] ?? id;
+export const portName = (port) => port.label || shortId(port.id);
+
+// Steps of a job are named by id and name, "S7 write identity"; where in the recipe that is, or -1.
+export const stepIndex = (steps, name) =>
+  steps?.findIndex((s) => `${s.id} ${s.name}` === name || s.id === name || s.name === name) ?? -1;
+
+// How much of a job is behind it: whole steps and the bytes of the one it is in.
+export function jobShare(job, steps) {
+  const p = job.progress;
+  const within = p?.total_bytes > 0 ? Math.min(1, p.done_bytes / p.total_bytes) : 0;
+  const at = stepIndex(steps, job.step);
+  return at >= 0 ? (at + within) / steps.length : within;
+}
+
+// What a finished job did, from its own record.
+export function resultText(job, last) {
+  if (job?.state !== "succeeded") return last?.text || job?.error?.message || "";
+  const writes = job.result?.writes ?? [];
+  if (!writes.length) return last?.text && last.text !== job.serial ? last.text : "";
+  const total = bytes(writes.reduce((sum, w) => sum + w.bytes, 0));
+  return writes.every((w) => w.verified) ? `Restored: ${total} written and verified` : `${total} written`;
+}
 
 export const isOpen = (job) => !["succeeded", "failed", "cancelled", "interrupted"].includes(job.state);

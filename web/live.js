@@ -2,6 +2,7 @@
 // whole state is read afresh, and whatever came in meanwhile is put on top. So a reload, a lost connection
 // and a restarted station all end in the same picture.
 import { api } from "./api.js";
+import { isOpen } from "./format.js";
 
 const SILENCE_MS = 40000; // the station beats every 15 s
 const RETRY_MS = 2000;
@@ -28,12 +29,23 @@ export function onLog(fn) {
   return () => logListeners.delete(fn);
 }
 
+// A wall screen stays open for weeks: of jobs that ended, those that ports show and the newest are kept.
+const JOBS_KEPT = 500;
+function prune() {
+  if (live.jobs.size <= 2 * JOBS_KEPT) return;
+  const shown = new Set([...live.ports.values()].flatMap((p) => [p.job_id, p.last?.job_id]));
+  const old = [...live.jobs.values()].filter((j) => !isOpen(j) && !shown.has(j.id))
+    .sort((a, b) => Number(a.id) - Number(b.id));
+  for (const job of old.slice(0, live.jobs.size - JOBS_KEPT)) live.jobs.delete(job.id);
+}
+
 let changePending = false;
 function changed() {
   if (changePending) return;
   changePending = true;
   requestAnimationFrame(() => {
     changePending = false;
+    prune();
     for (const fn of listeners) fn();
   });
 }

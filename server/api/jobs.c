@@ -156,6 +156,16 @@ static void job_log(struct http_call *call, void *arg)
 
 /* ---- commands ---- */
 
+/* The station has done it; the answer is the whole job as it is stored now. */
+static void job_commanded(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct ask *q = arg;
+    if (code < 0 || !q->api->station)
+        ask_done(arg, code, err, body);
+    else
+        store_job_get(q->api->store, store_id(http_param(q->call, "id")), ask_job_done, q);
+}
+
 static void job_verb(struct http_call *call, struct api *a, const char *verb)
 {
     struct err err;
@@ -167,7 +177,7 @@ static void job_verb(struct http_call *call, struct api *a, const char *verb)
     if (rc < 0)
         http_reply_err(call, &err, NULL);
     else
-        station_job_verb(a->station, http_param(call, "id"), verb, ask_job_done,
+        station_job_verb(a->station, http_param(call, "id"), verb, job_commanded,
                          ask_new(a, call, 200, NULL));
     json_decref(body);
 }
@@ -243,7 +253,7 @@ static void job_answer(struct http_call *call, void *arg)
         http_reply_err(call, &err, NULL);
     else
         station_job_answer(a->station, http_param(call, "id"), answer.prompt_id, answer.answer,
-                           answer.values, ask_job_done, ask_new(a, call, 200, NULL));
+                           answer.values, job_commanded, ask_new(a, call, 200, NULL));
     json_decref(body);
 }
 

@@ -214,6 +214,13 @@ void call_send(struct http_call *call, int status, const char *type, struct evbu
     if (!evhttp_find_header(out, "Cache-Control"))
         evhttp_add_header(out, "Cache-Control", "no-store");
     http_security_headers(req);
+    if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD && body) { /* evhttp would send it */
+        char length[24];
+        snprintf(length, sizeof(length), "%zu", evbuffer_get_length(body));
+        if (!evhttp_find_header(out, "Content-Length"))
+            evhttp_add_header(out, "Content-Length", length);
+        body = NULL;
+    }
     evhttp_send_reply(req, status, NULL, body);
 }
 

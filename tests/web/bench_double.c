@@ -145,9 +145,12 @@ static void port_follow(struct station *s, json_t *job, const char *state, const
 static void step_begin(struct station *s, json_t *job, const char *step)
 {
     put_text(job, "step", step);
-    json_t *row = json_pack("{s:s, s:i, s:s}", "step", step, "attempt", 1, "state", "running");
+    json_t *steps = json_object_get(job, "steps");
+    json_t *row =
+        json_pack("{s:i, s:s, s:i, s:s, s:n, s:n, s:n}", "seq", (int)json_array_size(steps) + 1,
+                  "name", step, "attempt", 1, "state", "running", "error", "result", "ended_at");
     put_now(row, "started_at");
-    json_array_append_new(json_object_get(job, "steps"), row);
+    json_array_append_new(steps, row);
     job_log(s, job, "info", "begins");
 }
 
@@ -228,7 +231,7 @@ static json_t *job_shown(json_t *job)
 static void job_running(struct station *s, json_t *job, int64_t ticks)
 {
     if (ticks == 0) {
-        step_begin(s, job, "write identity");
+        step_begin(s, job, "S7 write identity");
         put_text(job, "state", "running");
         port_follow(s, job, "busy", "da");
         emit(s, true, "job", job);
@@ -244,13 +247,13 @@ static void job_tick(struct station *s, json_t *job)
     const char *state = text_of(job, "state"), *step = text_of(job, "step");
     json_object_set_new(job, "ticks", json_integer(ticks + 1));
     if (strcmp(state, "queued") == 0) {
-        step_begin(s, job, "connect");
+        step_begin(s, job, "S3 connect");
         port_follow(s, job, "prompt", "none");
-        prompt_set(s, job, "connect-1", "Phone wanted in download mode",
+        prompt_set(s, job, "S3-1", "Phone wanted in download mode",
                    "Switch the phone off. Hold Volume Up and Volume Down, plug it into this port, "
                    "keep both keys until this text goes.",
                    "usb");
-    } else if (strcmp(state, "prompt") == 0 && strcmp(step, "connect") == 0) {
+    } else if (strcmp(state, "prompt") == 0 && strcmp(step, "S3 connect") == 0) {
         if (!s->hands || s->frozen || ticks < PROMPT_TICKS)
             return;
         json_object_set_new(job, "prompt", json_null());
@@ -268,10 +271,10 @@ static void job_tick(struct station *s, json_t *job)
             return;
         }
         step_end(job, "done");
-        step_begin(s, job, "acceptance");
+        step_begin(s, job, "S21 acceptance");
         port_follow(s, job, "prompt", "android");
         prompt_set(
-            s, job, "acceptance-1", "Check the phone's numbers",
+            s, job, "S21-1", "Check the phone's numbers",
             "Dial *#06# and open About: enter serial, IMEIs and MAC addresses exactly as the "
             "phone shows them. Check that no NVRAM WARNING is in the Wi-Fi list.",
             "person");

@@ -161,8 +161,7 @@ struct da_stage da_stage2(const struct da_entry *e)
                              r->signature_length};
 }
 
-/* ---- synthetic files
- * ------------------------------------------------------------------------------ */
+/* ---- synthetic files ------------------------------------------------------------------------ */
 
 enum { SIGNATURE_BYTES = 0x100, DESCRIPTION_BYTES = 0x270 };
 

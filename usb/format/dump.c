@@ -28,8 +28,7 @@ static void warn(struct dump *d, const char *fmt, ...)
     va_end(ap);
 }
 
-/* ---- finding the table
- * ---------------------------------------------------------------------------- */
+/* ---- finding the table ---------------------------------------------------------------------- */
 
 /* Last bytes of the source, right-aligned meaning: *len_out bytes from the start of `tail`. */
 struct tail {
@@ -148,8 +147,7 @@ static int find_table(struct dump *d, const struct dump_options *o, struct err *
     return rc;
 }
 
-/* ---- parts
- * ---------------------------------------------------------------------------------------- */
+/* ---- parts ---------------------------------------------------------------------------------- */
 
 static bool name_is_safe(const char *name)
 {
@@ -265,8 +263,7 @@ void dump_close(struct dump **d)
     *d = NULL;
 }
 
-/* ---- folders
- * -------------------------------------------------------------------------------------- */
+/* ---- folders -------------------------------------------------------------------------------- */
 
 struct dump *dump_folder_new(void)
 {
@@ -321,8 +318,7 @@ int dump_folder_add(struct dump *d, const char *file_name, struct input *in, str
     return 1;
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 const struct dump_part *dump_find(const struct dump *d, const char *name)
 {

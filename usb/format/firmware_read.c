@@ -21,8 +21,7 @@ const char *firmware_base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* ---- checksum lists
- * ------------------------------------------------------------------------------- */
+/* ---- checksum lists ------------------------------------------------------------------------- */
 
 static bool is_checksum_list(const struct firmware_file *file)
 {
@@ -98,8 +97,7 @@ static void sums_missing_files(struct firmware *f, const struct sums *sums)
     }
 }
 
-/* ---- one file
- * ------------------------------------------------------------------------------------- */
+/* ---- one file ------------------------------------------------------------------------------- */
 
 struct reading {
     struct hasher *sha, *md5;     /* md5 NULL when no list wants one */

@@ -2,7 +2,7 @@
 import { api, recipeOnce } from "../api.js";
 import { answerDialog, cancelDialog, problemBox } from "../dialogs.js";
 import { el, fill, icon, setAttr, setText, show, toast } from "../dom.js";
-import { between, bytesOf, duration, isOpen, speed, when } from "../format.js";
+import { between, bytesOf, duration, isOpen, jobShare, resultText, speed, stepIndex, when } from "../format.js";
 import { live, onChange, onLog, putJob } from "../live.js";
 import { portLabel, stateTag } from "./jobs.js";
 import { facts } from "./list.js";
@@ -46,9 +46,9 @@ function stepRow(name, step) {
 // Steps that ran, in order, then those of the recipe after the one it is in.
 function stepsTable(job, recipe) {
   const planned = recipe?.steps ?? [];
-  const names = new Map(planned.map((s) => [s.id, s.name]));
-  const rows = (job.steps ?? []).map((s) => stepRow(names.get(s.step) ?? s.step, s));
-  const at = planned.findIndex((s) => s.id === job.step || s.name === job.step);
+  const title = (name) => planned[stepIndex(planned, name)]?.name ?? name;
+  const rows = (job.steps ?? []).map((s) => stepRow(title(s.name), s));
+  const at = stepIndex(planned, job.step);
   if (isOpen(job)) for (const s of planned.slice(at + 1)) rows.push(stepRow(s.name, null));
   return rows;
 }
@@ -60,6 +60,12 @@ function promptBox(job) {
       job.prompt.answered_by === "person"
         ? el("button", { type: "button", class: "primary", onclick: () => answerDialog(live.jobs.get(job.id)) }, "Answer")
         : el("p", { class: "note" }, "Goes on by itself when the phone shows up.")));
+}
+
+function resultBox(job) {
+  const text = job.state === "succeeded" ? resultText(job) : "";
+  if (!text) return null;
+  return el("section", { class: "prompt-box", "data-tone": "done" }, icon("done"), el("h2", null, text));
 }
 
 function errorBox(job) {
@@ -93,14 +99,15 @@ function progressPart() {
   const node = el("div", null, bar, text);
   return {
     node,
-    update(job) {
+    update(job, recipe) {
+      const running = job.state === "running" || job.state === "paused";
+      show(node, running);
+      if (!running) return;
+      const share = jobShare(job, recipe?.steps);
+      setAttr(bar, "value", share.toFixed(4));
       const p = job.progress;
-      const moving = job.state === "running" && p?.total_bytes > 0;
-      show(node, Boolean(moving));
-      if (!moving) return;
-      setAttr(bar, "value", Math.min(1, p.done_bytes / p.total_bytes).toFixed(4));
-      setText(text, [bytesOf(p.done_bytes, p.total_bytes), p.bytes_per_s > 0 ? speed(p.bytes_per_s) : null,
-        p.eta_s !== null && p.eta_s !== undefined ? `${duration(p.eta_s)} left` : null].filter(Boolean).join(" · "));
+      setText(text, !(p?.total_bytes > 0) ? `${Math.floor(share * 100)} %` : [`${Math.floor(share * 100)} %`, bytesOf(p.done_bytes, p.total_bytes), p.bytes_per_s > 0 ? speed(p.bytes_per_s) : null,
+        typeof p.eta_s === "number" ? `${duration(p.eta_s)} left` : null].filter(Boolean).join(" · "));
     },
   };
 }
@@ -146,13 +153,13 @@ export function jobView(main, id) {
   const draw = () => {
     const job = live.jobs.get(id);
     if (!job || ended) return;
-    progress.update(job);
+    progress.update(job, recipe);
     const { progress: _, ...rest } = job;
     const key = JSON.stringify([rest, recipe !== null, portLabel(job.port)]);
     if (key === shownSteps) return;
     shownSteps = key;
     fill(top, el("h1", null, `Job ${id}`), stateTag(job.state), el("div", { class: "actions" }, actions(job)));
-    fill(boxes, promptBox(job), errorBox(job));
+    fill(boxes, promptBox(job), resultBox(job), errorBox(job));
     fill(about, jobFacts(job));
     steps.replaceChildren(...stepsTable(job, recipe));
   };

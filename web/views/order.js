@@ -58,7 +58,7 @@ function buildForm() {
     port: el("select", { name: "port" }),
     firmware: el("select", { name: "firmware" }),
     backup: el("select", { name: "backup" }),
-    recipe: el("select", { name: "recipe", required: true }),
+    recipe: el("select", { name: "recipe" }),
     finish: el("select", { name: "finish" }, option("lk", "put the commercial bootloader back"), option("upgrade", "write the whole firmware")),
     imei1: input("imei1", { inputmode: "numeric", maxlength: 15 }),
     imei2: input("imei2", { inputmode: "numeric", maxlength: 15 }),
@@ -105,7 +105,8 @@ export function orderView(main) {
   form.serial.value = given.get("serial") ?? "";
   form.serial.addEventListener("input", () => fillBackups(form.backup, backups, form.serial.value.trim()));
   form.node.addEventListener("input", () => (key = orderKey())); // another order, another key
-  choices(form).then((list) => {
+  // A scanner is quicker than the lists: an order waits for them.
+  const ready = choices(form).then((list) => {
     backups = list;
     for (const name of ["firmware", "finish"]) if (given.get(name)) form[name].value = given.get(name);
     fillBackups(form.backup, backups, form.serial.value.trim());
@@ -116,6 +117,7 @@ export function orderView(main) {
     const button = form.node.querySelector("button");
     button.disabled = true;
     try {
+      await ready;
       const job = await api.jobAdd(orderOf(form), key);
       const port = live.ports.get(job.port);
       toast(`Job ${job.id} for ${job.serial}${port ? ` on port ${portName(port)}` : ""} is queued.`, { href: `#/jobs/${job.id}`, text: "Show it" });

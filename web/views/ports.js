@@ -1,21 +1,26 @@
 // views/ports.js: the bench. One card a port; a card is built once and then only its values change.
-import { answerDialog, cancelDialog } from "../dialogs.js";
+import { answerDialog, cancelDialog, portDialog } from "../dialogs.js";
 import { recipeOnce } from "../api.js";
 import { el, fill, icon, setAttr, setIcon, setText, show } from "../dom.js";
-import { between, bytesOf, duration, isOpen, modeWord, portName, portState, speed } from "../format.js";
+import {
+  between, bytesOf, duration, isOpen, jobShare, modeWord, portName, portState, resultText, speed, stepIndex,
+} from "../format.js";
 import { jobOf, live, onChange } from "../live.js";
 
-const stepTotals = new Map(); // recipe -> names of its steps, filled as recipes arrive
+const recipeSteps = new Map(); // recipe -> its steps, filled as recipes arrive
+
+function stepsOf(job) {
+  if (!recipeSteps.has(job.recipe)) {
+    recipeSteps.set(job.recipe, null);
+    recipeOnce(job.recipe).then((r) => recipeSteps.set(job.recipe, r?.steps ?? null));
+  }
+  return recipeSteps.get(job.recipe);
+}
 
 function stepText(job) {
-  if (!stepTotals.has(job.recipe)) {
-    stepTotals.set(job.recipe, null);
-    recipeOnce(job.recipe).then((r) => stepTotals.set(job.recipe, r?.steps ?? null));
-  }
-  const steps = stepTotals.get(job.recipe);
-  const at = steps?.findIndex((s) => s.name === job.step || s.id === job.step) ?? -1;
-  const name = at >= 0 ? steps[at].name : job.step;
-  return at >= 0 ? `${at + 1}/${steps.length} ${name}` : name ?? "";
+  const steps = stepsOf(job);
+  const at = stepIndex(steps, job.step);
+  return at >= 0 ? `${at + 1}/${steps.length} ${steps[at].name}` : job.step ?? "";
 }
 
 const currentJob = (port) => (port.job_id ? jobOf(port.job_id) : undefined);
@@ -25,7 +30,8 @@ export const portTone = (port) => portState(port, currentJob(port), lastJob(port
 
 function buildCard(port) {
   const part = {
-    label: el("h2"),
+    label: el("button", { type: "button", class: "plain" }),
+    id: el("p", { class: "id" }),
     symbol: icon("idle"),
     state: el("span", { class: "word" }),
     who: el("p", { class: "who" }),
@@ -35,7 +41,7 @@ function buildCard(port) {
     promptTodo: el("p"),
     step: el("p", { class: "step" }),
     share: el("p", { class: "share" }),
-    bar: el("progress", { max: 1, value: 0 }),
+    bar: el("progress", { max: 1, value: 0, "aria-label": "Share of the job" }),
     moved: el("span"),
     rate: el("span"),
     eta: el("span"),
@@ -52,9 +58,10 @@ function buildCard(port) {
   part.stateLine = el("p", { class: "state" }, part.symbol, part.state);
   const node = el("article", { class: "card", tabindex: 0, "data-port": port.id },
     el("div", { class: "card-in" },
-      el("div", { class: "top" }, part.label, part.stateLine),
-      part.who, part.prompt, part.step, part.share, part.bar, part.numbers, part.result, part.advice, part.mode, part.actions));
+      el("div", { class: "top" }, el("h2", null, part.label), part.stateLine), part.id,
+      part.who, part.prompt, part.step, part.numbers, part.share, part.bar, part.result, part.advice, part.mode, part.actions));
   const card = { node, part, job: null };
+  part.label.addEventListener("click", () => portDialog(live.ports.get(port.id)));
   part.answer.addEventListener("click", () => answerDialog(card.job));
   part.cancel.addEventListener("click", () => cancelDialog(card.job));
   node.addEventListener("keydown", (e) => {
@@ -64,24 +71,24 @@ function buildCard(port) {
 }
 
 function updateProgress(part, job) {
-  const p = job?.progress;
-  const moving = job?.state === "running" && p && p.total_bytes > 0;
-  show(part.bar, Boolean(moving));
-  show(part.share, Boolean(moving));
-  show(part.numbers, Boolean(moving));
-  if (!moving) return;
-  const share = Math.min(1, p.done_bytes / p.total_bytes);
+  const running = job?.state === "running" || job?.state === "paused";
+  show(part.bar, running);
+  show(part.share, running);
+  show(part.numbers, running);
+  if (!running) return;
+  const share = jobShare(job, stepsOf(job));
   setAttr(part.bar, "value", share.toFixed(4));
-  setAttr(part.bar, "aria-label", "Progress of the step");
   setText(part.share, `${Math.floor(share * 100)} %`);
-  setText(part.moved, bytesOf(p.done_bytes, p.total_bytes));
-  setText(part.rate, p.bytes_per_s > 0 ? speed(p.bytes_per_s) : "");
-  setText(part.eta, p.eta_s !== null && p.eta_s !== undefined ? `${duration(p.eta_s)} left` : "");
+  const p = job.progress;
+  const moving = p?.total_bytes > 0;
+  setText(part.moved, moving ? bytesOf(p.done_bytes, p.total_bytes) : "");
+  setText(part.rate, moving && p.bytes_per_s > 0 ? speed(p.bytes_per_s) : "");
+  setText(part.eta, moving && typeof p.eta_s === "number" ? `${duration(p.eta_s)} left` : "");
 }
 
 function updateResult(part, port, job, last) {
   const shown = job ? null : last;
-  const text = port.trouble || (port.last && !job ? port.last.text || last?.error?.message : null);
+  const text = port.trouble || (port.last && !job ? resultText(last, port.last) : "");
   setText(part.result, text);
   show(part.result, Boolean(text));
   const advice = shown?.error?.advice;
@@ -95,13 +102,15 @@ function whoText(port, job, last) {
   return port.usb_serial ?? "";
 }
 
-function modeText(port) {
+function modeText(port, behind) {
   if (port.state === "disabled") return "This port takes no work.";
   if (port.state === "empty" && !port.last && !port.job_id) return "Ready. Start a new job, then plug the phone in.";
-  return port.mode === "none" ? "No phone on the wire" : `Mode: ${modeWord(port.mode)}`;
+  const mode = port.mode === "none" ? "No phone on the wire" : `Mode: ${modeWord(port.mode)}`;
+  return behind ? `${mode} · ${behind} more ${behind === 1 ? "job" : "jobs"} queued` : mode;
 }
 
-function updateCard(card, port) {
+// behind: open jobs for this port that wait for the one on it.
+function updateCard(card, port, behind) {
   const { node, part } = card;
   const job = currentJob(port), last = lastJob(port);
   const [word, symbol, tone] = portState(port, job, last);
@@ -110,11 +119,11 @@ function updateCard(card, port) {
   setAttr(node, "aria-label", `Port ${portName(port)}: ${word}`);
   setText(part.label, portName(port));
   setAttr(part.label, "title", port.id);
-  setAttr(part.label, "class", port.label ? null : "long");
+  setText(part.id, port.label ? "" : port.id);
   part.symbol = setIcon(part.symbol, symbol);
   setText(part.state, word);
   setText(part.who, whoText(port, job, last));
-  setText(part.mode, modeText(port));
+  setText(part.mode, modeText(port, behind));
   const prompt = job?.prompt;
   show(part.prompt, Boolean(prompt));
   setText(part.promptText, prompt?.text);
@@ -128,6 +137,19 @@ function updateCard(card, port) {
   if (card.job) setAttr(part.link, "href", `#/jobs/${card.job.id}`);
   else part.link.removeAttribute("href");
   setText(part.link, card.job ? `Job ${card.job.id}` : "");
+}
+
+// Open jobs that no card shows: behind another one on their port, or for any port.
+function queuedJobs() {
+  const behind = new Map();
+  let anywhere = 0;
+  for (const job of live.jobs.values()) {
+    if (!isOpen(job)) continue;
+    const port = live.ports.get(job.port);
+    if (!job.port) anywhere++;
+    else if (port && port.job_id !== job.id) behind.set(port.id, (behind.get(port.id) ?? 0) + 1);
+  }
+  return { behind, anywhere };
 }
 
 // A1 before A2 before A10, whatever order they came in.
@@ -179,6 +201,8 @@ function emptyBench() {
 
 export function portsView(main) {
   const grid = el("section", { class: "bench", "aria-label": "Ports" });
+  const anywhereText = el("span");
+  const anywhere = el("p", { class: "anywhere", hidden: true }, anywhereText, " ", el("a", { href: "#/jobs" }, "Show jobs"));
   const cards = new Map();
   let order = "";
   main.className = "wide";
@@ -199,10 +223,13 @@ export function portsView(main) {
     if (wanted !== order) {
       order = wanted;
       grid.replaceChildren(...ports.map((p) => cards.get(p.id).node));
-      if (grid.parentNode !== main) fill(main, grid);
+      if (grid.parentNode !== main) fill(main, anywhere, grid);
       layout(grid, ports.length);
     }
-    for (const port of ports) updateCard(cards.get(port.id), port);
+    const queued = queuedJobs();
+    show(anywhere, queued.anywhere > 0);
+    setText(anywhereText, `${queued.anywhere} ${queued.anywhere === 1 ? "job waits" : "jobs wait"} for the next phone on any port.`);
+    for (const port of ports) updateCard(cards.get(port.id), port, queued.behind.get(port.id) ?? 0);
   };
   const resized = () => layout(grid, live.ports.size);
   const key = (e) => arrows(grid, e);
