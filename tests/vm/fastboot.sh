@@ -1,7 +1,9 @@
 #!/bin/bash
 # Debian's fastboot judges the emulated phone: it lists it, reads all variables, is refused and then allowed to
 # flash nvram exactly as the procedure says, flashes a sparse image, and ends with `oem HALT`.
+# shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/vm/phone.sh
 . "$(dirname "$0")/phone.sh"
 
 fb() { timeout 120 fastboot "$@"; }
@@ -9,7 +11,7 @@ fb() { timeout 120 fastboot "$@"; }
 refused_with_commercial_lk() {
     phone_on_bench
     into_fastboot
-    expect 0 "^$serial[[:space:]]+fastboot" fb devices
+    expect 0 "^${serial}[[:space:]]+fastboot" fb devices
     expect 0 'commercial' fb oem getBootloaderType
     expect !0 'FAILED' fb flash nvram "$work/nvram.img"
     rack_stop
@@ -20,7 +22,7 @@ allowed_with_service_lk() {
     partition_put lk_a "$package/lk_service.img"
     phone_on_bench
     into_fastboot
-    expect 0 "^$serial[[:space:]]+fastboot" fb devices
+    expect 0 "^${serial}[[:space:]]+fastboot" fb devices
     expect 0 'service' fb oem getBootloaderType
     expect 0 "serialno: *$serial" fb getvar all
     grep -Eq 'product: *PDA' <<<"$output" || fail "getvar all does not name the product"

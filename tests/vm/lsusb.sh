@@ -1,6 +1,8 @@
 #!/bin/bash
 # The descriptors as lsusb reads them from the kernel, in boot ROM and fastboot; cdc_acm binds the boot ROM.
+# shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/vm/phone.sh
 . "$(dirname "$0")/phone.sh"
 
 acm_bound() { compgen -G '/sys/bus/usb/drivers/cdc_acm/*:1.*' >/dev/null; }

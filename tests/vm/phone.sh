@@ -1,6 +1,6 @@
 # phone.sh: one emulated phone in the guest, as the files that x5-factory makes and the program that runs
 # them. Sourced by test scripts after lib.sh.
-# shellcheck shell=bash disable=SC2154 # work, out: lib.sh
+# shellcheck shell=bash disable=SC2154,SC2034 # work, out are of lib.sh; package, dm_verity for the tests
 
 phone=1-1
 FASTBOOT_ID=2e04:c009
