@@ -19,7 +19,7 @@ struct station_config {
     const char *portwatch_path;  /* unix socket of a portwatch that runs already; NULL: start our own */
     const char *const *racks;    /* USB/IP racks "HOST:PORT", NULL-terminated */
     const char *const *import_dirs; /* folders below which firmware and dump paths may lie, NULL-terminated */
-    const char *recipe_dir;      /* schema/recipes */
+    const char *schema_dir;      /* holds recipes/ and failures.json */
     bool usb;                    /* false: --no-usb */
     double time_scale;
 };

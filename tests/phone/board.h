@@ -26,7 +26,7 @@ enum board_boot_target { TARGET_NORMAL = 0, TARGET_HOME = 1, TARGET_FASTBOOT = 2
 /* What happens after a firmware stage returns. */
 enum board_next {
     NEXT_OFF,            /* powered off (charging screen when the cable is in): no USB */
-    NEXT_DEAD,           /* on the bus or silent, answers nothing until cable out + power key */
+    NEXT_DEAD,           /* silent until a long press of the power key */
     NEXT_HALT,           /* LK "oem HALT": silent until the cable is pulled, then off */
     NEXT_BROM,           /* reset into boot ROM download mode */
     NEXT_RESET,          /* reset: boot ROM runs the preloader from BOOT1, or waits in BROM mode if broken */
@@ -58,11 +58,13 @@ struct board_settings {
     bool read_ahead_off;         /* default: one chunk */
     uint32_t target_config;      /* bits of GET_TARGET_CONFIG: 1 SBC, 2 SLA, 4 DAA */
     int brom_window_ms;          /* 5000 */
-    int preloader_window_ms;     /* 2500 */
+    int preloader_configure_ms;  /* 8000: how long the preloader waits for a host to configure it */
+    int preloader_window_ms;     /* 2500, from then on */
     int battery_mv;              /* 4000 */
     uint16_t fastboot_vid, fastboot_pid; /* 0x2e04, 0xc009 */
     uint64_t max_download;       /* 0x8000000 */
     char android[8];             /* "8.1" */
+    char sbc_locked[64];         /* "": partitions that a phone with SBC on locks, "tee_a,tee_b" */
 };
 struct board_settings *board_settings(struct board *b);
 
@@ -82,6 +84,13 @@ int board_sleep(struct board *b, int ms, bool needs_cable);
 void board_boot_target_set(struct board *b, enum board_boot_target target, bool download_bit);
 enum board_boot_target board_boot_target_take(struct board *b); /* reads and forgets */
 bool board_download_bit_take(struct board *b);
+/* Why the phone started. Whatever the preloader hands over to, a start by the cable alone ends on the
+ * charging screen (the board sees to that). After START_RESET it is LK that decides: TARGET_NORMAL with the
+ * cable in is the charging screen (return NEXT_OFF), TARGET_HOME boots on. */
+enum board_start { START_CABLE, START_POWER_KEY, START_RESET };
+enum board_start board_start_reason(const struct board *b);
+/* Waits until the cable is in (or out). BOARD_GONE when power was lost. */
+int board_wait_cable(struct board *b, bool plugged, int timeout_ms);
 /* Volatile memory that survives from stage to stage until power is lost. */
 struct board_ram {
     bool dram_up;       /* DRAM was initialised (by the preloader or INIT_EXT_RAM) */
@@ -116,11 +125,16 @@ struct gadget {
     int (*control)(void *ctx, const uint8_t setup[8], const uint8_t *out, uint8_t *in, size_t in_max);
     void *ctx;
 };
-/* Comes on the bus (as a new device). BOARD_GONE without a cable. The gadget is borrowed until detach. */
+/* Comes on the bus (as a new device). BOARD_GONE without a cable. The gadget is borrowed until detach, or
+ * until the stage returns: what it leaves attached the board detaches. */
 int board_usb_attach(struct board *b, const struct gadget *g);
 void board_usb_detach(struct board *b);
 /* Waits until the host has set a configuration. */
 int board_usb_configured(struct board *b, int timeout_ms);
+/* BOARD_GONE from the calls below has three reasons: the cable was pulled (board_cable() is false, or true
+ * again: detach in any case), power was lost, or a bus reset. A bus reset (also: the importer let go of the
+ * phone) leaves the phone attached, unconfigured, with empty queues and every call failing until
+ * board_usb_configured() has succeeded again; firmware that loses its place by a reset just returns. */
 
 /* Bulk OUT. Transfers of the host queue up; a zero-length transfer is kept as one. timeout_ms < 0: none.
  * Exactly `len` bytes from the stream, whatever the transfer boundaries, empty transfers ignored. */
@@ -129,6 +143,9 @@ int board_out_stream(struct board *b, void *dst, size_t len, int timeout_ms);
 ssize_t board_out_packet(struct board *b, void *dst, int timeout_ms);
 /* What is left of the transfer at the head of the queue, at most `max` (the rest is dropped). */
 ssize_t board_out_transfer(struct board *b, void *dst, size_t max, int timeout_ms);
+/* What a USB request of `max` bytes to the controller would bring: packets until it is full or one is
+ * shorter than the packet size (LK's reads). The surplus of a packet that does not fit is dropped. */
+ssize_t board_out_request(struct board *b, void *dst, size_t max, int timeout_ms);
 /* Whole packets straight into `dst` until `len` bytes are there: the fast path for big payloads of the
  * buffered and exact models. Surplus of the last packet is dropped and its size stored in *lost. */
 int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int timeout_ms);

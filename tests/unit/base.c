@@ -59,6 +59,7 @@ static void hashes_match_published_vectors(void **state)
     md5_hex_upper(span_of("PDAGATEST0000001", 16), hex);
     assert_string_equal(hex, "313CA5F469846D5CCFBCECE02BE4F1E5");
     assert_int_equal(crc32_of(0, span_of("123456789", 9)), 0xcbf43926);
+    assert_int_equal(crc32_of(0xcbf43926, span_of(NULL, 0)), 0xcbf43926);
     struct hasher *h = hasher_new();
     hasher_zeros(h, 70000);
     uint8_t *zeros = calloc(1, 70000);

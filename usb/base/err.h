@@ -26,6 +26,7 @@
     X(ERR_CANCELLED, "cancelled", 409, false)   /* a person stopped it */                          \
     X(ERR_UNSUPPORTED, "unsupported", 501, false) /* known, but not by this build or phone */      \
     X(ERR_DEAD, "needs_replug", 503, true)      /* link state lost for good: re-plug the phone */  \
+    X(ERR_DISK, "station_disk", 507, true)      /* the station's own disk is full or fails */       \
     X(ERR_INTERNAL, "internal", 500, false)     /* our bug */
 
 enum err_code {

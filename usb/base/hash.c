@@ -93,9 +93,40 @@ void md5_hex_upper(struct span in, char out[MD5_HEX_BYTES])
             *p = (char)(*p - 'a' + 'A');
 }
 
+struct hasher *hasher_md5_new(void)
+{
+    struct hasher *h = xcalloc(1, sizeof(*h));
+    h->ctx = EVP_MD_CTX_new();
+    must(h->ctx != NULL);
+    must(EVP_DigestInit_ex(h->ctx, EVP_md5(), NULL));
+    return h;
+}
+
+void hasher_md5_finish(struct hasher *h, char hex_out[MD5_HEX_BYTES])
+{
+    uint8_t digest[16];
+    must(EVP_DigestFinal_ex(h->ctx, digest, NULL));
+    must(EVP_DigestInit_ex(h->ctx, EVP_md5(), NULL));
+    hex_encode(span_of(digest, sizeof(digest)), hex_out);
+}
+
 uint32_t crc32_of(uint32_t crc, struct span in)
 {
-    return (uint32_t)crc32_z(crc, in.data, in.len);
+    return in.len ? (uint32_t)crc32_z(crc, in.data, in.len) : crc; /* zlib: NULL starts afresh */
+}
+
+/* The sum of 2^k words is joined from two sums of 2^(k-1) words. */
+uint32_t crc32_word(uint32_t crc, const uint8_t word[4], uint64_t count)
+{
+    uint32_t unit = crc32_of(0, span_of(word, 4));
+    z_off_t unit_bytes = 4;
+    for (; count; count >>= 1) {
+        if (count & 1)
+            crc = (uint32_t)crc32_combine(crc, unit, unit_bytes);
+        unit = (uint32_t)crc32_combine(unit, unit, unit_bytes);
+        unit_bytes *= 2;
+    }
+    return crc;
 }
 
 void hex_encode(struct span in, char *out)

@@ -1,6 +1,6 @@
-/* transport.h: bytes to and from one phone in one of its USB identities. Small and stackable: `record`
- * and `fault` wrap whatever lies below. One transport lives from attach to gone; nothing of it is carried
- * to the next identity. Blocking; used by workers only. */
+/* transport.h: bytes to and from one phone in one of its USB identities. Small and stackable:
+ * `record` and `fault` wrap whatever lies below. One transport lives from attach to gone; nothing
+ * of it is carried to the next identity. Blocking; used by workers only. */
 #ifndef FLASHRACK_USB_TRANSPORT_TRANSPORT_H
 #define FLASHRACK_USB_TRANSPORT_TRANSPORT_H
 
@@ -20,12 +20,13 @@ struct usb_setup {
 
 struct transport_ops {
     const char *name;
-    /* Bytes of at most one completed IN transfer, at most `len` (the rest of that transfer comes with the
-     * next call, nothing is lost); 0 for a zero-length packet, which is neither end of data nor a time-out;
-     * or ERR_TIMEOUT, ERR_GONE, ERR_IO. until_ms: clock_now_ms() deadline. */
+    /* Bytes of at most one completed IN transfer, at most `len` (the rest of that transfer comes
+     * with the next call, nothing is lost); 0 for a zero-length packet, which is neither end of
+     * data nor a time-out; or ERR_TIMEOUT, ERR_GONE, ERR_IO. until_ms: clock_now_ms() deadline. */
     ssize_t (*read)(struct transport *t, void *dst, size_t len, int64_t until_ms, struct err *err);
-    /* One OUT transfer from the phone's point of view: pieces but the last are multiples of the packet
-     * size, never a zero-length packet. `len`, or an error (then how much arrived is unknown). */
+    /* One OUT transfer from the phone's point of view: pieces but the last are multiples of the
+     * packet size, never a zero-length packet. `len`, or an error (then how much arrived is
+     * unknown). */
     ssize_t (*write)(struct transport *t, const void *src, size_t len, int64_t until_ms,
                      struct err *err);
     /* Data stage length, or ERR_REFUSED for a STALL. `data` holds setup->length bytes. */

@@ -1,0 +1,70 @@
+#include "server/api/internal.h"
+
+#include "usb/base/mem.h"
+
+#define LABEL_MAX_BYTES 32
+
+static void ports_list(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    static const char *const none[] = {NULL};
+    struct err err;
+    if (http_query_only(call, none, &err) < 0) {
+        http_reply_err(call, &err, NULL);
+        return;
+    }
+    json_t *body = json_pack("{s:o, s:n}", "items", station_ports(a->station), "next");
+    http_reply_json(call, 200, body);
+    json_decref(body);
+}
+
+static void port_get(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    json_t *port = station_port(a->station, http_param(call, "id"));
+    if (port) {
+        http_reply_json(call, 200, port);
+        json_decref(port);
+        return;
+    }
+    struct err err;
+    err_set(&err, ERR_NOT_FOUND, "no port '%s'", http_param(call, "id"));
+    http_reply_err(call, &err, "GET " API_BASE "/ports lists the ports of this station.");
+}
+
+static int port_change_decode(struct http_call *call, json_t **body_out, const char **label_out,
+                              int *enabled_out, struct err *err)
+{
+    struct fields f;
+    int rc = api_body(call, &f, body_out, err);
+    if (rc < 0)
+        return rc;
+    *label_out = fields_string(&f, "label", LABEL_MAX_BYTES);
+    *enabled_out = fields_bool(&f, "enabled");
+    rc = fields_close(&f, err);
+    if (rc == 0 && !*label_out && *enabled_out < 0)
+        return err_set(err, ERR_INPUT, "nothing to change: give 'label' or 'enabled'");
+    return rc;
+}
+
+static void port_patch(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    struct err err;
+    json_t *body = NULL;
+    const char *label;
+    int enabled;
+    if (port_change_decode(call, &body, &label, &enabled, &err) < 0)
+        http_reply_err(call, &err, NULL);
+    else
+        station_port_change(a->station, http_param(call, "id"), label, enabled, ask_done,
+                            ask_new(a, call, 200, NULL));
+    json_decref(body);
+}
+
+static const struct http_route routes[] = {
+    {"GET", API_BASE "/ports", ports_list, 0, 0},
+    {"GET", API_BASE "/ports/{id}", port_get, 0, 0},
+    {"PATCH", API_BASE "/ports/{id}", port_patch, HTTP_JSON_MAX_BYTES, 0},
+};
+const struct api_routes api_ports_routes = {routes, ARRAY_LEN(routes)};

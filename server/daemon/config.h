@@ -1,0 +1,23 @@
+/* config.h: options of flashrackd. Each is a command-line option --name, a key `name = value` in --config FILE,
+ * and a variable FLASHRACK_NAME; the command line wins over variables, variables over the file. */
+#ifndef FLASHRACK_SERVER_DAEMON_CONFIG_H
+#define FLASHRACK_SERVER_DAEMON_CONFIG_H
+
+#include <stdbool.h>
+
+#include "usb/base/err.h"
+
+enum { CONFIG_LIST_MAX = 32 };
+
+struct config {
+    char *listen, *data, *web, *schema, *program_dir, *portwatch, *tls_cert, *tls_key, *log_format;
+    char *time_scale;
+    char *usbip[CONFIG_LIST_MAX + 1], *import_dir[CONFIG_LIST_MAX + 1], *host[CONFIG_LIST_MAX + 1];
+    bool no_usb, allow_remote;
+};
+
+/* 0: go on; 1: --help or --version was printed; ERR_INPUT with the sentence. */
+int config_load(struct config *c, int argc, char **argv, struct err *err);
+void config_deinit(struct config *c);
+
+#endif

@@ -1,0 +1,134 @@
+/* flashrackd: the station's server. Puts the parts together and runs the loop; has no USB rights. */
+#include <errno.h>
+#include <event2/event.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "server/api/api.h"
+#include "server/daemon/config.h"
+#include "server/http/http.h"
+#include "server/station/station.h"
+#include "server/store/store.h"
+#include "usb/base/log.h"
+#include "usb/base/mem.h"
+
+struct daemon {
+    struct event_base *base;
+    struct store *store;
+    struct station *station;
+    struct http *http;
+    struct api *api;
+};
+
+static void on_stop(evutil_socket_t signo, short what, void *arg)
+{
+    (void)what;
+    log_line(LOG_INFO, "daemon", NULL, "signal %d: ending; workers finish the step they are in",
+             (int)signo);
+    event_base_loopbreak(arg);
+}
+
+static int make_dirs(struct config *c, char *data, size_t size, struct err *err)
+{
+    char real[PATH_MAX];
+    if (mkdir(c->data, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, ERR_IO, "data folder '%s'", c->data);
+    if (!realpath(c->data, real) || strlen(real) >= size)
+        return err_sys(err, ERR_IO, "data folder '%s'", c->data);
+    memcpy(data, real, strlen(real) + 1);
+    AUTO(free_ptr) char *import = xasprintf("%s/import", data);
+    if (mkdir(import, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, ERR_IO, "folder '%s'", import);
+    size_t n = 0;
+    while (c->import_dir[n])
+        n++;
+    if (n < CONFIG_LIST_MAX)
+        c->import_dir[n] = STEAL(import);
+    return 0;
+}
+
+static int daemon_start(struct daemon *d, const struct config *c, const char *data,
+                        struct err *err)
+{
+    struct store_config store = {.data_dir = data, .base = d->base};
+    int rc = store_open(&store, &d->store, err);
+    if (rc < 0)
+        return rc;
+    struct http_config http = {.listen = c->listen,
+                               .allow_remote = c->allow_remote,
+                               .hosts = (const char *const *)c->host,
+                               .web_dir = c->web,
+                               .tls_cert = c->tls_cert,
+                               .tls_key = c->tls_key};
+    rc = http_new(d->base, &http, &d->http, err);
+    struct station_config station = {.data_dir = data,
+                                     .program_dir = c->program_dir,
+                                     .portwatch_path = c->portwatch,
+                                     .racks = (const char *const *)c->usbip,
+                                     .import_dirs = (const char *const *)c->import_dir,
+                                     .schema_dir = c->schema,
+                                     .usb = !c->no_usb,
+                                     .time_scale = c->time_scale ? strtod(c->time_scale, NULL) : 1};
+    if (rc == 0)
+        rc = station_new(d->base, d->store, &station, &d->station, err);
+    AUTO(free_ptr) char *recipes = xasprintf("%s/recipes", c->schema);
+    struct api_config api = {.base = d->base, .recipe_dir = recipes};
+    if (rc == 0)
+        rc = api_new(d->http, d->station, d->store, &api, &d->api, err);
+    return rc < 0 ? rc : http_listen(d->http, err);
+}
+
+static void daemon_stop(struct daemon *d)
+{
+    api_free(&d->api);
+    http_free(&d->http);
+    station_free(&d->station);
+    store_close(&d->store);
+}
+
+static int serve(struct config *c, struct err *err)
+{
+    char data[PATH_MAX];
+    int rc = make_dirs(c, data, sizeof(data), err);
+    if (rc < 0)
+        return rc;
+    struct daemon d = {.base = event_base_new()};
+    struct event *stop[] = {evsignal_new(d.base, SIGTERM, on_stop, d.base),
+                            evsignal_new(d.base, SIGINT, on_stop, d.base)};
+    for (size_t i = 0; i < ARRAY_LEN(stop); i++)
+        event_add(stop[i], NULL);
+    rc = daemon_start(&d, c, data, err);
+    if (rc == 0) {
+        log_line(LOG_INFO, "daemon", NULL, "dashboard and API at %s", http_url(d.http));
+        printf("Flashrack is at %s\n", http_url(d.http));
+        fflush(stdout);
+        event_base_dispatch(d.base);
+    }
+    daemon_stop(&d);
+    for (size_t i = 0; i < ARRAY_LEN(stop); i++)
+        event_free(stop[i]);
+    event_base_free(d.base);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct config c;
+    struct err err = {0};
+    log_program_set("flashrackd");
+    signal(SIGPIPE, SIG_IGN);
+    int rc = config_load(&c, argc, argv, &err);
+    if (rc == 0) {
+        log_json_set(c.log_format && strcmp(c.log_format, "json") == 0);
+        rc = serve(&c, &err);
+    }
+    if (rc < 0)
+        fprintf(stderr, "flashrackd: %s\n", err.text);
+    config_deinit(&c);
+    return rc == ERR_INPUT ? 2 : rc < 0 ? 1 : 0;
+}

@@ -1,0 +1,310 @@
+/* inputs.c: dumps and firmware packages. Hashing, unpacking and judging them is the work of a worker without
+ * a port; this side opens the files, and puts into the store what the worker found. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "server/station/internal.h"
+#include "usb/base/clock.h"
+#include "usb/base/log.h"
+#include "usb/base/mem.h"
+#include "usb/format/serial.h"
+
+struct input_run {
+    struct station *s;
+    struct worker *worker;
+    int spool_fd;
+    char spool_name[64];
+    char serial[24];
+    char *path;
+    struct wire_done result;
+    bool has_result;
+    station_done_fn *done;
+    void *arg;
+    void (*finish)(struct input_run *r);
+};
+
+static void run_free(struct input_run *r)
+{
+    if (r->spool_fd >= 0) {
+        AUTO(free_ptr) char *path = xasprintf("%s/spool/%s", r->s->data_dir, r->spool_name);
+        unlink(path);
+    }
+    fd_close(&r->spool_fd);
+    json_decref(r->result.result);
+    free(r->path);
+    free(r);
+}
+
+static void run_fail(struct input_run *r, int code, const char *text)
+{
+    struct err err = {0};
+    err_set(&err, code, "%s", text);
+    done_error(r->done, r->arg, &err);
+    run_free(r);
+}
+
+int path_allowed(const struct station *s, const char *path, char *resolved, size_t size,
+                 struct err *err)
+{
+    char real[PATH_MAX], dir[PATH_MAX];
+    if (!path || path[0] != '/')
+        return err_set(err, ERR_INPUT, "path is an absolute path on the station");
+    if (!realpath(path, real))
+        return err_sys(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_INPUT, "'%s'", path);
+    for (char **d = s->import_dirs; *d; d++) {
+        if (!realpath(*d, dir))
+            continue;
+        size_t len = strlen(dir);
+        bool inside = strncmp(real, dir, len) == 0 && (real[len] == '/' || real[len] == '\0');
+        if (inside && strlen(real) < size) {
+            memcpy(resolved, real, strlen(real) + 1);
+            return 0;
+        }
+    }
+    return err_set(err, ERR_INPUT, "'%s' does not lie below a folder that the station may read; "
+                                   "start flashrackd with --import-dir FOLDER",
+                   path);
+}
+
+static void on_message(void *arg, struct worker *w, const struct wire_message *m)
+{
+    (void)w;
+    struct input_run *r = arg;
+    if (m->type == WIRE_done) {
+        json_decref(r->result.result);
+        r->result = m->u.done;
+        json_incref(r->result.result);
+        r->has_result = true;
+        worker_let_go(r->worker);
+    } else if (m->type == WIRE_note) {
+        log_line(LOG_INFO, "inputs", NULL, "%s: %s", r->path, m->u.note.text);
+    }
+}
+
+static void on_ended(void *arg, struct worker *w, const char *why)
+{
+    (void)w;
+    struct input_run *r = arg;
+    r->worker = NULL;
+    if (!r->has_result) {
+        run_fail(r, ERR_INTERNAL, why);
+        return;
+    }
+    if (strcmp(r->result.code, "ok") != 0) {
+        struct err err = {0};
+        json_t *failure = json_object_get(r->s->failures, r->result.failure);
+        const char *advice = json_string_value(json_object_get(failure, "advice"));
+        err_set(&err, err_from_name(r->result.code), "%s%s%s", r->result.text, advice ? ". " : "",
+                advice ? advice : "");
+        done_error(r->done, r->arg, &err);
+        run_free(r);
+        return;
+    }
+    r->finish(r);
+}
+
+static const struct worker_events input_events = {on_message, on_ended};
+
+static struct input_run *run_new(struct station *s, station_done_fn *done, void *arg)
+{
+    struct input_run *r = xcalloc(1, sizeof(*r));
+    r->s = s;
+    r->spool_fd = -1;
+    r->done = done;
+    r->arg = arg;
+    return r;
+}
+
+static int run_worker(struct input_run *r, struct err *err)
+{
+    int device_end = -1;
+    r->worker = worker_take(r->s->workers, &input_events, r, &device_end, err);
+    if (!r->worker)
+        return err->code;
+    fd_close(&device_end); /* no port belongs to this run */
+    return 0;
+}
+
+static void send_file(struct input_run *r, const char *name, int fd)
+{
+    struct wire_message m = {.type = WIRE_file, .fd = fd};
+    WIRE_TEXT(m.u.file.name, name);
+    worker_send(r->worker, &m);
+}
+
+static int send_run(struct input_run *r, const char *kind, const char *params, struct err *err)
+{
+    AUTO(fd_close) int fd = memfd_sealed("run", params, err);
+    if (fd < 0)
+        return fd;
+    struct wire_message m = {.type = WIRE_run, .fd = fd};
+    WIRE_TEXT(m.u.run.kind, kind);
+    worker_send(r->worker, &m);
+    worker_expect_beats(r->worker);
+    return 0;
+}
+
+/* ---- dumps -------------------------------------------------------------------------------------------- */
+
+static void on_import_ingested(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct input_run *r = arg;
+    json_t *backup = json_array_get(json_object_get(body, "backups"), 0);
+    if (code < 0)
+        done_error(r->done, r->arg, err);
+    else if (backup)
+        r->done(r->arg, 0, NULL, backup);
+    else
+        done_error(r->done, r->arg,
+                   &(struct err){ERR_INTERNAL, "the import left no backup in its spool"});
+    run_free(r);
+}
+
+static void import_finish(struct input_run *r)
+{
+    struct store_backup_meta meta = {.origin = "import", .serial = r->serial};
+    store_spool_ingest(r->s->store, r->spool_fd, 0, &meta, on_import_ingested, r);
+}
+
+static int import_start(struct input_run *r, const char *path, struct err *err)
+{
+    char real[PATH_MAX];
+    int rc = path_allowed(r->s, path, real, sizeof(real), err);
+    if (rc < 0)
+        return rc;
+    r->path = xstrdup(real);
+    AUTO(fd_close) int dump = open(real, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    if (dump < 0 || fstat(dump, &st) < 0)
+        return err_sys(err, ERR_INPUT, "'%s'", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_INPUT, "'%s' is not a file: a dump is one file, as SP Flash Tool reads it back",
+                       path);
+    static int counter;
+    snprintf(r->spool_name, sizeof(r->spool_name), "import-%d-%lld-%d.spool", (int)getpid(),
+             (long long)clock_utc_ms(), counter++);
+    rc = r->spool_fd = spool_open(r->s, r->spool_name, err);
+    if (rc >= 0)
+        rc = run_worker(r, err);
+    if (rc < 0)
+        return rc;
+    struct wire_message spool = {.type = WIRE_spool, .fd = r->spool_fd};
+    worker_send(r->worker, &spool);
+    send_file(r, "dump", dump);
+    const struct loaded_recipe *recipe = recipe_by_name(r->s, "x5-restore");
+    json_t *params = json_pack("{s:s, s:O}", "serial", r->serial, "recipe", recipe->json);
+    AUTO(free_ptr) char *text = json_dumps(params, JSON_COMPACT);
+    json_decref(params);
+    return send_run(r, "import", text, err);
+}
+
+void station_backup_import(struct station *s, const char *path, const char *serial,
+                           station_done_fn *done, void *arg)
+{
+    struct err err = {0};
+    struct serial_check check;
+    struct input_run *r = run_new(s, done, arg);
+    serial_check(serial ? serial : "", SERIAL_PROJECT_X5, &check);
+    int rc = check.verdict == SERIAL_VALID ? 0
+                                           : err_set(&err, ERR_INPUT, "serial: %s", check.reason);
+    WIRE_TEXT(r->serial, serial);
+    r->finish = import_finish;
+    if (rc == 0)
+        rc = import_start(r, path, &err);
+    if (rc < 0 && !r->worker)
+        run_fail(r, rc, err.text);
+    else if (rc < 0)
+        worker_kill(r->worker, err.text); /* on_ended answers */
+}
+
+/* ---- firmware ----------------------------------------------------------------------------------------- */
+
+static void on_firmware_stored(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct input_run *r = arg;
+    if (r->done)
+        r->done(r->arg, code, err, code < 0 ? NULL : body);
+    run_free(r);
+}
+
+static void firmware_finish(struct input_run *r)
+{
+    json_t *found = r->result.result;
+    struct store_firmware_new fw = {
+        .path = r->path,
+        .name = json_string_value(json_object_get(found, "name")),
+        .platform = json_string_value(json_object_get(found, "platform")),
+        .project = json_string_value(json_object_get(found, "project")),
+        .version = json_string_value(json_object_get(found, "version")),
+        .files = json_object_get(found, "files"),
+        .problems = json_object_get(found, "problems"),
+        .detail = found,
+    };
+    store_firmware_put(r->s->store, &fw, on_firmware_stored, r);
+}
+
+static int send_folder(struct input_run *r, struct err *err)
+{
+    AUTO(fd_close) int dir_fd = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0)
+        return err_sys(err, ERR_INPUT, "'%s': a firmware package is a folder", r->path);
+    DIR *d = fdopendir(dup(dir_fd));
+    if (!d)
+        return err_sys(err, ERR_IO, "folder '%s'", r->path);
+    int count = 0, rc = 0;
+    for (struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;) {
+        struct stat st;
+        AUTO(fd_close) int fd = openat(dir_fd, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+            continue;
+        char name[WIRE_NAME_MAX * 2];
+        int n = snprintf(name, sizeof(name), "firmware/%s", e->d_name);
+        if (n < 0 || (size_t)n >= sizeof(name) || ++count > JOB_IMAGES_MAX)
+            rc = err_set(err, ERR_LIMIT, "'%s' has too many files or too long names for a package",
+                         r->path);
+        else
+            send_file(r, name, fd);
+    }
+    closedir(d);
+    if (rc == 0 && count == 0)
+        rc = err_set(err, ERR_INPUT, "'%s' has no files", r->path);
+    return rc;
+}
+
+static int firmware_start(struct input_run *r, const char *path, struct err *err)
+{
+    char real[PATH_MAX];
+    int rc = path_allowed(r->s, path, real, sizeof(real), err);
+    if (rc < 0)
+        return rc;
+    r->path = xstrdup(real);
+    rc = run_worker(r, err);
+    if (rc == 0)
+        rc = send_folder(r, err);
+    if (rc < 0)
+        return rc;
+    const char *slash = strrchr(real, '/');
+    json_t *params = json_pack("{s:s}", "name", slash ? slash + 1 : real);
+    AUTO(free_ptr) char *text = json_dumps(params, JSON_COMPACT);
+    json_decref(params);
+    return send_run(r, "firmware", text, err);
+}
+
+void station_firmware_add(struct station *s, const char *path, station_done_fn *done, void *arg)
+{
+    struct err err = {0};
+    struct input_run *r = run_new(s, done, arg);
+    r->finish = firmware_finish;
+    int rc = firmware_start(r, path, &err);
+    if (rc < 0 && !r->worker)
+        run_fail(r, rc, err.text);
+    else if (rc < 0)
+        worker_kill(r->worker, err.text);
+}

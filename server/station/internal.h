@@ -1,0 +1,137 @@
+/* internal.h: what the files of this folder share. */
+#ifndef FLASHRACK_SERVER_STATION_INTERNAL_H
+#define FLASHRACK_SERVER_STATION_INTERNAL_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "server/station/station.h"
+#include "server/store/store.h"
+#include "server/workers/portwatch.h"
+#include "server/workers/workers.h"
+#include "usb/plan/plan.h"
+
+struct job;
+
+struct loaded_recipe {
+    struct recipe recipe;
+    json_t *json;
+};
+
+struct port {
+    char id[128], label[64];
+    bool enabled;
+    char mode[16], serial[64]; /* what is on it now */
+    int vid, pid;
+    char trouble[200];   /* why the port does not work; empty when it does */
+    char last_job[24], last_state[16], last_text[200]; /* of the job before, until the next phone */
+    struct job *job; /* the one that has the port now */
+    STAILQ_HEAD(, job) waiting; /* first come first served, higher priority first */
+    struct station *s;
+    LIST_ENTRY(port) link;
+};
+
+struct station {
+    struct event_base *base;
+    struct store *store;
+    char *data_dir, *program_dir, *schema_dir;
+    char **racks, **import_dirs;
+    bool usb;
+    struct worker_pool *workers;
+    struct portwatch_link *portwatch;
+    LIST_HEAD(, port) ports;
+    LIST_HEAD(, job) jobs; /* those that have not ended */
+    size_t recipe_count;
+    struct loaded_recipe *recipes;
+    json_t *failures; /* by id */
+    station_event_fn *on_event;
+    void *on_event_arg;
+};
+
+struct image { /* an input that a worker gets as a descriptor */
+    char name[RECIPE_NAME_MAX * 2 + 8];
+    int fd;
+};
+
+enum { JOB_IMAGES_MAX = 256 };
+
+struct job {
+    struct station *s;
+    struct port *port;
+    int64_t id, phone_id, firmware_id, backup_id, pre_backup_id;
+    char state[16];
+    char serial[24], finish[16], accept[16], step[64];
+    char imeis[PLAN_IMEIS_MAX][20];
+    size_t imei_count;
+    int priority;
+    const struct loaded_recipe *recipe;
+    json_t *package, *backup;
+    char *plan_text;
+    struct sha256 plan_sha256;
+    char chip_id[72], soc_id[72];
+    struct wire_backup asked; /* what the worker wants a permit for */
+    struct image images[JOB_IMAGES_MAX];
+    size_t image_count, images_due;
+    int spool_fd;
+    struct worker *worker;
+    json_t *prompt;
+    struct wire_done done;
+    bool has_done, ended, cancel_asked, deny_sent;
+    int64_t done_bytes, total_bytes, rate_from_ms, rate_from_bytes;
+    double bytes_per_s;
+    int64_t told_ms;   /* when progress was last published */
+    int pending;       /* calls under way whose callback has this job */
+    struct err prepare_err;
+    STAILQ_ENTRY(job) queue;
+    LIST_ENTRY(job) link;
+};
+
+/* port.c */
+struct port *port_find(struct station *s, const char *id);
+struct port *port_add(struct station *s, const char *id); /* finds it when it is there already */
+/* Is this the name of a port that can exist here: one that was seen, or one of a configured rack? */
+bool port_id_possible(const struct station *s, const char *id);
+json_t *port_json(const struct port *p);
+void port_publish(struct port *p);
+void port_seen(struct station *s, const struct wire_port *seen);
+void ports_free_all(struct station *s);
+
+/* recipes.c */
+int recipes_load(struct station *s, struct err *err);
+const struct loaded_recipe *recipe_by_name(const struct station *s, const char *name);
+/* {code message advice} of a failure id; code and text stand in when the id is unknown or empty. */
+json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text);
+
+/* order.c: from POST /jobs to a job that waits for its port */
+void orders_resume(struct station *s); /* jobs that a former process left */
+
+/* job.c: the life of a job from its port to its end */
+struct job *job_new(struct station *s, int64_t id);
+struct job *job_find(struct station *s, int64_t id);
+void job_enqueue(struct job *j, struct port *port);
+void job_end(struct job *j, const char *state, json_t *error, json_t *result);
+void job_set_state(struct job *j, const char *state);
+void job_publish(struct job *j);
+void job_unref(struct job *j); /* a callback is through; frees what has ended */
+void port_take_next(struct port *p);
+
+/* session.c: what a job and its worker say to one another */
+void session_start(struct job *j);
+extern const struct worker_events session_events;
+
+/* permit.c: from "backup is in the spool" to "may write" */
+void permit_begin(struct job *j, const struct wire_backup *asked);
+
+/* inputs.c: runs without a port: dumps and packages */
+int path_allowed(const struct station *s, const char *path, char *resolved, size_t size,
+                 struct err *err);
+int spool_open(const struct station *s, const char *name, struct err *err);
+int memfd_sealed(const char *name, const char *text, struct err *err);
+
+static inline void done_error(station_done_fn *done, void *arg, const struct err *err)
+{
+    if (done)
+        done(arg, err->code, err, NULL);
+}
+
+#endif

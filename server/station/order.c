@@ -1,0 +1,439 @@
+/* order.c: what POST /jobs asks for becomes a job that waits for its port, or an error that says what to do.
+ * Everything that can be refused without the phone is refused here: recipe, port, numbers, package, backup. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/station/internal.h"
+#include "usb/base/log.h"
+#include "usb/base/mem.h"
+#include "usb/format/serial.h"
+
+/* An order on its way through the store: each callback hands it to the next step. */
+struct order {
+    struct station *s;
+    struct port *port;
+    const struct loaded_recipe *recipe;
+    char serial[24], finish[16], accept[16], port_id[128];
+    char imeis[PLAN_IMEIS_MAX][20];
+    size_t imei_count;
+    char *owner_ref, *client_ref, *idempotency_key, *request_sha256;
+    int64_t firmware_id, backup_id, phone_id, resumed_job;
+    int priority;
+    json_t *package, *backup;
+    const char *failure;
+    station_done_fn *done;
+    void *arg;
+};
+
+static void order_free(struct order *o)
+{
+    json_decref(o->package);
+    json_decref(o->backup);
+    free(o->owner_ref);
+    free(o->client_ref);
+    free(o->idempotency_key);
+    free(o->request_sha256);
+    free(o);
+}
+
+/* A job that a former process left cannot be refused to anybody: it ends with the reason instead. */
+static void order_fail(struct order *o, const struct err *err)
+{
+    if (o->resumed_job) {
+        json_t *error = failure_json(o->s, o->failure, err_name(err->code), err->text);
+        struct store_job_change change = {.state = "failed", .error = error};
+        store_job_change(o->s->store, o->resumed_job, &change, NULL, NULL);
+        json_decref(error);
+    } else {
+        struct err full = *err;
+        json_t *failure = o->failure ? json_object_get(o->s->failures, o->failure) : NULL;
+        const char *advice = json_string_value(json_object_get(failure, "advice"));
+        if (advice && strlen(full.text) + strlen(advice) + 3 < sizeof(full.text))
+            snprintf(full.text + strlen(full.text), sizeof(full.text) - strlen(full.text), ". %s",
+                     advice);
+        done_error(o->done, o->arg, &full);
+    }
+    order_free(o);
+}
+
+static int check_numbers(const struct job_order *in, struct order *o, struct err *err)
+{
+    if (!in->serial || !in->serial[0])
+        return err_set(err, ERR_INPUT, "a restore needs the serial from the phone's label");
+    struct serial_check check;
+    serial_check(in->serial, o->recipe->recipe.project, &check);
+    if (check.verdict != SERIAL_VALID)
+        return err_set(err, ERR_INPUT, "serial: %s", check.reason);
+    WIRE_TEXT(o->serial, in->serial);
+    for (size_t i = 0; i < PLAN_IMEIS_MAX && in->imeis[i]; i++) {
+        char reason[200];
+        if (imei_check(in->imeis[i], reason, sizeof(reason)) != IMEI_VALID)
+            return err_set(err, ERR_INPUT, "IMEI %zu: %s", i + 1, reason);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(o->imeis[k], in->imeis[i]) == 0)
+                return err_set(err, ERR_INPUT, "IMEI %zu and %zu are the same: a phone has two "
+                                               "different ones, read the label again",
+                               k + 1, i + 1);
+        WIRE_TEXT(o->imeis[i], in->imeis[i]);
+        o->imei_count = i + 1;
+    }
+    return 0;
+}
+
+static int check_choice(const char *value, const char *fallback, const char *other,
+                        const char *what, char *out, size_t size, struct err *err)
+{
+    const char *chosen = value && value[0] ? value : fallback;
+    if (strcmp(chosen, fallback) != 0 && strcmp(chosen, other) != 0)
+        return err_set(err, ERR_INPUT, "%s is '%s' or '%s', not '%.40s'", what, fallback, other,
+                       value);
+    snprintf(out, size, "%s", chosen);
+    return 0;
+}
+
+static int check_port(const struct job_order *in, struct order *o, struct err *err)
+{
+    if (!in->port || !in->port[0])
+        return err_set(err, ERR_INPUT, "name the port the phone will be plugged into (GET /ports "
+                                       "lists them)");
+    struct port *p;
+    LIST_FOREACH(p, &o->s->ports, link)
+    {
+        if (p->label[0] && strcmp(p->label, in->port) == 0) { /* a label names its port, too */
+            o->port = p;
+            return 0;
+        }
+    }
+    if (!port_id_possible(o->s, in->port))
+        return err_set(err, ERR_NOT_FOUND, "there is no port '%.100s'; GET /ports lists the ids, a "
+                                           "port shows up there when something was plugged into it",
+                       in->port);
+    o->port = port_add(o->s, in->port);
+    return 0;
+}
+
+static int order_take(struct station *s, const struct job_order *in, struct order *o,
+                      struct err *err)
+{
+    o->recipe = recipe_by_name(s, in->recipe ? in->recipe : "");
+    if (!o->recipe)
+        return err_set(err, ERR_NOT_FOUND, "there is no recipe '%.60s'; GET /recipes lists them",
+                       in->recipe ? in->recipe : "");
+    int rc = check_port(in, o, err);
+    if (rc == 0)
+        rc = check_numbers(in, o, err);
+    if (rc == 0)
+        rc = check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish), err);
+    if (rc == 0)
+        rc = check_choice(in->accept, "scan", "usb", "accept", o->accept, sizeof(o->accept), err);
+    if (rc < 0)
+        return rc;
+    if (!o->port->enabled)
+        return err_set(err, ERR_CONFLICT, "port %s is disabled; enable it first",
+                       o->port->label[0] ? o->port->label : o->port->id);
+    WIRE_TEXT(o->port_id, o->port->id);
+    o->firmware_id = in->firmware ? store_id(in->firmware) : 0;
+    o->backup_id = in->backup ? store_id(in->backup) : 0;
+    o->phone_id = in->phone_id ? store_id(in->phone_id) : 0;
+    if ((in->firmware && !o->firmware_id) || (in->backup && !o->backup_id) ||
+        (in->phone_id && !o->phone_id))
+        return err_set(err, ERR_INPUT, "firmware, backup and phone_id are ids, as GET /firmware, "
+                                       "/backups and /phones list them");
+    return 0;
+}
+
+/* ---- the way through the store ---------------------------------------------------------------------- */
+
+static void on_added(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct order *o = arg;
+    if (code < 0) {
+        order_fail(o, err);
+        return;
+    }
+    int64_t id = store_id(json_string_value(json_object_get(body, "id")));
+    const char *state = json_string_value(json_object_get(body, "state"));
+    /* a repeated idempotency key answers the first job, which lives or has ended already */
+    bool fresh = !job_find(o->s, id) && state && strcmp(state, "queued") == 0;
+    if (fresh) {
+        struct job *j = job_new(o->s, id);
+        j->recipe = o->recipe;
+        j->package = json_incref(o->package);
+        j->backup = json_incref(o->backup);
+        j->firmware_id = o->firmware_id;
+        j->backup_id = o->backup_id;
+        j->priority = o->priority;
+        WIRE_TEXT(j->serial, o->serial);
+        WIRE_TEXT(j->finish, o->finish);
+        WIRE_TEXT(j->accept, o->accept);
+        memcpy(j->imeis, o->imeis, sizeof(j->imeis));
+        j->imei_count = o->imei_count;
+        job_enqueue(j, o->port);
+    }
+    if (o->done)
+        o->done(o->arg, 0, NULL, body);
+    order_free(o);
+}
+
+static void add_to_store(struct order *o)
+{
+    if (o->resumed_job) { /* it is in the store already */
+        json_t *body = json_pack("{s:o, s:s}", "id", json_sprintf("%lld", (long long)o->resumed_job),
+                                 "state", "queued");
+        on_added(o, 0, NULL, body);
+        json_decref(body);
+        return;
+    }
+    struct store_job_new job = {.recipe = o->recipe->recipe.name,
+                                .port_id = o->port_id,
+                                .serial = o->serial,
+                                .finish = o->finish,
+                                .accept = o->accept,
+                                .owner_ref = o->owner_ref,
+                                .client_ref = o->client_ref,
+                                .phone_id = o->phone_id,
+                                .firmware_id = o->firmware_id,
+                                .backup_id = o->backup_id,
+                                .priority = o->priority,
+                                .idempotency_key = o->idempotency_key,
+                                .request_sha256 = o->request_sha256};
+    for (size_t i = 0; i < o->imei_count; i++)
+        job.imeis[i] = o->imeis[i];
+    store_job_add(o->s->store, &job, on_added, o);
+}
+
+/* Law 2, the part that needs no phone: a plausible image equal to another phone's is a copied backup. */
+static void on_twins(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct order *o = arg;
+    struct err refusal = {0};
+    json_t *twin = json_array_get(json_object_get(body, "items"), 0);
+    if (code < 0) {
+        order_fail(o, err);
+        return;
+    }
+    if (twin) {
+        const char *serial = json_string_value(json_object_get(twin, "serial"));
+        o->failure = "A3";
+        err_set(&refusal, ERR_REFUSED, "%s in this backup is the same as in the backup of %s: one of "
+                                       "the two is a copy of another phone's files",
+                json_string_value(json_object_get(twin, "name")), serial ? serial : "another phone");
+        order_fail(o, &refusal);
+        return;
+    }
+    add_to_store(o);
+}
+
+/* The plan is made once without a phone, so that everything that does not fit is refused now. */
+static void check_plan(struct order *o)
+{
+    static const char *const identity[] = {"proinfo", "nvram", "protect1", "protect2", NULL};
+    const char *imeis[PLAN_IMEIS_MAX];
+    for (size_t i = 0; i < o->imei_count; i++)
+        imeis[i] = o->imeis[i];
+    struct plan_inputs in = {.recipe = &o->recipe->recipe,
+                             .package = json_object_get(o->package, "detail"),
+                             .backup = o->backup,
+                             .serial = o->serial,
+                             .finish = o->finish,
+                             .accept = o->accept,
+                             .imeis = imeis,
+                             .imei_count = o->imei_count};
+    struct err err = {0};
+    AUTO(free_ptr) struct plan *plan = xcalloc(1, sizeof(*plan));
+    if (plan_build(&in, plan, &o->failure, &err) < 0) {
+        order_fail(o, &err);
+        return;
+    }
+    store_backup_twins(o->s->store, o->backup_id, identity, on_twins, o);
+}
+
+static void on_backup(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct order *o = arg;
+    if (code < 0) {
+        order_fail(o, err);
+        return;
+    }
+    o->backup = json_incref(body);
+    check_plan(o);
+}
+
+/* No backup was named: the newest import for this serial, else one the station took itself while the phone
+ * was whole. */
+static void on_backups(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct order *o = arg;
+    if (code < 0) {
+        order_fail(o, err);
+        return;
+    }
+    static const char *const origins[] = {"import", "station"};
+    size_t i;
+    json_t *item;
+    for (size_t k = 0; k < ARRAY_LEN(origins) && !o->backup; k++) {
+        json_array_foreach(json_object_get(body, "items"), i, item)
+        {
+            const char *origin = json_string_value(json_object_get(item, "origin"));
+            const char *verdict = json_string_value(json_object_get(item, "verdict"));
+            bool whole = verdict && (strcmp(verdict, "usable") == 0 ||
+                                     strcmp(verdict, "no_elabel") == 0);
+            if (!o->backup && whole && origin && strcmp(origin, origins[k]) == 0)
+                o->backup = json_incref(item);
+        }
+    }
+    if (!o->backup) {
+        struct err none = {0};
+        o->failure = "A1";
+        err_set(&none, ERR_NOT_FOUND, "there is no usable backup for %s", o->serial);
+        order_fail(o, &none);
+        return;
+    }
+    o->backup_id = store_id(json_string_value(json_object_get(o->backup, "id")));
+    check_plan(o);
+}
+
+static void find_backup(struct order *o)
+{
+    if (o->backup_id)
+        store_backup_get(o->s->store, o->backup_id, on_backup, o);
+    else
+        store_backup_list(o->s->store, 0, o->serial, &(struct store_page){.limit = 100}, on_backups,
+                          o);
+}
+
+static void on_firmware(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct order *o = arg;
+    if (code < 0) {
+        order_fail(o, err);
+        return;
+    }
+    o->package = json_incref(body);
+    find_backup(o);
+}
+
+/* No package was named: fine when there is exactly one, a question otherwise. */
+static void on_firmwares(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct order *o = arg;
+    json_t *items = json_object_get(body, "items");
+    struct err which = {0};
+    if (code == 0 && json_array_size(items) != 1) {
+        code = err_set(&which, ERR_INPUT, json_array_size(items) == 0
+                                              ? "there is no firmware package yet: add one first"
+                                              : "there are several firmware packages: name one "
+                                                "(firmware), of the phone's own generation");
+        err = &which;
+    }
+    if (code < 0) {
+        order_fail(o, err);
+        return;
+    }
+    o->firmware_id = store_id(json_string_value(json_object_get(json_array_get(items, 0), "id")));
+    store_firmware_get(o->s->store, o->firmware_id, on_firmware, o);
+}
+
+static void order_go(struct order *o)
+{
+    if (o->firmware_id)
+        store_firmware_get(o->s->store, o->firmware_id, on_firmware, o);
+    else
+        store_firmware_list(o->s->store, &(struct store_page){.limit = 2}, on_firmwares, o);
+}
+
+static struct order *order_new(struct station *s, const struct job_order *in, struct err *err)
+{
+    struct order *o = xcalloc(1, sizeof(*o));
+    o->s = s;
+    if (order_take(s, in, o, err) < 0) {
+        order_free(o);
+        return NULL;
+    }
+    o->owner_ref = xstrdup(in->owner_ref);
+    o->client_ref = xstrdup(in->client_ref);
+    o->idempotency_key = xstrdup(in->idempotency_key);
+    o->request_sha256 = in->idempotency_key ? xstrdup(in->request_sha256) : NULL;
+    o->priority = in->priority;
+    return o;
+}
+
+void station_job_submit(struct station *s, const struct job_order *in, station_done_fn *done,
+                        void *arg)
+{
+    struct err err = {0};
+    struct order *o = order_new(s, in, &err);
+    if (!o) {
+        done_error(done, arg, &err);
+        return;
+    }
+    o->done = done;
+    o->arg = arg;
+    order_go(o);
+}
+
+/* ---- after a restart --------------------------------------------------------------------------------- */
+
+static const char *member(json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+/* A job that ran when the former process ended is interrupted: what its worker did lies in its spool, what
+ * its phone needs is said by the step it was in. One that only waited goes back into the queue. */
+static void resume_one(struct station *s, json_t *job)
+{
+    const char *state = member(job, "state");
+    int64_t id = store_id(member(job, "id"));
+    if (state && strcmp(state, "queued") != 0 && strcmp(state, "waiting") != 0) {
+        const char *step = member(job, "step");
+        AUTO(free_ptr) char *text = xasprintf("the station ended while this job was in step %s",
+                                              step ? step : "(none)");
+        json_t *error = failure_json(s, "F5", "interrupted", text);
+        struct store_job_change change = {.state = "interrupted", .error = error};
+        store_job_change(s->store, id, &change, NULL, NULL);
+        json_decref(error);
+        return;
+    }
+    struct job_order in = {.recipe = member(job, "recipe"), .port = member(job, "port"),
+                           .serial = member(job, "serial"), .firmware = member(job, "firmware"),
+                           .backup = member(job, "backup"), .finish = member(job, "finish"),
+                           .accept = member(job, "accept")};
+    in.priority = (int)json_integer_value(json_object_get(job, "priority"));
+    json_t *imeis = json_object_get(job, "imeis");
+    for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
+        in.imeis[i] = json_string_value(json_array_get(imeis, i));
+    struct err err = {0};
+    struct order *o = order_new(s, &in, &err);
+    if (!o) {
+        json_t *error = failure_json(s, NULL, err_name(err.code), err.text);
+        struct store_job_change change = {.state = "failed", .error = error};
+        store_job_change(s->store, id, &change, NULL, NULL);
+        json_decref(error);
+        return;
+    }
+    o->resumed_job = id;
+    order_go(o);
+}
+
+static void on_open_jobs(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct station *s = arg;
+    if (code < 0) {
+        log_line(LOG_ERROR, "station", LOG_KV({"err", err_name(code)}), "open jobs: %s", err->text);
+        return;
+    }
+    size_t i;
+    json_t *job;
+    json_array_foreach(json_object_get(body, "items"), i, job)
+    {
+        resume_one(s, job);
+    }
+}
+
+void orders_resume(struct station *s)
+{
+    store_job_list(s->store, &(struct store_job_filter){.open = true},
+                   &(struct store_page){.limit = STORE_PAGE_MAX}, on_open_jobs, s);
+}

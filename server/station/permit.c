@@ -1,0 +1,162 @@
+/* permit.c: from "the identity set lies in the spool" to "may write". The order is the law: the backup is
+ * committed, the phone's and the label's facts are compared with everything known, the imported backup is
+ * bound to this chip, and only then a permit exists; any refusal on the way is told to the worker. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/station/internal.h"
+#include "usb/base/log.h"
+#include "usb/base/mem.h"
+
+static void deny(struct job *j, int code, const char *failure, const char *text)
+{
+    if (!j->worker || j->deny_sent)
+        return;
+    j->deny_sent = true;
+    struct wire_message m = {.type = WIRE_deny, .fd = -1};
+    WIRE_TEXT(m.u.deny.code, err_name(code));
+    WIRE_TEXT(m.u.deny.failure, failure);
+    WIRE_TEXT(m.u.deny.text, text);
+    worker_send(j->worker, &m);
+}
+
+/* Every callback begins so: was the job ended meanwhile, did the call fail? False: nothing more to do. */
+static bool go_on(struct job *j, int code, const struct err *err, const char *failure)
+{
+    if (code < 0)
+        deny(j, code, failure, err->text);
+    return code == 0 && j->worker && !j->ended;
+}
+
+static void on_permit(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct job *j = arg;
+    if (go_on(j, code, err, "F4")) {
+        struct wire_message m = {.type = WIRE_permit, .fd = -1};
+        m.u.permit.backup_id = j->pre_backup_id;
+        memcpy(m.u.permit.manifest_sha256, j->asked.manifest_sha256,
+               sizeof(m.u.permit.manifest_sha256));
+        sha256_hex(&j->plan_sha256, m.u.permit.plan_sha256);
+        WIRE_TEXT(m.u.permit.chip_id, j->chip_id);
+        worker_send(j->worker, &m);
+    }
+    job_unref(j);
+}
+
+static void on_bound(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct job *j = arg;
+    if (go_on(j, code, err, "A2")) {
+        struct store_permit_new permit = {.job_id = j->id,
+                                          .backup_id = j->pre_backup_id,
+                                          .source_backup_id = j->backup_id,
+                                          .plan = j->plan_sha256,
+                                          .chip_id = j->chip_id};
+        if (sha256_parse(j->asked.manifest_sha256, &permit.manifest)) {
+            j->pending++;
+            store_permit_add(j->s->store, &permit, on_permit, j);
+        } else {
+            deny(j, ERR_PROTOCOL, "", "the worker named no manifest");
+        }
+    }
+    job_unref(j);
+}
+
+/* The label's numbers are known for this chip now; one that another chip has, too, is a conflict. */
+static void on_learned(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct job *j = arg;
+    if (go_on(j, code, err, "")) {
+        json_t *conflict = json_array_get(json_object_get(body, "conflicts"), 0);
+        if (conflict) {
+            AUTO(free_ptr) char *text =
+                xasprintf("%s %s belongs to another phone already (conflict %s): an admin must resolve "
+                          "it with a reason before this phone is written",
+                          json_string_value(json_object_get(conflict, "kind")),
+                          json_string_value(json_object_get(conflict, "value")),
+                          json_string_value(json_object_get(conflict, "id")));
+            deny(j, ERR_CONFLICT, "F4", text);
+        } else {
+            j->pending++;
+            store_backup_bind(j->s->store, j->backup_id, j->phone_id, "station", on_bound, j);
+        }
+    }
+    job_unref(j);
+}
+
+static void learn_label(struct job *j)
+{
+    struct store_phone_seen seen = {.chip_id = j->chip_id,
+                                    .port_id = j->port->id,
+                                    .serial = j->serial,
+                                    .source = "label"};
+    for (size_t i = 0; i < j->imei_count; i++)
+        seen.imeis[i] = j->imeis[i];
+    j->pending++;
+    store_phone_seen(j->s->store, &seen, on_learned, j);
+}
+
+/* The pre-image is committed. Does it belong to another phone than the label says? */
+static void on_ingested(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct job *j = arg;
+    json_t *backups = json_object_get(body, "backups");
+    json_t *backup = json_array_get(backups, json_array_size(backups) - 1);
+    if (!go_on(j, code, err, "")) {
+        job_unref(j);
+        return;
+    }
+    const char *manifest = json_string_value(json_object_get(backup, "manifest_sha256"));
+    const char *serial = json_string_value(json_object_get(backup, "serial"));
+    const char *verdict = json_string_value(json_object_get(backup, "verdict"));
+    if (!manifest || strcmp(manifest, j->asked.manifest_sha256) != 0) {
+        deny(j, ERR_VERIFY, "", "the backup that was committed is not the one the worker took");
+    } else if (serial && serial[0] && strcmp(serial, j->serial) != 0) {
+        AUTO(free_ptr) char *text = xasprintf("this phone holds the identity of %s, the job is for %s: "
+                                              "another phone is plugged in here",
+                                              serial, j->serial);
+        deny(j, ERR_MISMATCH, "F4", text);
+    } else {
+        j->pre_backup_id = store_id(json_string_value(json_object_get(backup, "id")));
+        if (verdict && (strcmp(verdict, "lost") == 0 || strcmp(verdict, "placeholder") == 0))
+            store_phone_identity(j->s->store, j->phone_id, "lost", NULL, NULL);
+        learn_label(j);
+    }
+    job_unref(j);
+}
+
+static void on_phone(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct job *j = arg;
+    if (go_on(j, code, err, "")) {
+        j->phone_id = store_id(json_string_value(json_object_get(body, "id")));
+        struct store_job_change change = {.phone_id = j->phone_id};
+        store_job_change(j->s->store, j->id, &change, NULL, NULL);
+        port_publish(j->port);
+        struct store_backup_meta meta = {
+            .job_id = j->id, .phone_id = j->phone_id, .origin = "station"};
+        j->pending++;
+        store_spool_ingest(j->s->store, j->spool_fd, 0, &meta, on_ingested, j);
+    }
+    job_unref(j);
+}
+
+void permit_begin(struct job *j, const struct wire_backup *asked)
+{
+    j->asked = *asked;
+    j->deny_sent = false;
+    char plan[SHA256_HEX_BYTES];
+    sha256_hex(&j->plan_sha256, plan);
+    if (strcmp(asked->plan_sha256, plan) != 0) {
+        deny(j, ERR_MISMATCH, "", "the worker holds another plan");
+        return;
+    }
+    WIRE_TEXT(j->chip_id, asked->chip_id);
+    struct store_phone_seen seen = {.chip_id = j->chip_id,
+                                    .soc_id = j->soc_id[0] ? j->soc_id : NULL,
+                                    .port_id = j->port->id};
+    j->pending++;
+    store_phone_seen(j->s->store, &seen, on_phone, j);
+}

@@ -1,0 +1,106 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/station/internal.h"
+#include "usb/base/io.h"
+#include "usb/base/log.h"
+#include "usb/base/mem.h"
+
+enum { SCHEMA_FILE_MAX_BYTES = 1 << 20 };
+
+static int load_json(const char *path, json_t **out, struct err *err)
+{
+    AUTO(free_ptr) char *text = NULL;
+    size_t len;
+    int rc = io_slurp(AT_FDCWD, path, SCHEMA_FILE_MAX_BYTES, &text, &len, err);
+    if (rc < 0)
+        return rc;
+    json_error_t why;
+    *out = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+    if (!*out)
+        return err_set(err, ERR_FORMAT, "%s line %d: %s", path, why.line, why.text);
+    return 0;
+}
+
+static int load_recipe(struct station *s, const char *path, struct err *err)
+{
+    json_t *json;
+    int rc = load_json(path, &json, err);
+    if (rc < 0)
+        return rc;
+    s->recipes = realloc(s->recipes, (s->recipe_count + 1) * sizeof(*s->recipes));
+    if (!s->recipes)
+        abort();
+    struct loaded_recipe *r = &s->recipes[s->recipe_count];
+    memset(r, 0, sizeof(*r));
+    r->json = json;
+    rc = recipe_decode(json, &r->recipe, err);
+    if (rc < 0) {
+        json_decref(json);
+        return err_in(err, "%s", path);
+    }
+    s->recipe_count++;
+    return 0;
+}
+
+static int load_failures(struct station *s, struct err *err)
+{
+    AUTO(free_ptr) char *path = xasprintf("%s/failures.json", s->schema_dir);
+    json_t *list;
+    int rc = load_json(path, &list, err);
+    if (rc < 0)
+        return rc;
+    s->failures = json_object();
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(list, "failures"), i, item)
+    {
+        const char *id = json_string_value(json_object_get(item, "id"));
+        if (id)
+            json_object_set(s->failures, id, item);
+    }
+    json_decref(list);
+    return 0;
+}
+
+int recipes_load(struct station *s, struct err *err)
+{
+    AUTO(free_ptr) char *dir = xasprintf("%s/recipes", s->schema_dir);
+    DIR *d = opendir(dir);
+    if (!d)
+        return err_sys(err, ERR_NOT_FOUND, "recipe folder '%s'", dir);
+    int rc = 0;
+    for (struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;) {
+        const char *dot = strrchr(e->d_name, '.');
+        if (!dot || strcmp(dot, ".json") != 0)
+            continue;
+        AUTO(free_ptr) char *path = xasprintf("%s/%s", dir, e->d_name);
+        rc = load_recipe(s, path, err);
+    }
+    closedir(d);
+    return rc < 0 ? rc : load_failures(s, err);
+}
+
+const struct loaded_recipe *recipe_by_name(const struct station *s, const char *name)
+{
+    for (size_t i = 0; i < s->recipe_count; i++)
+        if (strcmp(s->recipes[i].recipe.name, name) == 0)
+            return &s->recipes[i];
+    return NULL;
+}
+
+json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text)
+{
+    json_t *failure = id && id[0] ? json_object_get(s->failures, id) : NULL;
+    const char *known = json_string_value(json_object_get(failure, "code"));
+    const char *advice = json_string_value(json_object_get(failure, "advice"));
+    const char *class_name = json_string_value(json_object_get(failure, "class"));
+    return json_pack("{s:s, s:s, s:s, s:s, s:s?}", "code", known ? known : code, "message",
+                     text && text[0] ? text : "no detail", "advice",
+                     advice ? advice : "Look at the log of the job; try again, on another port if it "
+                                       "happens again.",
+                     "class", class_name ? class_name : "stop", "failure", failure ? id : NULL);
+}

@@ -1,0 +1,392 @@
+/* session.c: what a job and its worker say to one another. Inputs are collected as descriptors first, then a
+ * worker gets them all and starts; from then on its messages move the job along. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "server/station/internal.h"
+#include "usb/base/clock.h"
+#include "usb/base/io.h"
+#include "usb/base/log.h"
+#include "usb/base/mem.h"
+
+enum { TELL_MS = 200 };
+
+static void fail_before_start(struct job *j, const struct err *err)
+{
+    json_t *error = failure_json(j->s, NULL, err_name(err->code), err->text);
+    job_end(j, "failed", error, NULL);
+    json_decref(error);
+}
+
+/* ---- collecting the inputs -------------------------------------------------------------------------- */
+
+int memfd_sealed(const char *name, const char *text, struct err *err)
+{
+    AUTO(fd_close) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return err_sys(err, ERR_IO, "memfd");
+    int rc = io_write(fd, text, strlen(text), err);
+    if (rc < 0)
+        return rc;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+        return err_sys(err, ERR_IO, "seal the plan");
+    return STEAL_FD(fd);
+}
+
+int spool_open(const struct station *s, const char *name, struct err *err)
+{
+    AUTO(free_ptr) char *dir = xasprintf("%s/spool", s->data_dir);
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, ERR_IO, "folder '%s'", dir);
+    AUTO(free_ptr) char *path = xasprintf("%s/%s", dir, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_sys(err, ERR_IO, "spool file '%s'", path);
+    return fd;
+}
+
+static void add_image(struct job *j, const char *name, int fd)
+{
+    struct image *image = &j->images[j->image_count++];
+    WIRE_TEXT(image->name, name);
+    image->fd = fd;
+}
+
+static bool have_image(const struct job *j, const char *name)
+{
+    for (size_t i = 0; i < j->image_count; i++)
+        if (strcmp(j->images[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A file of the package, as it lies on disk; its hash is checked by the worker as it streams it. */
+static int open_package_file(struct job *j, const char *file, const char *as, struct err *err)
+{
+    const char *dir = json_string_value(json_object_get(j->package, "path"));
+    AUTO(fd_close) int dir_fd = open(dir ? dir : "", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0)
+        return err_sys(err, ERR_NOT_FOUND, "firmware folder '%s'", dir ? dir : "");
+    AUTO(fd_close) int fd = openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return err_sys(err, ERR_NOT_FOUND, "package file '%s'", file);
+    add_image(j, as, STEAL_FD(fd));
+    return 0;
+}
+
+static int open_package_files(struct job *j, const struct plan *plan, struct err *err)
+{
+    static const char *const tools[][2] = {{"da_file", "da"}, {"preloader", "preloader"},
+                                           {"auth_file", "auth"}};
+    json_t *detail = json_object_get(j->package, "detail");
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++) {
+        const char *file = json_string_value(json_object_get(detail, tools[i][0]));
+        int rc = file && file[0] ? open_package_file(j, file, tools[i][1], err) : 0;
+        if (rc < 0)
+            return rc;
+    }
+    for (size_t i = 0; i < plan->write_count; i++) {
+        const char *image = plan->writes[i].image;
+        if (strncmp(image, "firmware/", 9) != 0 || have_image(j, image))
+            continue;
+        int rc = open_package_file(j, image + 9, image, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static void start_worker(struct job *j);
+
+struct image_call {
+    struct job *job;
+    char name[RECIPE_NAME_MAX * 2];
+};
+
+static void on_image(void *arg, int code, const struct err *err, int fd, int64_t size_bytes)
+{
+    (void)size_bytes;
+    struct image_call *call = arg;
+    struct job *j = call->job;
+    if (code < 0 && !j->prepare_err.code)
+        j->prepare_err = *err;
+    if (code == 0 && !j->ended)
+        add_image(j, call->name, fd);
+    else if (fd >= 0)
+        close(fd);
+    free(call);
+    if (--j->images_due == 0 && !j->ended) {
+        if (j->prepare_err.code)
+            fail_before_start(j, &j->prepare_err);
+        else
+            start_worker(j);
+    }
+    job_unref(j);
+}
+
+static void want_backup_image(struct job *j, const struct plan_write *w)
+{
+    struct image_call *call = xcalloc(1, sizeof(*call));
+    call->job = j;
+    WIRE_TEXT(call->name, w->image);
+    j->pending++;
+    j->images_due++;
+    store_backup_open(j->s->store, j->backup_id, w->partition, on_image, call);
+}
+
+static int make_plan(struct job *j, struct plan *plan, struct err *err)
+{
+    const char *imeis[PLAN_IMEIS_MAX], *failure = NULL;
+    for (size_t i = 0; i < j->imei_count; i++)
+        imeis[i] = j->imeis[i];
+    struct plan_inputs in = {.job_id = j->id,
+                             .recipe = &j->recipe->recipe,
+                             .package = json_object_get(j->package, "detail"),
+                             .backup = j->backup,
+                             .serial = j->serial,
+                             .finish = j->finish,
+                             .accept = j->accept,
+                             .imeis = imeis,
+                             .imei_count = j->imei_count};
+    int rc = plan_build(&in, plan, &failure, err);
+    if (rc < 0)
+        return rc;
+    free(j->plan_text);
+    j->plan_text = plan_encode(plan, j->recipe->json);
+    j->plan_sha256 = sha256_of(span_of(j->plan_text, strlen(j->plan_text)));
+    return 0;
+}
+
+void session_start(struct job *j)
+{
+    struct err err = {0};
+    AUTO(free_ptr) struct plan *plan = xcalloc(1, sizeof(*plan));
+    char name[40];
+    snprintf(name, sizeof(name), "job-%lld.spool", (long long)j->id);
+    job_set_state(j, "running");
+    int rc = make_plan(j, plan, &err);
+    if (rc == 0)
+        rc = j->spool_fd = spool_open(j->s, name, &err);
+    if (rc >= 0)
+        rc = open_package_files(j, plan, &err);
+    if (rc < 0) {
+        fail_before_start(j, &err);
+        return;
+    }
+    for (size_t i = 0; i < plan->write_count; i++)
+        if (plan->writes[i].write_class == PLAN_IDENTITY)
+            want_backup_image(j, &plan->writes[i]);
+    if (j->images_due == 0)
+        start_worker(j);
+}
+
+static void send_inputs(struct job *j, int plan_fd)
+{
+    struct wire_message m = {.type = WIRE_spool, .fd = j->spool_fd, .u.spool = {.job_id = j->id}};
+    worker_send(j->worker, &m);
+    for (size_t i = 0; i < j->image_count; i++) {
+        m = (struct wire_message){.type = WIRE_file, .fd = j->images[i].fd};
+        WIRE_TEXT(m.u.file.name, j->images[i].name);
+        worker_send(j->worker, &m);
+        fd_close(&j->images[i].fd); /* the worker has its own now */
+    }
+    j->image_count = 0;
+    m = (struct wire_message){.type = WIRE_run, .fd = plan_fd, .u.run = {.job_id = j->id}};
+    WIRE_TEXT(m.u.run.kind, "job");
+    WIRE_TEXT(m.u.run.port, j->port->id);
+    worker_send(j->worker, &m);
+}
+
+static void start_worker(struct job *j)
+{
+    struct err err = {0};
+    int device_end = -1;
+    AUTO(fd_close) int plan_fd = memfd_sealed("plan", j->plan_text, &err);
+    if (plan_fd >= 0)
+        j->worker = worker_take(j->s->workers, &session_events, j, &device_end, &err);
+    if (!j->worker) {
+        fail_before_start(j, &err);
+        return;
+    }
+    AUTO(fd_close) int device = device_end;
+    if (portwatch_watch(j->s->portwatch, j->port->id, device, &err) < 0) {
+        worker_kill(j->worker, err.text); /* the job is freed when the process is gone */
+        fail_before_start(j, &err);
+        return;
+    }
+    send_inputs(j, plan_fd);
+    worker_expect_beats(j->worker);
+}
+
+/* ---- what the worker says ---------------------------------------------------------------------------- */
+
+static void on_step(struct job *j, const struct wire_step *m)
+{
+    WIRE_TEXT(j->step, m->step);
+    j->done_bytes = j->total_bytes = 0;
+    j->bytes_per_s = 0;
+    j->rate_from_ms = 0;
+    if (strcmp(m->state, "running") == 0) {
+        json_t *intent = json_pack("{s:I}", "attempt", (json_int_t)m->attempt);
+        store_step_begin(j->s->store, j->id, m->step, intent, NULL, NULL);
+        json_decref(intent);
+    } else {
+        json_t *note = m->text[0] ? json_pack("{s:s}", "message", m->text) : NULL;
+        bool failed = strcmp(m->state, "failed") == 0;
+        store_step_end(j->s->store, j->id, m->step, m->state, failed ? note : NULL,
+                       failed ? NULL : note, NULL, NULL);
+        json_decref(note);
+    }
+    job_publish(j);
+}
+
+/* Rate over a sliding window, so that a stall shows and a burst does not. */
+static void on_progress(struct job *j, const struct wire_progress *m)
+{
+    int64_t now = clock_now_ms();
+    if (!j->rate_from_ms || m->done_bytes < j->rate_from_bytes) {
+        j->rate_from_ms = now;
+        j->rate_from_bytes = m->done_bytes;
+    } else if (now - j->rate_from_ms >= 500) {
+        double rate = (double)(m->done_bytes - j->rate_from_bytes) * 1000.0 /
+                      (double)(now - j->rate_from_ms);
+        j->bytes_per_s = j->bytes_per_s > 0 ? 0.5 * j->bytes_per_s + 0.5 * rate : rate;
+        j->rate_from_ms = now;
+        j->rate_from_bytes = m->done_bytes;
+    }
+    j->done_bytes = m->done_bytes;
+    j->total_bytes = m->total_bytes;
+    if (now - j->told_ms >= TELL_MS)
+        job_publish(j);
+}
+
+static void on_prompt(struct job *j, const struct wire_prompt *m)
+{
+    json_decref(j->prompt);
+    j->prompt = NULL;
+    if (!m->prompt_id[0]) {
+        job_set_state(j, "running");
+        return;
+    }
+    j->prompt = json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", m->prompt_id, "step", m->step, "text",
+                          m->text, "todo", m->todo, "answered_by", m->answered_by);
+    if (strcmp(j->state, "prompt") == 0) { /* the text of an open prompt changed */
+        struct store_job_change change = {.prompt = j->prompt};
+        store_job_change(j->s->store, j->id, &change, NULL, NULL);
+        job_publish(j);
+        return;
+    }
+    job_set_state(j, "prompt");
+}
+
+static void on_facts(struct job *j, const struct wire_facts *m)
+{
+    const char *chip = json_string_value(json_object_get(m->facts, "chip_id"));
+    const char *soc = json_string_value(json_object_get(m->facts, "soc_id"));
+    const char *mode = json_string_value(json_object_get(m->facts, "mode"));
+    if (chip)
+        WIRE_TEXT(j->chip_id, chip);
+    if (soc)
+        WIRE_TEXT(j->soc_id, soc);
+    if (mode && strcmp(j->port->mode, mode) != 0) {
+        WIRE_TEXT(j->port->mode, mode); /* the DA keeps the ids of the stage that started it */
+        port_publish(j->port);
+    }
+    AUTO(free_ptr) char *text = json_dumps(m->facts, JSON_COMPACT | JSON_SORT_KEYS);
+    if (text && !mode)
+        store_job_log_add(j->s->store, j->id, "info", j->step, text, NULL, NULL);
+}
+
+static void on_message(void *arg, struct worker *w, const struct wire_message *m)
+{
+    (void)w;
+    struct job *j = arg;
+    switch (m->type) {
+    case WIRE_beat:
+        break;
+    case WIRE_step:
+        on_step(j, &m->u.step);
+        break;
+    case WIRE_note:
+        store_job_log_add(j->s->store, j->id, m->u.note.level, m->u.note.step, m->u.note.text, NULL,
+                          NULL);
+        break;
+    case WIRE_progress:
+        on_progress(j, &m->u.progress);
+        break;
+    case WIRE_prompt:
+        on_prompt(j, &m->u.prompt);
+        break;
+    case WIRE_facts:
+        on_facts(j, &m->u.facts);
+        break;
+    case WIRE_backup:
+        permit_begin(j, &m->u.backup);
+        break;
+    case WIRE_done:
+        json_decref(j->done.result);
+        j->done = m->u.done;
+        json_incref(j->done.result);
+        j->has_done = true;
+        worker_let_go(j->worker);
+        break;
+    default:
+        worker_kill(j->worker, "the worker broke the protocol");
+    }
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------ */
+
+static void learn_acceptance(struct job *j)
+{
+    json_t *screen = json_object_get(j->done.result, "accepted");
+    if (!j->phone_id)
+        return;
+    struct store_phone_seen seen = {
+        .chip_id = j->chip_id, .soc_id = j->soc_id[0] ? j->soc_id : NULL, .port_id = j->port->id,
+        .serial = j->serial,
+        .wlan_mac = json_string_value(json_object_get(screen, "wlan_mac")),
+        .bt_mac = json_string_value(json_object_get(screen, "bt_mac")),
+        .source = json_is_object(screen) ? "screen" : "label"};
+    for (size_t i = 0; i < j->imei_count; i++)
+        seen.imeis[i] = j->imeis[i];
+    store_phone_seen(j->s->store, &seen, NULL, NULL);
+    store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
+}
+
+static void end_by_done(struct job *j)
+{
+    if (strcmp(j->done.code, "ok") == 0) {
+        learn_acceptance(j);
+        job_end(j, "succeeded", NULL, j->done.result);
+        return;
+    }
+    json_t *error = failure_json(j->s, j->done.failure, j->done.code, j->done.text);
+    bool cancelled = strcmp(j->done.code, "cancelled") == 0;
+    job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
+    json_decref(error);
+}
+
+static void on_ended(void *arg, struct worker *w, const char *why)
+{
+    (void)w;
+    struct job *j = arg;
+    j->pending++;
+    j->worker = NULL;
+    if (j->has_done) {
+        end_by_done(j);
+    } else if (!j->ended) {
+        json_t *error = failure_json(j->s, "F5", "interrupted", why);
+        job_end(j, "interrupted", error, NULL);
+        json_decref(error);
+    }
+    job_unref(j);
+}
+
+const struct worker_events session_events = {on_message, on_ended};

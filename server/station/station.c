@@ -1,0 +1,175 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/station/internal.h"
+#include "usb/base/log.h"
+#include "usb/base/mem.h"
+
+static void on_port(void *arg, const struct wire_port *port)
+{
+    port_seen(arg, port);
+}
+
+static void on_trouble(void *arg, const char *port_id, const char *text)
+{
+    struct station *s = arg;
+    log_line(LOG_WARN, "station", LOG_KV({"port", port_id}), "%s", text);
+    struct port *p = port_find(s, port_id);
+    if (p) {
+        WIRE_TEXT(p->trouble, text);
+        port_publish(p);
+    }
+}
+
+/* Portwatch came back: its workers' channels are gone with it, so a job that still waits for its phone
+ * cannot see it any more. The worker notices the closed channel and ends with a named error. */
+static void on_portwatch(void *arg, bool up)
+{
+    struct station *s = arg;
+    log_line(up ? LOG_INFO : LOG_WARN, "station", NULL, "portwatch is %s", up ? "there" : "gone");
+    struct port *p;
+    LIST_FOREACH(p, &s->ports, link)
+    {
+        if (up)
+            port_take_next(p);
+    }
+}
+
+static const struct portwatch_events portwatch_events = {on_port, on_trouble, on_portwatch};
+
+/* What the store committed is what SSE tells with a cursor. */
+static void on_store_event(void *arg, int64_t id, const char *type, json_t *body)
+{
+    struct station *s = arg;
+    if (s->on_event)
+        s->on_event(s->on_event_arg, id, type, body);
+}
+
+static void on_ports_known(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct station *s = arg;
+    if (code < 0) {
+        log_line(LOG_ERROR, "station", LOG_KV({"err", err_name(code)}), "ports: %s", err->text);
+        return;
+    }
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(body, "items"), i, item)
+    {
+        struct port *p = port_add(s, json_string_value(json_object_get(item, "id")));
+        json_t *enabled = json_object_get(item, "enabled");
+        WIRE_TEXT(p->label, json_string_value(json_object_get(item, "label")));
+        p->enabled = !json_is_false(enabled);
+        WIRE_TEXT(p->last_job, json_string_value(json_object_get(item, "last_job_id")));
+        WIRE_TEXT(p->last_state, json_string_value(json_object_get(item, "last_state")));
+    }
+}
+
+static char **copy_list(const char *const *list)
+{
+    size_t n = 0;
+    while (list && list[n])
+        n++;
+    char **copy = xcalloc(n + 1, sizeof(*copy));
+    for (size_t i = 0; i < n; i++)
+        copy[i] = xstrdup(list[i]);
+    return copy;
+}
+
+static void free_list(char **list)
+{
+    for (char **p = list; p && *p; p++)
+        free(*p);
+    free(list);
+}
+
+static int start_portwatch(struct station *s, const struct station_config *config, struct err *err)
+{
+    AUTO(free_ptr) char *own = xasprintf("%s/portwatch.sock", s->data_dir);
+    AUTO(free_ptr) char *program = xasprintf("%s/flashrack-portwatch", s->program_dir);
+    struct portwatch_config pw = {.program = config->portwatch_path ? NULL : program,
+                                  .socket_path = config->portwatch_path ? config->portwatch_path
+                                                                        : own,
+                                  .racks = config->racks,
+                                  .usb = config->usb};
+    return portwatch_link_new(s->base, &pw, &portwatch_events, s, &s->portwatch, err);
+}
+
+int station_new(struct event_base *base, struct store *store, const struct station_config *config,
+                struct station **out, struct err *err)
+{
+    AUTO(station_free) struct station *s = xcalloc(1, sizeof(*s));
+    s->base = base;
+    s->store = store;
+    s->data_dir = xstrdup(config->data_dir);
+    s->program_dir = xstrdup(config->program_dir);
+    s->schema_dir = xstrdup(config->schema_dir);
+    s->racks = copy_list(config->racks);
+    s->import_dirs = copy_list(config->import_dirs);
+    s->usb = config->usb;
+    LIST_INIT(&s->ports);
+    LIST_INIT(&s->jobs);
+
+    int rc = recipes_load(s, err);
+    AUTO(free_ptr) char *worker = xasprintf("%s/flashrack-worker", s->program_dir);
+    struct worker_pool_config pool = {.program = worker, .time_scale = config->time_scale};
+    if (rc == 0)
+        rc = worker_pool_new(base, &pool, &s->workers, err);
+    if (rc == 0)
+        rc = start_portwatch(s, config, err);
+    if (rc < 0)
+        return rc;
+    store_on_event(store, on_store_event, s);
+    store_port_list(store, on_ports_known, s);
+    orders_resume(s);
+    *out = STEAL(s);
+    return 0;
+}
+
+void station_free(struct station **sp)
+{
+    struct station *s = *sp;
+    if (!s)
+        return;
+    worker_pool_free(&s->workers);
+    portwatch_link_free(&s->portwatch);
+    while (!LIST_EMPTY(&s->jobs)) {
+        struct job *j = LIST_FIRST(&s->jobs);
+        LIST_REMOVE(j, link);
+        j->ended = true;
+        j->worker = NULL;
+        j->pending++;
+        job_unref(j);
+    }
+    ports_free_all(s);
+    for (size_t i = 0; i < s->recipe_count; i++)
+        json_decref(s->recipes[i].json);
+    free(s->recipes);
+    json_decref(s->failures);
+    free_list(s->racks);
+    free_list(s->import_dirs);
+    free(s->data_dir);
+    free(s->program_dir);
+    free(s->schema_dir);
+    free(s);
+    *sp = NULL;
+}
+
+void station_on_event(struct station *s, station_event_fn *fn, void *arg)
+{
+    s->on_event = fn;
+    s->on_event_arg = arg;
+}
+
+json_t *station_health(struct station *s)
+{
+    int busy = 0;
+    struct job *j;
+    LIST_FOREACH(j, &s->jobs, link)
+    {
+        busy++;
+    }
+    bool up = portwatch_is_up(s->portwatch);
+    return json_pack("{s:b, s:b, s:i}", "ok", up, "portwatch", up, "jobs", busy);
+}

@@ -1,0 +1,235 @@
+/* Manifests of backups in station.db. Their images: images.c; how they come in: ingest.c. */
+#include "server/store/backups.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "server/store/events.h"
+#include "server/store/resources.h"
+#include "usb/base/clock.h"
+#include "usb/base/mem.h"
+
+static const char backup_sql[] =
+    "SELECT id AS \"id:id\", phone_id AS \"phone_id:id\", job_id AS \"job_id:id\", origin, serial,"
+    " chip_id, verdict, complete AS \"complete:bool\", manifest_sha256,"
+    " created_ms AS \"created_at:time\", verified_ms AS \"verified_at:time\" FROM backup WHERE id "
+    "= :id";
+static const char partitions_sql[] =
+    "SELECT name, area, offset_bytes AS \"offset\", size_bytes AS size, sha256, plausible, reason"
+    " FROM backup_partition WHERE backup_id = :id ORDER BY seq";
+
+int backup_read(struct conn *conn, int64_t backup_id, json_t **out, struct err *err)
+{
+    json_auto_t *key = json_pack("{s:I}", "id", (json_int_t)backup_id);
+    json_auto_t *backup = NULL;
+    int found = db_row(conn->station, backup_sql, key, &backup, err);
+    if (found <= 0)
+        return found;
+    json_t *partitions = json_array();
+    json_object_set_new(backup, "partitions", partitions);
+    int code = db_rows(conn->station, partitions_sql, key, partitions, err);
+    if (code < 0)
+        return code;
+    *out = STEAL(backup);
+    return 1;
+}
+
+/* ---- committing a manifest ---- */
+
+/* The same manifest of the same job, or of the same file for the same label, is the same backup. A
+ * job that is resumed may well take another one of what it finds then. */
+static const char again_sql[] =
+    "SELECT id FROM backup WHERE manifest_sha256 = :manifest_sha256 AND origin = :origin"
+    " AND coalesce(job_id, 0) = coalesce(:job_id, 0)"
+    " AND coalesce(serial, '') = coalesce(:serial, '')";
+static const char add_sql[] =
+    "INSERT INTO backup (job_id, key, phone_id, chip_id, origin, serial, verdict, complete, "
+    "manifest,"
+    " manifest_sha256, created_ms) VALUES (:job_id, :key, :phone_id, :chip_id, :origin, :serial,"
+    " :verdict, :complete, :manifest, :manifest_sha256, :now)";
+static const char add_partition_sql[] =
+    "INSERT INTO backup_partition (backup_id, seq, name, area, offset_bytes, size_bytes, sha256,"
+    " plausible, reason) VALUES (:backup_id, :seq, :name, :area, :offset, :size, :sha256, "
+    ":plausible,"
+    " :reason)";
+
+/* 1 and the id when this manifest is stored already. */
+static int find_again(struct conn *conn, json_t *manifest, int64_t *id_out, struct err *err)
+{
+    json_auto_t *row = NULL;
+    int found = db_row(conn->station, again_sql, manifest, &row, err);
+    if (found > 0)
+        *id_out = json_integer_value(json_object_get(row, "id"));
+    return found;
+}
+
+/* Law 2: what was read from one chip is never filed under another. */
+static int check_chip(struct conn *conn, json_t *manifest, struct err *err)
+{
+    json_t *chip = json_object_get(manifest, "chip_id");
+    json_auto_t *row = NULL;
+    if (json_is_null(chip) || json_is_null(json_object_get(manifest, "phone_id")))
+        return 0;
+    int found = db_row(conn->station, "SELECT chip_id FROM phone WHERE id = :phone_id", manifest,
+                       &row, err);
+    if (found == 0)
+        return err_set(err, ERR_INPUT, "there is no such phone");
+    if (found > 0 && !json_equal(chip, json_object_get(row, "chip_id")))
+        return err_set(err, ERR_MISMATCH, "the backup was read from chip %s, the phone has %s",
+                       json_string_value(chip), json_string_value(json_object_get(row, "chip_id")));
+    return found < 0 ? found : 0;
+}
+
+static int add_partitions(struct conn *conn, json_t *manifest, int64_t id, struct err *err)
+{
+    size_t i;
+    json_t *partition;
+    json_array_foreach(json_object_get(manifest, "partitions"), i, partition)
+    {
+        json_object_set_new(partition, "backup_id", json_integer(id));
+        json_object_set_new(partition, "seq", json_integer((json_int_t)i));
+        int code = db_run(conn->station, add_partition_sql, partition, err);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+static int add(struct conn *conn, struct task *task, json_t *manifest, int64_t *id_out)
+{
+    int code = check_chip(conn, manifest, &task->err);
+    if (code < 0)
+        return code;
+    json_object_set_new(manifest, "now", json_integer(clock_utc_ms()));
+    *id_out = db_insert(conn->station, add_sql, manifest, &task->err);
+    if (*id_out < 0)
+        return (int)*id_out;
+    code = add_partitions(conn, manifest, *id_out, &task->err);
+    int64_t phone_id = json_integer_value(json_object_get(manifest, "phone_id"));
+    return code < 0 || !phone_id ? code : phone_tell(conn, task, phone_id);
+}
+
+int backups_commit(struct conn *conn, struct task *task)
+{
+    json_t *answers = json_object_get(task->body, "backups");
+    size_t i;
+    json_t *manifest, *backup = NULL;
+    json_array_foreach(json_object_get(task->args, "manifests"), i, manifest)
+    {
+        int64_t id = 0;
+        int code = find_again(conn, manifest, &id, &task->err);
+        if (code == 0)
+            code = add(conn, task, manifest, &id);
+        if (code >= 0)
+            code = backup_read(conn, id, &backup, &task->err);
+        if (code < 0)
+            return code;
+        json_array_append_new(answers, backup);
+    }
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static int get(struct conn *conn, struct task *task)
+{
+    json_t *backup = NULL;
+    int64_t id = arg_int(task, "id");
+    int found = backup_read(conn, id, &backup, &task->err);
+    return answer_with(task, found, backup, "backup", id);
+}
+
+void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)
+{
+    json_t *args = json_pack("{s:I}", "id", (json_int_t)backup_id);
+    lane_submit(s, LANE_READ, task_new("backup_get", get, args, done, arg));
+}
+
+#define LIST_END " id < :after ORDER BY id DESC LIMIT :limit"
+static const char list_all_sql[] = "SELECT id FROM backup WHERE" LIST_END;
+static const char list_phone_sql[] = "SELECT id FROM backup WHERE phone_id = :phone_id AND"
+                                     " (:serial IS NULL OR +serial = :serial) AND" LIST_END;
+static const char list_serial_sql[] = "SELECT id FROM backup WHERE serial = :serial AND" LIST_END;
+
+static int list(struct conn *conn, struct task *task)
+{
+    const char *sql = arg_int(task, "phone_id")  ? list_phone_sql
+                      : arg_text(task, "serial") ? list_serial_sql
+                                                 : list_all_sql;
+    return page_resources(conn, task, sql, backup_read);
+}
+
+void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
+                       const struct store_page *page, store_done_fn *done, void *arg)
+{
+    json_t *args = json_pack("{s:o, s:s?}", "phone_id", id_or_null(phone_id), "serial", serial);
+    page_submit(s, "backup_list", list, args, page, PAGE_NEWEST_FIRST, done, arg);
+}
+
+/* ---- binding an import ---- */
+
+static const char bind_sql[] = "UPDATE backup SET phone_id = :phone_id WHERE id = :id"
+                               " AND (phone_id IS NULL OR phone_id = :phone_id)";
+
+static int bind_to(struct conn *conn, struct task *task)
+{
+    json_t *backup = NULL;
+    int64_t id = arg_int(task, "id"), phone_id = arg_int(task, "phone_id");
+    int changed = db_run(conn->station, bind_sql, task->args, &task->err);
+    int code = changed < 0 ? changed : backup_read(conn, id, &backup, &task->err);
+    code = answer_with(task, code, backup, "backup", id);
+    if (code < 0)
+        return code;
+    if (changed == 0)
+        return err_set(&task->err, ERR_REFUSED, "backup %" PRId64 " belongs to phone %s", id,
+                       json_string_value(json_object_get(task->body, "phone_id")));
+    code = audit_write(conn, task, arg_text(task, "actor"), "backup.bind", "backup", id,
+                       json_object_get(task->body, "phone_id"));
+    return code < 0 ? code : phone_tell(conn, task, phone_id);
+}
+
+void store_backup_bind(struct store *s, int64_t backup_id, int64_t phone_id, const char *actor,
+                       store_done_fn *done, void *arg)
+{
+    json_t *args = json_pack("{s:I, s:I, s:s?}", "id", (json_int_t)backup_id, "phone_id",
+                             (json_int_t)phone_id, "actor", actor);
+    lane_submit(s, LANE_WRITE, task_new("backup_bind", bind_to, args, done, arg));
+}
+
+/* ---- twins ---- */
+
+/* Another phone is another phone_id; where one of them is not bound, another serial. Equality
+ * counts only between plausible images: all wiped phones hold the same zeros. */
+static const char twins_sql[] =
+    "SELECT b.id AS \"backup_id:id\", b.phone_id AS \"phone_id:id\", b.serial, other.name, "
+    "other.sha256"
+    " FROM backup own JOIN backup_partition mine ON mine.backup_id = own.id AND mine.name = :name"
+    " AND mine.plausible = 'yes' JOIN backup_partition other ON other.sha256 = mine.sha256"
+    " AND other.name = mine.name AND other.plausible = 'yes' AND other.backup_id <> own.id"
+    " JOIN backup b ON b.id = other.backup_id WHERE own.id = :id AND CASE"
+    " WHEN own.phone_id IS NOT NULL AND b.phone_id IS NOT NULL THEN own.phone_id <> b.phone_id"
+    " ELSE own.serial IS NULL OR b.serial IS NULL OR own.serial <> b.serial END"
+    " ORDER BY b.id LIMIT 100";
+
+static int twins(struct conn *conn, struct task *task)
+{
+    json_t *items = json_array(), *name;
+    task->body = json_pack("{s:o, s:n}", "items", items, "next");
+    size_t i;
+    json_array_foreach(json_object_get(task->args, "names"), i, name)
+    {
+        json_object_set(task->args, "name", name);
+        int code = db_rows(conn->station, twins_sql, task->args, items, &task->err);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+void store_backup_twins(struct store *s, int64_t backup_id, const char *const *names,
+                        store_done_fn *done, void *arg)
+{
+    json_t *args =
+        json_pack("{s:I, s:o}", "id", (json_int_t)backup_id, "names", string_list(names, SIZE_MAX));
+    lane_submit(s, LANE_READ, task_new("backup_twins", twins, args, done, arg));
+}

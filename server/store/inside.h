@@ -1,0 +1,48 @@
+/* inside.h: the store itself, for lane.c and store.c only. */
+#ifndef FLASHRACK_SERVER_STORE_INSIDE_H
+#define FLASHRACK_SERVER_STORE_INSIDE_H
+
+#include <pthread.h>
+
+#include "server/store/lane.h"
+
+enum { LANE_THREADS_MAX = 8 };
+
+struct task_list {
+    struct task *first, *last;
+    size_t count;
+};
+
+struct lane_thread;
+struct lane {
+    pthread_mutex_t lock; /* of queue and closing */
+    pthread_cond_t more;
+    struct task_list queue;
+    bool closing; /* takes nothing more, ends when the queue is empty */
+    struct lane_thread *threads[LANE_THREADS_MAX];
+    size_t thread_count;
+};
+
+struct event;
+struct store {
+    char *data_dir;
+    int lock_fd; /* held as long as we live: one process a data folder */
+    int wake_fd; /* eventfd: something is in `finished` */
+    struct event *wake_event;
+    struct lane lanes[LANE_COUNT];
+    pthread_mutex_t finished_lock;
+    struct task_list finished;
+    store_event_fn *on_event;
+    void *on_event_arg;
+};
+
+void lane_init(struct lane *lane);
+/* One more thread; it owns the connections and closes them. */
+int lane_start(struct store *s, enum lane_name name, const struct conn *conn, struct err *err);
+/* Does what is queued, ends the threads. */
+void lane_stop(struct lane *lane);
+void lane_deinit(struct lane *lane);
+/* On the loop: runs the callbacks that are due, some at a time; how many. */
+int lane_deliver(struct store *s);
+
+#endif

@@ -1,0 +1,255 @@
+/* store.h: the only module that knows SQL. station.db (phones, jobs, steps, log lines, events,
+ * backups' manifests, firmware, audit) and backups.db (images as chunks) lie in the data folder.
+ *
+ * Every call returns at once. Writes queue to one thread that commits them in groups; `done` runs
+ * on the event loop after the commit, in the order of the calls. Reads run on threads with
+ * connections of their own and see at least everything whose `done` has run. Inputs are copied; the
+ * caller keeps them. Resources come back as JSON in the shape of the REST API: ids as strings,
+ * times RFC 3339 UTC with milliseconds, lists {"items":[...],"next":cursor|null}. A NULL `done` is
+ * allowed: failures of such a call are logged.
+ *
+ * Errors beside those named at the calls: ERR_DISK (the station's disk is full or fails; the change
+ * did not happen), ERR_LIMIT (STORE_QUEUE_MAX calls are waiting), ERR_INTERNAL. */
+#ifndef FLASHRACK_SERVER_STORE_STORE_H
+#define FLASHRACK_SERVER_STORE_STORE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "usb/base/err.h"
+#include "usb/base/hash.h"
+
+struct event_base;
+struct store;
+
+enum {
+    STORE_QUEUE_MAX = 65536, /* calls that wait for one thread */
+    STORE_PAGE_MAX = 1000,   /* items of one list answer; limit 0 means STORE_PAGE_DEFAULT */
+    STORE_PAGE_DEFAULT = 100,
+};
+
+struct store_config {
+    const char *data_dir; /* exists and is ours; the databases are made when they are not there */
+    struct event_base *base; /* callbacks run on this loop */
+    int reader_count;        /* threads for reads; 0: 2 */
+};
+
+/* code is 0 or ERR_* with the sentence in err; body is borrowed, NULL on error and where nothing is
+ * said about it below. Keep it with json_incref: the store does not touch it again. */
+typedef void store_done_fn(void *arg, int code, const struct err *err, json_t *body);
+/* fd is the callback's, positioned at 0, an unlinked file; -1 on error. */
+typedef void store_fd_fn(void *arg, int code, const struct err *err, int fd, int64_t size_bytes);
+/* A change that was committed. type: port job prompt log phone. Runs before the `done` of its call,
+ * in the order of the ids; the body is borrowed and may be changed by nobody. */
+typedef void store_event_fn(void *arg, int64_t id, const char *type, json_t *body);
+
+/* Brings both databases to this build's schema (a copy <name>.<version>.bak is kept first).
+ * ERR_CONFLICT: the schema is newer than this build, or another process has the folder open.
+ * Blocking: for start-up. */
+int store_open(const struct store_config *config, struct store **store_out, struct err *err);
+/* Finishes what is queued and runs every callback that is still due, then closes. On the loop's
+ * thread. NULL-safe, clears *s. */
+void store_close(struct store **s);
+/* One listener, set before the loop runs. */
+void store_on_event(struct store *s, store_event_fn *fn, void *arg);
+
+/* The number of an id from a URL or message; 0 when it is none (calls answer 0 with ERR_NOT_FOUND).
+ */
+int64_t store_id(const char *text);
+
+struct store_page {
+    const char *after; /* the `next` of the list before; NULL: from the start */
+    int limit;         /* 0: STORE_PAGE_DEFAULT; above STORE_PAGE_MAX: ERR_INPUT */
+};
+
+/* ---- ports: what survives a restart; mode, phone and state live in the station ---- */
+/* {"items":[{id label enabled last_job_id last_state last_at created_at}]} */
+void store_port_list(struct store *s, store_done_fn *done, void *arg);
+/* Makes the port known or changes it. label NULL, enabled < 0: not changed. Event `port` when
+ * something changed. body: the port. */
+void store_port_put(struct store *s, const char *port_id, const char *label, int enabled,
+                    store_done_fn *done, void *arg);
+
+/* ---- phones: key is the chip id; serials and IMEIs are facts learned about it ---- */
+struct store_phone_seen {
+    const char *chip_id;  /* lower-case hex, required */
+    const char *soc_id;   /* NULL: not known */
+    const char *port_id;  /* NULL: not known */
+    const char *serial;   /* only one that is plausible: a placeholder is no fact */
+    const char *imeis[4]; /* from the label or *#06#, checked by the caller; NULL: none */
+    const char *wlan_mac, *bt_mac;
+    const char *source; /* where the facts are from: label screen proinfo fastboot import; required
+                           with any fact */
+};
+/* Makes the phone known, learns, notices conflicts (one serial or IMEI on two chips). Event `phone`
+ * for every phone whose resource changed in more than last_seen. body: the phone. */
+void store_phone_seen(struct store *s, const struct store_phone_seen *seen, store_done_fn *done,
+                      void *arg);
+/* identity: own donor lost unknown. An open conflict is shown in its place as long as it is open.
+ */
+void store_phone_identity(struct store *s, int64_t phone_id, const char *identity,
+                          store_done_fn *done, void *arg);
+/* id chip_id soc_id serial imeis[] wlan_mac bt_mac identity first_seen last_seen port_id backups[]
+ * jobs[] conflicts[{id kind value phones[]}]; the newest 50 of backups and jobs. */
+void store_phone_get(struct store *s, int64_t phone_id, store_done_fn *done, void *arg);
+/* Both may be NULL: all phones. Oldest first. */
+void store_phone_list(struct store *s, const char *chip_id, const char *serial,
+                      const struct store_page *page, store_done_fn *done, void *arg);
+/* {"items":[{id kind value phones[] state noticed_at resolved_at resolved_by reason}]}, open ones
+ * first */
+void store_conflict_list(struct store *s, const struct store_page *page, store_done_fn *done,
+                         void *arg);
+/* By an admin with a written reason. Audit row, event `phone` for both. */
+void store_conflict_resolve(struct store *s, int64_t conflict_id, const char *actor,
+                            const char *reason, store_done_fn *done, void *arg);
+
+/* ---- jobs ---- */
+struct store_job_new {
+    const char *recipe; /* required */
+    const char *port_id, *serial, *finish, *accept, *owner_ref, *client_ref;
+    const char *imeis[4];
+    int64_t phone_id, firmware_id, backup_id;     /* 0: not given */
+    int priority;                                 /* higher first */
+    const char *idempotency_key, *request_sha256; /* both or none */
+    const char *actor; /* who asked, for the audit row; NULL: "station" */
+};
+/* State queued, event `job`, audit row. body: the job. The same key with the same hash answers the
+ * first job again (no event), with another hash ERR_CONFLICT. ERR_INPUT: no such phone, firmware or
+ * backup. */
+void store_job_add(struct store *s, const struct store_job_new *job, store_done_fn *done,
+                   void *arg);
+
+/* NULL or 0: not changed. JSON null takes a value away. */
+struct store_job_change {
+    const char
+        *state; /* queued waiting running prompt paused succeeded failed cancelled interrupted */
+    const char *port_id; /* where it runs or waits */
+    int64_t phone_id;
+    const char *step; /* name of the step it is in */
+    const char *serial;
+    json_t
+        *prompt; /* object with id, text ...; taken away by itself when the state leaves `prompt` */
+    json_t *error; /* {code message advice} */
+    json_t *result;
+};
+/* Sets started_at and ended_at by the state. Events `job`, and `prompt` when a prompt was set.
+ * body: the job. ERR_CONFLICT: it has succeeded, failed or was cancelled before, or another job
+ * runs on this port or phone. */
+void store_job_change(struct store *s, int64_t job_id, const struct store_job_change *change,
+                      store_done_fn *done, void *arg);
+/* id recipe state step progress steps[] prompt error{code message advice} created_at started_at
+ * ended_at result port serial imeis[] phone_id firmware backup finish accept owner_ref client_ref
+ * priority; progress is all zeros (it is not stored). */
+void store_job_get(struct store *s, int64_t job_id, store_done_fn *done, void *arg);
+struct store_job_filter { /* NULL or 0: any */
+    const char *state, *port_id, *serial, *client_ref;
+    int64_t phone_id;
+    bool open; /* only jobs that have not ended, oldest first */
+};
+/* Newest first, but see `open`. */
+void store_job_list(struct store *s, const struct store_job_filter *filter,
+                    const struct store_page *page, store_done_fn *done, void *arg);
+
+/* The journal. Intent before the phone is touched: go on when `done` has run. body: {job_id seq
+ * name attempt state started_at ...}: `attempt` counts from 1, every attempt is kept. Event `job`.
+ */
+void store_step_begin(struct store *s, int64_t job_id, const char *step, json_t *intent,
+                      store_done_fn *done, void *arg);
+/* state: done failed skipped interrupted. Ends the newest attempt that is still running;
+ * ERR_CONFLICT when there is none. error and result may be NULL. Event `job`. body: the step. */
+void store_step_end(struct store *s, int64_t job_id, const char *step, const char *state,
+                    json_t *error, json_t *result, store_done_fn *done, void *arg);
+/* level: debug info warn error. step may be NULL. Event `log`: {job_id seq at level step message}.
+ */
+void store_job_log_add(struct store *s, int64_t job_id, const char *level, const char *step,
+                       const char *message, store_done_fn *done, void *arg);
+/* Items {seq at level step message}, oldest first; cursor: seq. */
+void store_job_log(struct store *s, int64_t job_id, const struct store_page *page,
+                   store_done_fn *done, void *arg);
+
+/* ---- events: the durable cursor of SSE and webhooks ---- */
+/* Items {id type at body}, oldest first, with ids above `after`; next is the last id, also of an
+ * empty list. A `job` event's body is the job without steps[]. */
+void store_event_list(struct store *s, const struct store_page *page, store_done_fn *done,
+                      void *arg);
+
+/* ---- backups ---- */
+struct store_backup_meta {
+    int64_t job_id;     /* 0: none */
+    int64_t phone_id;   /* 0: not bound (an import) */
+    const char *origin; /* station import donor */
+    const char *serial; /* for an import: by the label; NULL: the manifest's */
+};
+/* Reads the records of a worker's spool from from_offset on: every chunk is unpacked and its hash
+ * checked, new ones are stored (equal ones once) and committed; a backup manifest in the spool
+ * whose partitions are whole is committed after them and becomes visible. Doing it again changes
+ * nothing. `meta` may be NULL when no manifest is expected. fd is duplicated. body:
+ * {"valid_end":n,"torn":bool,"chunks":n,"records":[{"type","offset","body"}],"backups":[backup]}:
+ * records are the step intents, results and notes; backups those whose manifest was met.
+ * ERR_FORMAT, ERR_VERIFY: the spool lies about a hash or size. ERR_MISMATCH: its chip id is not
+ * that of the phone. Whole chunks before the fault are kept, a backup never. */
+void store_spool_ingest(struct store *s, int fd, int64_t from_offset,
+                        const struct store_backup_meta *meta, store_done_fn *done, void *arg);
+/* id phone_id job_id origin serial verdict complete manifest_sha256 created_at verified_at
+ * partitions[{name area offset size sha256 plausible reason}] */
+void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, void *arg);
+/* Newest first. 0, NULL: any. */
+void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
+                       const struct store_page *page, store_done_fn *done, void *arg);
+/* Binds an imported backup to the phone it is approved for. ERR_REFUSED: bound to another one.
+ * body: the backup. Audit row. */
+void store_backup_bind(struct store *s, int64_t backup_id, int64_t phone_id, const char *actor,
+                       store_done_fn *done, void *arg);
+/* Backups of other phones that hold an equal image. names: which partitions are compared (those
+ * that differ from phone to phone), NULL-terminated. Only images that are plausible on both sides
+ * count. body:
+ * {"items":[{backup_id phone_id serial name sha256}]} */
+void store_backup_twins(struct store *s, int64_t backup_id, const char *const *names,
+                        store_done_fn *done, void *arg);
+/* The image as an unlinked file in the data folder; its hash was checked. ERR_NOT_FOUND,
+ * ERR_VERIFY. */
+void store_backup_open(struct store *s, int64_t backup_id, const char *partition, store_fd_fn *done,
+                       void *arg);
+
+/* ---- firmware: packages are files on disk, catalogued ---- */
+struct store_firmware_new {
+    const char *path;                                /* folder, absolute */
+    const char *name, *platform, *project, *version; /* NULL: not known */
+    json_t *files;                                   /* [{name size sha256}] */
+    json_t *problems;                                /* [...], as firmware check prints them */
+    json_t *detail; /* object: layout, file kinds, upgrade list; given back as it is. NULL: none */
+};
+/* The same folder with the same files is the same package (its problems are updated). body: the
+ * package. */
+void store_firmware_put(struct store *s, const struct store_firmware_new *fw, store_done_fn *done,
+                        void *arg);
+/* id name platform project version path created_at files[{name size sha256}] problems[] detail{} */
+void store_firmware_get(struct store *s, int64_t firmware_id, store_done_fn *done, void *arg);
+void store_firmware_list(struct store *s, const struct store_page *page, store_done_fn *done,
+                         void *arg);
+
+/* ---- permits and audit ---- */
+struct store_permit_new {
+    int64_t job_id;           /* running or at a prompt, for the phone with this chip id */
+    int64_t backup_id;        /* the pre-image: taken from this chip by this station, complete */
+    int64_t source_backup_id; /* what is written back: bound to this chip; 0: nothing */
+    struct sha256 manifest, plan;
+    const char *chip_id;
+};
+/* The last check before a phone may be written, in one transaction with the row that proves it.
+ * ERR_REFUSED with the reason. body: {id job_id backup_id manifest_sha256 plan_sha256 chip_id
+ * issued_at} */
+void store_permit_add(struct store *s, const struct store_permit_new *permit, store_done_fn *done,
+                      void *arg);
+/* Items {id job_id backup_id source_backup_id manifest_sha256 plan_sha256 chip_id issued_at} of a
+ * job */
+void store_permit_list(struct store *s, int64_t job_id, store_done_fn *done, void *arg);
+/* detail may be NULL. */
+void store_audit_add(struct store *s, const char *actor, const char *action, const char *subject,
+                     json_t *detail, store_done_fn *done, void *arg);
+/* Items {id at actor action subject detail}, newest first. */
+void store_audit_list(struct store *s, const struct store_page *page, store_done_fn *done,
+                      void *arg);
+
+#endif

@@ -1,0 +1,331 @@
+"""A rack of emulated phones and a station, for the demo and for tests: real processes, real sockets, own folder,
+free ports. Standard library only."""
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+VERSION = "PDA-1100-0-00WW-B01"
+
+
+def build_dir():
+    """build/<preset>: FLASHRACK_BUILD, or the release build of this checkout."""
+    return os.path.abspath(os.environ.get("FLASHRACK_BUILD", os.path.join(ROOT, "build", "release")))
+
+
+def program(name):
+    path = os.path.join(build_dir(), name)
+    if not os.path.exists(path):
+        sys.exit(f"{path} is not built; ./run builds it")
+    return path
+
+
+class ApiError(Exception):
+    """A problem document."""
+
+    def __init__(self, status, problem):
+        super().__init__(f"{status}: {problem.get('detail')} ({problem.get('code')})")
+        self.status = status
+        self.problem = problem
+        self.detail = problem.get("detail", "")
+
+
+class Process:
+    """A program whose output goes to a file; `ready` waits for a line that matches."""
+
+    def __init__(self, args, log, env=None):
+        self.log = log
+        self.file = open(log, "wb")
+        self.child = subprocess.Popen(args, stdout=self.file, stderr=subprocess.STDOUT,
+                                      stdin=subprocess.DEVNULL, env=env)
+
+    def ready(self, pattern, seconds=60):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with open(self.log, "r", errors="replace") as f:
+                match = re.search(pattern, f.read())
+            if match:
+                return match
+            if self.child.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.child.args[0]} did not say '{pattern}':\n{self.tail()}")
+
+    def tail(self, count=20):
+        with open(self.log, "r", errors="replace") as f:
+            return "".join(f.readlines()[-count:])
+
+    def stop(self, seconds=15):
+        """Ends it; returns its exit status, None when it had to be killed."""
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+                self.file.close()
+                return None
+        self.file.close()
+        return self.child.returncode
+
+
+class Rack:
+    """Phones on USB/IP. `with Rack(...) as rack:`; labels: what stands on each phone's label."""
+
+    def __init__(self, dir_, phones=1, profile="mini", hands="auto", hands_speed=20, lost=True, slot="a",
+                 time_scale=1, faults=(), settings=(), extra=(), version=VERSION, seed=1, dump_bytes=None):
+        self.dir = dir_
+        self.count = phones
+        self.state = os.path.join(dir_, "phones")
+        self.dumps = os.path.join(dir_, "dumps")
+        self.control_path = os.path.join(dir_, "ctl")
+        make = [program("x5-factory"), "rack", "--state", self.state, "--phones", str(phones), "--dumps",
+                self.dumps, "--profile", profile, "--slot", slot, "--version", version, "--seed", str(seed)]
+        if lost:
+            make.append("--lost")
+        if dump_bytes:
+            make += ["--dump-bytes", str(dump_bytes)]
+        subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+        with open(os.path.join(self.state, "rack.json")) as f:
+            self.labels = json.load(f)
+        self.args = [program("emulated-x5"), "--listen", "127.0.0.1:0", "--phones", str(phones), "--state",
+                     self.state, "--profile", profile, "--hands", hands, "--hands-speed", str(hands_speed),
+                     "--time-scale", str(time_scale), "--control", self.control_path, "--seed", str(seed)]
+        for fault in faults:
+            self.args += ["--fault", fault]
+        for setting in settings:
+            self.args += ["--set", setting]
+        self.args += list(extra)
+        self.process = None
+        self.address = None
+        self.lock = threading.Lock()
+
+    def start(self):
+        self.process = Process(self.args, os.path.join(self.dir, "phones.log"))
+        self.address = self.process.ready(r"ready: \d+ phones on (\S+)").group(1)
+        return self
+
+    def stop(self):
+        return self.process.stop() if self.process else 0
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def port(self, index):
+        """Port id of the phone with this index, from 0."""
+        return f"usbip-{self.address}-{self.labels[index]['bus_id']}"
+
+    def dump(self, index):
+        return os.path.join(self.dumps, self.labels[index]["serial"] + ".bin")
+
+    def phone_dir(self, index):
+        return os.path.join(self.state, self.labels[index]["bus_id"])
+
+    def control(self, index, do, **more):
+        """One command of the control socket; index None for the whole rack."""
+        order = {"do": do, **more}
+        if index is not None:
+            order["phone"] = self.labels[index]["bus_id"]
+        with self.lock, socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.control_path)
+            s.sendall((json.dumps(order) + "\n").encode())
+            answer = json.loads(s.makefile().readline())
+        if not answer.get("ok"):
+            raise RuntimeError(f"control {order}: {answer}")
+        return answer
+
+    def screen(self, index):
+        return self.control(index, "screen")["screen"]
+
+    def bytes_written(self):
+        return sum(self.control(i, "bytes_written")["bytes_written"] for i in range(self.count))
+
+    def violations(self):
+        found = {}
+        for i in range(self.count):
+            for name, count in self.control(i, "violations")["violations"].items():
+                found[name] = found.get(name, 0) + count
+        return found
+
+    def hashes(self, index):
+        """SHA-256 of every area of a phone's flash, for "nothing was written"."""
+        out = {}
+        for area in ("user.img", "boot1.img", "boot2.img"):
+            path = os.path.join(self.phone_dir(index), area)
+            out[area] = subprocess.run(["sha256sum", path], check=True, capture_output=True,
+                                       text=True).stdout.split()[0]
+        return out
+
+    def check(self, index, package, finish):
+        """The independent checker; (passed, what it printed)."""
+        done = subprocess.run([program("x5-check"), "--dump", self.dump(index), "--package", package,
+                               "--state", self.phone_dir(index), "--finish", finish],
+                              capture_output=True, text=True)
+        return done.returncode == 0, done.stdout + done.stderr
+
+
+def make_package(dir_, *more):
+    """A vendor's package as x5-factory makes it; its folder."""
+    done = subprocess.run([program("x5-factory"), "package", dir_, *more], check=True,
+                          capture_output=True, text=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+class Station:
+    """flashrackd with a data folder of its own."""
+
+    def __init__(self, dir_, racks=(), import_dirs=(), listen="127.0.0.1:0", usb=False, time_scale=1, extra=()):
+        self.dir = dir_
+        self.data = os.path.join(dir_, "data")
+        self.args = [program("flashrackd"), "--listen", listen, "--data", self.data, "--time-scale",
+                     str(time_scale)]
+        for rack in racks:
+            self.args += ["--usbip", rack]
+        for folder in import_dirs:
+            self.args += ["--import-dir", folder]
+        if not usb:
+            self.args.append("--no-usb")
+        self.args += list(extra)
+        self.process = None
+        self.url = None
+
+    def start(self):
+        self.process = Process(self.args, os.path.join(self.dir, "station.log"))
+        self.url = self.process.ready(r"Flashrack is at (\S+)").group(1)
+        return self
+
+    def stop(self):
+        return self.process.stop() if self.process else 0
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def call(self, method, path, body=None, headers=None, seconds=300):
+        request = urllib.request.Request(self.url + path, method=method)
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        for name, value in (headers or {}).items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, data, timeout=seconds) as answer:
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            text = error.read()
+            try:
+                problem = json.loads(text)
+            except ValueError:
+                problem = {"detail": text.decode(errors="replace")}
+            raise ApiError(error.code, problem) from None
+
+    def get(self, path):
+        return self.call("GET", "/api/v1" + path)
+
+    def post(self, path, body=None, headers=None):
+        return self.call("POST", "/api/v1" + path, {} if body is None else body, headers)
+
+    def add_firmware(self, path):
+        return self.post("/firmware", {"path": path})
+
+    def import_dump(self, path, serial):
+        return self.post("/backups", {"path": path, "serial": serial})
+
+    def restore(self, port, serial, imeis=(), **more):
+        order = {"recipe": "x5-restore", "port": port, "serial": serial, **more}
+        if imeis:
+            order["imeis"] = list(imeis)
+        return self.post("/jobs", order)
+
+    def job(self, job_id):
+        return self.get(f"/jobs/{job_id}")
+
+    def wait(self, job_id, until=("succeeded", "failed", "cancelled", "interrupted"), seconds=180, step=None):
+        """Waits for a state (or a step) of a job; returns the job."""
+        end = time.monotonic() + seconds
+        while True:
+            job = self.job(job_id)
+            if job["state"] in until and (step is None or (job["step"] or "").startswith(step)):
+                return job
+            if step is not None and job["state"] in ("succeeded", "failed", "cancelled", "interrupted"):
+                return job
+            if time.monotonic() > end:
+                raise TimeoutError(f"job {job_id} is {job['state']} in step {job['step']}: {job.get('prompt')}")
+            time.sleep(0.1)
+
+    def accept(self, job, screen):
+        """Answers the acceptance prompt with what a person reads on the phone's screen."""
+        values = {"serial": screen["serial"], "imeis": screen["imeis"], "wlan_mac": screen["wlan_mac"],
+                  "bt_mac": screen["bt_mac"]}
+        return self.post(f"/jobs/{job['id']}/answer",
+                         {"prompt_id": job["prompt"]["id"], "answer": "ok", "values": values})
+
+
+class Acceptor(threading.Thread):
+    """The person who reads *#06# and About on each finished phone and enters it. Knows the phones' screens and
+    the station's API, nothing else."""
+
+    def __init__(self, station, rack, jobs):
+        super().__init__(daemon=True)
+        self.station, self.rack, self.jobs = station, rack, dict(jobs)  # job id -> phone index
+        self.ended = {}
+        self.stopping = threading.Event()
+
+    def run(self):
+        while self.jobs and not self.stopping.is_set():
+            for job_id, index in list(self.jobs.items()):
+                try:
+                    self.look(job_id, index)
+                except (ApiError, OSError, RuntimeError, KeyError):
+                    continue  # the prompt went, or the phone's screen is dark: look again
+            time.sleep(0.2)
+
+    def look(self, job_id, index):
+        job = self.station.job(job_id)
+        if job["state"] in ("succeeded", "failed", "cancelled", "interrupted"):
+            self.ended[job_id] = job
+            del self.jobs[job_id]
+            return
+        prompt = job.get("prompt")
+        if job["state"] == "prompt" and prompt and prompt["answered_by"] == "person":
+            screen = self.rack.screen(index)
+            if screen.get("state") == "android":
+                self.station.accept(job, screen)
+
+    def finish(self, seconds):
+        self.join(seconds)
+        self.stopping.set()
+        return self.ended
+
+
+class Workspace:
+    """A temporary folder that goes away, unless FLASHRACK_KEEP is set."""
+
+    def __init__(self, name="flashrack"):
+        self.path = tempfile.mkdtemp(prefix=name + "-", dir=os.environ.get("FLASHRACK_TMP"))
+
+    def __enter__(self):
+        return self.path
+
+    def __exit__(self, *_):
+        if os.environ.get("FLASHRACK_KEEP"):
+            print("kept:", self.path, file=sys.stderr)
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,264 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/phone/lk.h"
+#include "usb/base/mem.h"
+
+enum { BATTERY_LOW_MV = 3500 };
+
+/* ---- download
+ * ---------------------------------------------------------------------------------------- */
+
+/* Reads of 16 KiB; a transfer that is shorter than what was asked for ends the data phase. */
+static ssize_t data_read(struct lk *lk, size_t len)
+{
+    size_t got = 0;
+    while (got < len) {
+        size_t want = MIN_OF(len - got, (size_t)LK_READ_BYTES);
+        ssize_t n = board_out_request(lk->b, lk->data + got, want, -1);
+        if (n < 0)
+            return n;
+        got += (size_t)n;
+        if ((size_t)n < want)
+            break;
+    }
+    return (ssize_t)got;
+}
+
+enum lk_outcome fb_download(struct lk *lk, const char *arg)
+{
+    const struct board_settings *s = board_settings(lk->b);
+    unsigned long len = strtoul(arg, NULL, 16);
+    lk->data_bytes = 0;
+    if (len > s->max_download)
+        return fb_fail(lk, "data is too large");
+    if (s->battery_mv < BATTERY_LOW_MV)
+        return fb_fail(lk, "low power, need battery charging.");
+    free(lk->data);
+    lk->data = malloc(len ? len : 1);
+    if (!lk->data)
+        return fb_fail(lk, "data is too large");
+    enum lk_outcome outcome = fb_data(lk, (uint32_t)len);
+    if (outcome != LK_CONTINUE)
+        return outcome;
+    ssize_t n = data_read(lk, len);
+    if (n < 0)
+        return LK_LOST;
+    if ((size_t)n != len) {
+        fb_fail(lk, "Read USB error");
+        return LK_DEAF;
+    }
+    lk->data_bytes = len;
+    return fb_okay(lk, "%s", "");
+}
+
+/* ---- where to
+ * ---------------------------------------------------------------------------------------- */
+
+const struct partition *fb_partition(const struct lk *lk, const char *name)
+{
+    static const char *const aliases[][2] = {{"misc", "para"}, {"uboot", "lk"}};
+    char slot = para_active_slot(&lk->para);
+    const struct partition *p = table_find(&lk->table, name, 0);
+    if (!p)
+        p = table_find(&lk->table, name, slot ? slot : 'a');
+    for (size_t i = 0; !p && i < ARRAY_LEN(aliases); i++)
+        if (strcmp(name, aliases[i][0]) == 0)
+            p = fb_partition(lk, aliases[i][1]);
+    return p;
+}
+
+static bool name_in(const char *name, const char *const *list)
+{
+    for (; *list; list++)
+        if (strncmp(name, *list, strlen(*list)) == 0)
+            return true;
+    return false;
+}
+
+/* Constructed: not even the service build lets anybody write what is bound to the chip or to
+ * Google. */
+static bool never_written(const char *name)
+{
+    static const char *const names[] = {"seccfg", "frp", "otp", "efuse", NULL};
+    return name_in(name, names);
+}
+
+/* What generic mt6771 LKs mark as erasable. */
+static bool erasable(const char *name)
+{
+    static const char *const names[] = {"recovery", "scp",   "boot",     "odm", "vendor",
+                                        "system",   "cache", "userdata", NULL};
+    return name_in(name, names) && strncmp(name, "boot_para", 9) != 0;
+}
+
+/* ---- sparse
+ * ------------------------------------------------------------------------------------------ */
+
+#define SPARSE_MAGIC_BYTES "\x3a\xff\x26\xed"
+enum {
+    SPARSE_RAW = 0xCAC1,
+    SPARSE_FILL = 0xCAC2,
+    SPARSE_DONT_CARE = 0xCAC3,
+    SPARSE_CRC32 = 0xCAC4
+};
+enum { SPARSE_HEADER_MIN = 28, SPARSE_CHUNK_MIN = 12 };
+
+struct sparse {
+    uint32_t block_bytes, total_blocks, chunks, chunk_header_bytes;
+    uint64_t done_blocks;
+    struct reader in;
+    const struct partition *to;
+};
+
+static const char *fill_write(struct board *b, uint64_t at, uint64_t len, uint32_t pattern)
+{
+    enum { PIECE = 1 << 20 };
+    if (pattern == 0)
+        return board_flash_zero(b, AREA_USER, at, len) < 0 ? "CHUNK_TYPE_FILL flash write failure"
+                                                           : NULL;
+    AUTO(free_ptr) uint8_t *piece = xcalloc(1, PIECE);
+    for (size_t i = 0; i < PIECE; i += 4)
+        put_le32(piece + i, pattern);
+    for (uint64_t end = at + len; at < end; at += PIECE)
+        if (board_flash_write(b, AREA_USER, at, piece, (size_t)MIN_OF(end - at, (uint64_t)PIECE)) <
+            0)
+            return "CHUNK_TYPE_FILL flash write failure";
+    return NULL;
+}
+
+/* Body of one chunk that spans `len` bytes of the partition; NULL, or LK's complaint. */
+static const char *chunk_write(struct board *b, struct sparse *s, uint16_t type, uint64_t len,
+                               uint64_t body)
+{
+    uint64_t at = s->to->start_bytes + s->done_blocks * s->block_bytes;
+    struct span data;
+    switch (type) {
+    case SPARSE_RAW:
+        if (body != len)
+            return "Bogus chunk size for chunk type Raw";
+        data = rd_bytes(&s->in, (size_t)len);
+        if (!reader_ok(&s->in))
+            return "sparse image write failure";
+        return board_flash_write(b, AREA_USER, at, data.data, data.len) < 0 ? "flash write failure"
+                                                                            : NULL;
+    case SPARSE_FILL:
+        if (body != 4)
+            return "Bogus chunk size for chunk type FILL";
+        return fill_write(b, at, len, rd_le32(&s->in));
+    case SPARSE_DONT_CARE:
+        rd_skip(&s->in, (size_t)body);
+        return NULL;
+    case SPARSE_CRC32: /* the standard form, with four bytes of checksum, is refused */
+        return body ? "Bogus chunk size for chunk type Dont Care" : NULL;
+    }
+    return "Unknown chunk type";
+}
+
+static const char *chunk_next(struct board *b, struct sparse *s)
+{
+    uint16_t type = rd_le16(&s->in);
+    rd_skip(&s->in, 2);
+    uint64_t blocks = rd_le32(&s->in), total = rd_le32(&s->in), len = blocks * s->block_bytes;
+    rd_skip(&s->in, s->chunk_header_bytes - SPARSE_CHUNK_MIN);
+    if (!reader_ok(&s->in))
+        return "sparse image write failure";
+    if (len > s->to->size_bytes)
+        return "sparse chunk size is too big.";
+    if (s->done_blocks * s->block_bytes + len > s->to->size_bytes)
+        return "sparse chunk size overflow.";
+    if (s->done_blocks + blocks > s->total_blocks)
+        return "sparse chunk blocks bigger than total blocks.";
+    if (total < s->chunk_header_bytes)
+        return "Bogus chunk size for chunk type Raw";
+    const char *wrong = chunk_write(b, s, type, len, total - s->chunk_header_bytes);
+    s->done_blocks += blocks;
+    return wrong;
+}
+
+static const char *sparse_write(struct lk *lk, const struct partition *to)
+{
+    struct sparse s = {.in = reader_of(span_of(lk->data, lk->data_bytes)), .to = to};
+    rd_skip(&s.in, 8);
+    uint16_t header = rd_le16(&s.in);
+    s.chunk_header_bytes = rd_le16(&s.in);
+    s.block_bytes = rd_le32(&s.in);
+    s.total_blocks = rd_le32(&s.in);
+    s.chunks = rd_le32(&s.in);
+    rd_skip(&s.in, 4); /* the checksum is ignored */
+    if (header > lk->data_bytes || header < SPARSE_HEADER_MIN || !reader_ok(&s.in) ||
+        s.chunk_header_bytes < SPARSE_CHUNK_MIN)
+        return "sparse image header invalid.";
+    if ((uint64_t)s.total_blocks * s.block_bytes > to->size_bytes)
+        return "sparse image size span overflow.";
+    rd_skip(&s.in, header - (size_t)SPARSE_HEADER_MIN);
+    for (uint32_t i = 0; i < s.chunks; i++) {
+        const char *wrong = chunk_next(lk->b, &s);
+        if (wrong)
+            return wrong;
+    }
+    return s.done_blocks == s.total_blocks ? NULL : "sparse image write failure";
+}
+
+/* ---- flash, erase
+ * ------------------------------------------------------------------------------------ */
+
+static bool starts_with(const struct lk *lk, const char *magic, size_t len)
+{
+    return lk->data_bytes >= len && memcmp(lk->data, magic, len) == 0;
+}
+
+static bool wants_boot_image(const char *name)
+{
+    static const char *const names[] = {"boot", "boot_a", "boot_b", "recovery", NULL};
+    for (size_t i = 0; names[i]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* LK's order of checks; NULL when the bytes were written. Only those that were sent: the rest of
+ * the partition keeps what it held. */
+static const char *raw_write(struct lk *lk, const struct partition *to, const char *name)
+{
+    if (wants_boot_image(name) && !starts_with(lk, "ANDROID!", 8))
+        return "image is not a boot image";
+    uint64_t sectors = (lk->data_bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
+    if (sectors * SECTOR_BYTES > to->size_bytes)
+        return "size too large";
+    if (board_fault_due(lk->b, "lying_write", to->start_bytes + lk->data_bytes - 1))
+        return NULL; /* says OKAY and did not write */
+    if (board_fault_due(lk->b, "flash_fails", 0))
+        return "flash write failure";
+    int rc = board_flash_write(lk->b, AREA_USER, to->start_bytes, lk->data, lk->data_bytes);
+    return rc < 0 ? "flash write failure" : NULL;
+}
+
+enum lk_outcome fb_flash(struct lk *lk, const char *name)
+{
+    if (never_written(name))
+        return fb_fail(lk, "download for partition '%s' is not allowed\n", name);
+    if (strcmp(name, "partition") == 0)
+        return fb_fail(lk, "Do not support this operation.");
+    if (strncmp(name, "preloader", 9) == 0)
+        return fb_fail(lk, "flash preloader is not permitted.");
+    const struct partition *to = fb_partition(lk, name);
+    if (!to)
+        return fb_fail(lk, "This partition doesn't exist");
+    if (lk->data_bytes == 0)
+        return fb_okay(lk, "%s", ""); /* nothing was downloaded: LK writes nothing and is content */
+    const char *wrong =
+        starts_with(lk, SPARSE_MAGIC_BYTES, 4) ? sparse_write(lk, to) : raw_write(lk, to, name);
+    return wrong ? fb_fail(lk, "%s", wrong) : fb_okay(lk, "%s", "");
+}
+
+enum lk_outcome fb_erase(struct lk *lk, const char *name)
+{
+    if (!erasable(name))
+        return fb_fail(lk, "format for partition '%s' is not allowed\n", name);
+    const struct partition *p = fb_partition(lk, name);
+    if (!p)
+        return fb_fail(lk, "This partition doesn't exist");
+    int rc = board_flash_zero(lk->b, AREA_USER, p->start_bytes, p->size_bytes);
+    return rc < 0 ? fb_fail(lk, "Erase error") : fb_okay(lk, "%s", "");
+}

@@ -1,0 +1,39 @@
+/* faults.h: what an emulated phone was asked to do wrong (--fault, control command `fault`).
+ * Specifications and kinds are those of usb/transport/fault.h; any other word is a question of the
+ * firmware (board_fault_due), such as "storage_write".
+ *
+ * Places: transfer=N is the N-th bulk transfer of the phone, byte=N the transfer that carries its
+ * N-th bulk byte, both counted from 1 since the program started, or, with step=S, since the phone
+ * came on the bus for the S-th time (S a number) or for the last time in stage S (brom, preloader,
+ * lk, android). The firmware's questions compare byte=N with the place the firmware names. Without
+ * a place a fault is due at the first occasion. Each happens once. seed=N picks what the kind
+ * leaves open: which bit, how much is missing. */
+#ifndef FLASHRACK_TESTS_PHONE_FAULTS_H
+#define FLASHRACK_TESTS_PHONE_FAULTS_H
+
+#include <pthread.h>
+
+#include "usb/transport/fault.h"
+
+enum { FAULT_LATE_MS = 1500, FAULT_WORD_BYTES = 32 };
+
+struct fault_plan {
+    pthread_mutex_t lock;
+    struct fault_item *first;
+    uint64_t transfers, bytes, steps;    /* so far */
+    uint64_t step_transfers, step_bytes; /* before the present step */
+    char stage[16];                      /* in which the phone last came on the bus */
+};
+
+void fault_plan_init(struct fault_plan *p);
+void fault_plan_deinit(struct fault_plan *p);
+int fault_plan_add(struct fault_plan *p, const char *spec, struct err *err);
+/* The phone came on the bus. */
+void fault_plan_step(struct fault_plan *p, const char *stage);
+/* Counts a bulk transfer of `len` bytes and says what shall happen to it; *seed_out belongs to it.
+ */
+enum fault_kind fault_plan_transfer(struct fault_plan *p, size_t len, uint64_t *seed_out);
+/* board_fault_due() */
+bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at);
+
+#endif

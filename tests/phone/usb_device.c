@@ -1,0 +1,865 @@
+#include "tests/phone/usb_device.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/phone/hardware.h"
+#include "tests/phone/usb_standard.h"
+#include "usb/base/clock.h"
+#include "usb/base/mem.h"
+#include "usb/base/span.h"
+
+enum { CONTROL_IN_MAX = 4096 };
+
+/* ---- requests and their queues
+ * ------------------------------------------------------------------- */
+
+struct urb *urb_new(void)
+{
+    return xcalloc(1, sizeof(struct urb));
+}
+
+void urb_free(struct urb **u)
+{
+    if (*u)
+        free((*u)->data);
+    free(*u);
+    *u = NULL;
+}
+
+static void queue_init(struct urb_queue *q)
+{
+    *q = (struct urb_queue){.tail = &q->head};
+}
+
+static void queue_put(struct urb_queue *q, struct urb *u)
+{
+    u->next = NULL;
+    *q->tail = u;
+    q->tail = &u->next;
+    q->count++;
+    q->bytes += u->length;
+}
+
+static struct urb *queue_remove(struct urb_queue *q, struct urb **at)
+{
+    struct urb *u = *at;
+    *at = u->next;
+    if (q->tail == &u->next)
+        q->tail = at;
+    q->count--;
+    q->bytes -= u->length;
+    return u;
+}
+
+static struct urb *queue_take(struct urb_queue *q)
+{
+    return q->head ? queue_remove(q, &q->head) : NULL;
+}
+
+static struct urb **queue_find(struct urb_queue *q, uint32_t seqnum)
+{
+    for (struct urb **at = &q->head; *at; at = &(*at)->next)
+        if ((*at)->seqnum == seqnum && !(*at)->acked)
+            return at;
+    return NULL;
+}
+
+static void queue_clear(struct urb_queue *q)
+{
+    for (struct urb *u; (u = queue_take(q));)
+        urb_free(&u);
+}
+
+void usb_device_init(struct usb_device *d)
+{
+    *d = (struct usb_device){.gadget = NULL};
+    queue_init(&d->out);
+    queue_init(&d->in);
+    queue_init(&d->idle);
+}
+
+static void clear_queues(struct usb_device *d)
+{
+    queue_clear(&d->out);
+    queue_clear(&d->in);
+    queue_clear(&d->idle);
+}
+
+void usb_device_deinit(struct usb_device *d)
+{
+    clear_queues(d);
+}
+
+/* ---- answers
+ * -------------------------------------------------------------------------------------- */
+
+/* Until an answer is sent its seqnum is listed, so that an unlink that crosses it waits: RET_UNLINK
+ * must not overtake the answer. Lock held. */
+static void answering_begin(struct usb_device *d, uint32_t seqnum)
+{
+    assert(d->answering_count < ANSWERING_MAX);
+    d->answering[d->answering_count++] = seqnum;
+}
+
+static void answering_end(struct board *b, uint32_t seqnum)
+{
+    struct usb_device *d = &b->usb;
+    for (unsigned i = 0; i < d->answering_count; i++)
+        if (d->answering[i] == seqnum) {
+            d->answering[i] = d->answering[--d->answering_count];
+            break;
+        }
+    pthread_cond_broadcast(&b->wake);
+}
+
+/* Sends without the lock; it is held before and after. */
+static void transmit(struct board *b, const struct answer *a)
+{
+    struct link *link = b->usb.link;
+    if (!link)
+        return; /* whoever asked is gone */
+    pthread_mutex_unlock(&b->lock);
+    link_answer(link, a);
+    pthread_mutex_lock(&b->lock);
+}
+
+static void send_answer(struct board *b, const struct answer *a)
+{
+    answering_begin(&b->usb, a->seqnum);
+    transmit(b, a);
+    answering_end(b, a->seqnum);
+}
+
+static bool is_answering(const struct usb_device *d, uint32_t seqnum)
+{
+    for (unsigned i = 0; i < d->answering_count; i++)
+        if (d->answering[i] == seqnum)
+            return true;
+    return false;
+}
+
+/* Answers a request that is in no queue any more, and frees it. Lock held before and after. */
+static void finish(struct board *b, struct urb *u, int32_t status, uint32_t actual,
+                   const void *data)
+{
+    struct answer a = {.seqnum = u->seqnum,
+                       .status = status,
+                       .requested = u->length,
+                       .actual = actual,
+                       .data = data};
+    send_answer(b, &a);
+    urb_free(&u);
+}
+
+/* Answers everything that waits in a queue with the same status. Lock held. */
+static void finish_all(struct board *b, struct urb_queue *q, int32_t status)
+{
+    for (struct urb *u; (u = queue_take(q));) {
+        if (u->acked)
+            urb_free(&u);
+        else
+            finish(b, u, status, 0, NULL);
+    }
+}
+
+/* ---- OUT: what the controller confirms
+ * ------------------------------------------------------------ */
+
+static bool urb_spent(const struct urb *u)
+{
+    return u->done == u->length && !u->zlp;
+}
+
+static size_t urb_packets(const struct urb *u, size_t packet)
+{
+    return (u->length - u->done + packet - 1) / packet + (u->zlp ? 1 : 0);
+}
+
+/* The first request that may be confirmed now, NULL: none. */
+static struct urb *next_to_confirm(struct usb_device *d)
+{
+    size_t packets = 0;
+    for (struct urb *u = d->out.head; u; u = u->next) {
+        packets += urb_packets(u, d->gadget->packet);
+        if (packets > FIFO_PACKETS)
+            return NULL;
+        if (!u->acked)
+            return u;
+    }
+    return NULL;
+}
+
+/* Drops what the firmware has taken and confirms what fits the FIFO. Lock held before and after,
+ * but released in between. */
+static void confirm_out(struct board *b)
+{
+    struct usb_device *d = &b->usb;
+    if (!d->confirming) { /* one thread at a time, so that the answers keep their order */
+        d->confirming = true;
+        for (struct urb *u; d->gadget && (u = next_to_confirm(d));) {
+            struct answer a = {.seqnum = u->seqnum, .requested = u->length, .actual = u->length};
+            u->acked = true;
+            send_answer(b, &a);
+        }
+        d->confirming = false;
+    }
+    while (d->out.head && d->out.head->acked && urb_spent(d->out.head)) {
+        struct urb *u = queue_take(&d->out);
+        urb_free(&u);
+    }
+}
+
+/* ---- bus events
+ * ------------------------------------------------------------------------------------ */
+
+/* Lock held before and after; answers are sent in between. */
+static void bus_reset(struct board *b)
+{
+    struct usb_device *d = &b->usb;
+    d->configuration = 0;
+    d->halted = 0;
+    if (d->was_configured)
+        d->reset = true;
+    d->was_configured = false;
+    pthread_cond_broadcast(&b->wake);
+    finish_all(b, &d->out, USB_NO_ANSWER);
+    finish_all(b, &d->in, USB_NO_ANSWER);
+    finish_all(b, &d->idle, USB_NO_ANSWER);
+}
+
+void usb_device_lose(struct board *b)
+{
+    b->usb.lost = true;
+    if (b->usb.link)
+        link_shutdown(b->usb.link);
+    pthread_cond_broadcast(&b->wake);
+}
+
+int usb_device_claim(struct board *b, struct link *link)
+{
+    struct usb_device *d = &b->usb;
+    int rc = 0;
+    pthread_mutex_lock(&b->lock);
+    if (!d->gadget || d->lost || !b->cable)
+        rc = -1;
+    else if (d->link)
+        rc = -2;
+    else
+        d->link = link;
+    pthread_mutex_unlock(&b->lock);
+    return rc;
+}
+
+void usb_device_release(struct board *b, struct link *link)
+{
+    struct usb_device *d = &b->usb;
+    link_shutdown(link);
+    pthread_mutex_lock(&b->lock);
+    if (d->link == link) {
+        while (d->answering_count)
+            pthread_cond_wait(&b->wake, &b->lock);
+        d->link = NULL;
+        clear_queues(d);
+        bus_reset(b);
+        pthread_cond_broadcast(&b->changed);
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- what the importer asks
+ * ------------------------------------------------------------------------ */
+
+/* Lock held before and after, released in between. */
+static void fault_pause(struct board *b)
+{
+    int64_t until = clock_in(FAULT_LATE_MS);
+    while (!b->usb.lost && board_wait(b, &b->wake, until))
+        ;
+}
+
+/* What a transfer fault does to an OUT request that has just arrived. Lock held before and after.
+ * True when the request has its answer already. */
+static bool fault_out(struct board *b, struct urb *u)
+{
+    struct usb_device *d = &b->usb;
+    uint64_t seed = 0;
+    enum fault_kind kind = fault_plan_transfer(&b->faults, u->length, &seed);
+    switch (kind) {
+    case FAULT_NONE:
+        return false;
+    case FAULT_UNPLUG:
+        board_cable_move(b, false);
+        urb_free(&u);
+        return true;
+    case FAULT_RESET:
+        queue_put(&d->out, u);
+        bus_reset(b);
+        return true;
+    case FAULT_STALL:
+        d->halted |= usb_halt_bit(u->endpoint);
+        finish(b, u, USB_STALL, 0, NULL);
+        return true;
+    case FAULT_LIE:
+        finish(b, u, USB_OK, u->length, NULL);
+        return true;
+    case FAULT_SHORT: { /* the rest never arrives, and is not confirmed */
+        uint32_t taken = u->length / 2;
+        struct answer a = {.seqnum = u->seqnum, .requested = u->length, .actual = taken};
+        u->length = taken;
+        u->zlp = taken == 0;
+        u->acked = true;
+        queue_put(&d->out, u);
+        send_answer(b, &a);
+        return true;
+    }
+    case FAULT_LATE:
+        fault_pause(b);
+        return false;
+    case FAULT_CORRUPT:
+        if (u->length)
+            u->data[seed / 8 % u->length] ^= (uint8_t)(1u << seed % 8);
+        return false;
+    }
+    return false;
+}
+
+static void submit_out(struct board *b, struct urb *u)
+{
+    struct usb_device *d = &b->usb;
+    d->transfers++;
+    d->bytes += u->length;
+    d->active_ms = clock_now_ms();
+    if (fault_out(b, u)) {
+        pthread_cond_broadcast(&b->wake);
+        return;
+    }
+    u->zlp = u->length == 0 || (u->zero_packet && u->length % d->gadget->packet == 0);
+    queue_put(&d->out, u);
+    pthread_cond_broadcast(&b->wake);
+    confirm_out(b);
+}
+
+int usb_device_submit(struct board *b, struct link *link, struct urb *u)
+{
+    struct usb_device *d = &b->usb;
+    pthread_mutex_lock(&b->lock);
+    if (d->link != link || d->lost || !d->gadget) {
+        urb_free(&u);
+        pthread_mutex_unlock(&b->lock);
+        return -1;
+    }
+    size_t count = d->out.count + d->in.count + d->idle.count;
+    int rc = count >= QUEUE_URBS_MAX || d->out.bytes + u->length > QUEUE_BYTES_MAX ? -1 : 0;
+    if (rc < 0)
+        urb_free(&u);
+    else if (d->configuration == 0)
+        finish(b, u, USB_NO_ANSWER, 0, NULL);
+    else if (!usb_has_endpoint(d->gadget, u->endpoint) || d->halted & usb_halt_bit(u->endpoint))
+        finish(b, u, USB_STALL, 0, NULL);
+    else if (u->endpoint == d->gadget->ep_out)
+        submit_out(b, u);
+    else {
+        queue_put(u->endpoint == d->gadget->ep_in ? &d->in : &d->idle, u);
+        pthread_cond_broadcast(&b->wake);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return rc;
+}
+
+static void apply_effect(struct board *b, enum usb_effect effect, const struct usb_state *state)
+{
+    struct usb_device *d = &b->usb;
+    if (effect == USB_EFFECT_NONE)
+        return;
+    if (effect == USB_EFFECT_BUS_RESET ||
+        (effect == USB_EFFECT_CONFIGURED && !state->configuration))
+        bus_reset(b);
+    d->configuration = state->configuration;
+    d->halted = state->halted;
+    if (d->halted & usb_halt_bit(d->gadget->ep_in))
+        finish_all(b, &d->in, USB_STALL);
+    if (d->halted & usb_halt_bit(d->gadget->ep_out))
+        finish_all(b, &d->out, USB_STALL);
+    pthread_cond_broadcast(&b->wake);
+}
+
+/* A class or vendor request runs in the gadget's callback, without the lock. */
+static int gadget_request(struct board *b, const uint8_t setup[8], const uint8_t *data, uint8_t *in,
+                          size_t in_max)
+{
+    const struct gadget *g = b->usb.gadget;
+    if (!g->control)
+        return -1;
+    b->usb.in_callback = true;
+    pthread_mutex_unlock(&b->lock);
+    int n = g->control(g->ctx, setup, data, in, in_max);
+    pthread_mutex_lock(&b->lock);
+    b->usb.in_callback = false;
+    pthread_cond_broadcast(&b->wake);
+    return n;
+}
+
+/* Bytes of IN data or -1 for STALL. Lock held before and after. */
+static int control_request(struct board *b, const struct control *c, uint8_t *in, size_t in_max)
+{
+    struct usb_device *d = &b->usb;
+    if (!c->in && c->length < get_le16(c->setup + 6))
+        return -1; /* less data than the setup packet promises */
+    if ((c->setup[0] & 0x60) != 0)
+        return gadget_request(b, c->setup, c->data, in, in_max);
+    struct usb_state state = {d->configuration, d->halted};
+    enum usb_effect effect;
+    int n = usb_standard(d->gadget, &state, c->setup, in, in_max, &effect);
+    if (n >= 0)
+        apply_effect(b, effect, &state);
+    return n;
+}
+
+void usb_device_control(struct board *b, struct link *link, const struct control *c)
+{
+    struct usb_device *d = &b->usb;
+    uint8_t in[CONTROL_IN_MAX];
+    size_t in_max = c->in && c->setup[0] & 0x80 ? MIN_OF((size_t)c->length, sizeof(in)) : 0;
+    struct answer a = {.seqnum = c->seqnum, .requested = c->length};
+    pthread_mutex_lock(&b->lock);
+    if (d->link == link && !d->lost && d->gadget) {
+        int n = control_request(b, c, in, in_max);
+        if (n < 0)
+            a.status = USB_STALL;
+        else
+            a.actual = c->in ? (uint32_t)MIN_OF((size_t)n, in_max) : c->length;
+        a.data = c->in ? in : NULL;
+        send_answer(b, &a);
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* Takes the request out of its queue, NULL when it is not waiting any more. Lock held. */
+static struct urb *withdraw(struct usb_device *d, uint32_t victim)
+{
+    struct urb_queue *queues[] = {&d->in, &d->out, &d->idle};
+    for (size_t i = 0; i < ARRAY_LEN(queues); i++) {
+        struct urb **at = queue_find(queues[i], victim);
+        if (at)
+            return queue_remove(queues[i], at);
+    }
+    return NULL;
+}
+
+void usb_device_unlink(struct board *b, struct link *link, uint32_t seqnum, uint32_t victim)
+{
+    struct usb_device *d = &b->usb;
+    struct answer a = {.seqnum = seqnum, .unlink = true};
+    pthread_mutex_lock(&b->lock);
+    if (d->link == link) {
+        struct urb *u = withdraw(d, victim);
+        if (u && u->endpoint & 0x80 && u->done) {
+            /* Packets the host has confirmed on the wire are its own: the answer wins the race. */
+            finish(b, u, USB_OK, u->done, u->data);
+        } else if (u) {
+            a.status = USB_UNLINKED;
+            urb_free(&u);
+        } else {
+            while (is_answering(d, victim))
+                pthread_cond_wait(&b->wake, &b->lock);
+        }
+        send_answer(b, &a);
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- what the firmware sees: on and off the bus
+ * ---------------------------------------------------- */
+
+int board_usb_attach(struct board *b, const struct gadget *g)
+{
+    struct usb_device *d = &b->usb;
+    pthread_mutex_lock(&b->lock);
+    assert(!d->gadget);
+    bool there = b->cable && !board_powerless(b);
+    if (there) {
+        assert(!d->link);
+        d->gadget = g;
+        d->lost = d->reset = d->was_configured = false;
+        d->configuration = 0;
+        d->halted = 0;
+        d->active_ms = clock_now_ms();
+        fault_plan_step(&b->faults, board_stage_name(b->stage));
+        pthread_cond_broadcast(&b->changed);
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (!there)
+        return BOARD_GONE;
+    board_trace(b, "on the bus as %04x:%04x", get_le16(g->device_desc + 8),
+                get_le16(g->device_desc + 10));
+    if (b->vhci)
+        vhci_attach(b);
+    return BOARD_OK;
+}
+
+void board_usb_detach(struct board *b)
+{
+    struct usb_device *d = &b->usb;
+    pthread_mutex_lock(&b->lock);
+    if (d->gadget) {
+        usb_device_lose(b);
+        while (d->link || d->in_callback)
+            pthread_cond_wait(&b->wake, &b->lock);
+        clear_queues(d);
+        d->gadget = NULL;
+        pthread_cond_broadcast(&b->changed);
+        pthread_mutex_unlock(&b->lock);
+        board_trace(b, "off the bus");
+        return;
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+int board_usb_configured(struct board *b, int timeout_ms)
+{
+    struct usb_device *d = &b->usb;
+    int64_t until = board_deadline(timeout_ms);
+    int rc = BOARD_OK;
+    pthread_mutex_lock(&b->lock);
+    while (d->gadget && !d->lost && !board_powerless(b) && !d->configuration && rc == BOARD_OK)
+        if (!board_wait(b, &b->wake, until))
+            rc = BOARD_TIMEOUT;
+    if (!d->gadget || d->lost || board_powerless(b))
+        rc = BOARD_GONE;
+    if (d->configuration && rc != BOARD_GONE) {
+        rc = BOARD_OK;
+        d->reset = false;
+        d->was_configured = true;
+    }
+    pthread_mutex_unlock(&b->lock);
+    return rc;
+}
+
+static bool usb_gone(const struct board *b)
+{
+    return !b->usb.gadget || b->usb.lost || b->usb.reset || board_powerless(b);
+}
+
+/* ---- what the firmware sees: OUT
+ * ------------------------------------------------------------------- */
+
+/* The first request with something left in it, or NULL and *rc. Lock held. */
+static struct urb *out_head(struct board *b, int64_t until, int *rc)
+{
+    for (;;) {
+        if (usb_gone(b)) {
+            *rc = BOARD_GONE;
+            return NULL;
+        }
+        /* What is just being confirmed waits, so that the host sees its confirmation before any answer
+         * to what it said. */
+        struct urb *u = b->usb.out.head;
+        while (u && urb_spent(u))
+            u = u->next;
+        if (u && !is_answering(&b->usb, u->seqnum))
+            return u;
+        if (!board_wait(b, &b->wake, until)) {
+            *rc = BOARD_TIMEOUT;
+            return NULL;
+        }
+    }
+}
+
+/* The next USB packet of a request, borrowed; an empty one when only that is left. */
+static struct span next_packet(struct urb *u, size_t packet)
+{
+    size_t left = u->length - u->done;
+    struct span s = {u->data + u->done, MIN_OF(left, packet)};
+    if (left == 0) {
+        s = (struct span){NULL, 0};
+        u->zlp = false;
+    }
+    u->done += (uint32_t)s.len;
+    return s;
+}
+
+/* All the full packets that fit into `max` at once, else one packet, cut. *full tells whether the
+ * last one was a whole packet. */
+static size_t copy_packets(struct urb *u, size_t packet, uint8_t *dst, size_t max, bool *full)
+{
+    size_t left = u->length - u->done;
+    size_t whole = MIN_OF(left, max) / packet * packet;
+    if (whole) {
+        memcpy(dst, u->data + u->done, whole);
+        u->done += (uint32_t)whole;
+        *full = true;
+        return whole;
+    }
+    struct span s = next_packet(u, packet);
+    size_t n = MIN_OF(s.len, max);
+    if (n)
+        memcpy(dst, s.data, n);
+    *full = s.len == packet;
+    return n;
+}
+
+int board_out_stream(struct board *b, void *dst, size_t len, int timeout_ms)
+{
+    int64_t until = board_deadline(timeout_ms);
+    int rc = BOARD_OK;
+    uint8_t *at = dst;
+    pthread_mutex_lock(&b->lock);
+    while (len) {
+        struct urb *u = out_head(b, until, &rc);
+        if (!u)
+            break;
+        size_t n = MIN_OF(len, (size_t)(u->length - u->done));
+        if (n) {
+            memcpy(at, u->data + u->done, n);
+            at += n;
+            len -= n;
+            u->done += (uint32_t)n;
+        } else {
+            u->zlp = false;
+        }
+        confirm_out(b);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return rc;
+}
+
+ssize_t board_out_packet(struct board *b, void *dst, int timeout_ms)
+{
+    if (!b->usb.gadget)
+        return BOARD_GONE;
+    return board_out_request(b, dst, b->usb.gadget->packet, timeout_ms);
+}
+
+ssize_t board_out_request(struct board *b, void *dst, size_t max, int timeout_ms)
+{
+    int64_t until = board_deadline(timeout_ms);
+    int rc = BOARD_OK;
+    size_t got = 0;
+    bool full = true;
+    pthread_mutex_lock(&b->lock);
+    while (full && got < max) {
+        struct urb *u = out_head(b, until, &rc);
+        if (!u)
+            break;
+        got += copy_packets(u, b->usb.gadget->packet, (uint8_t *)dst + got, max - got, &full);
+        confirm_out(b);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return rc < 0 ? rc : (ssize_t)got;
+}
+
+ssize_t board_out_transfer(struct board *b, void *dst, size_t max, int timeout_ms)
+{
+    int64_t until = board_deadline(timeout_ms);
+    int rc = BOARD_OK;
+    size_t n = 0;
+    pthread_mutex_lock(&b->lock);
+    struct urb *u = out_head(b, until, &rc);
+    if (u) {
+        n = MIN_OF(max, (size_t)(u->length - u->done));
+        if (n)
+            memcpy(dst, u->data + u->done, n);
+        u->done = u->length;
+        u->zlp = false;
+        confirm_out(b);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return rc < 0 ? rc : (ssize_t)n;
+}
+
+int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int timeout_ms)
+{
+    int64_t until = board_deadline(timeout_ms);
+    int rc = BOARD_OK;
+    size_t got = 0, surplus = 0;
+    pthread_mutex_lock(&b->lock);
+    while (got < len) {
+        struct urb *u = out_head(b, until, &rc);
+        if (!u)
+            break;
+        bool full;
+        uint32_t before = u->done;
+        size_t n = copy_packets(u, b->usb.gadget->packet, (uint8_t *)dst + got, len - got, &full);
+        got += n;
+        surplus = u->done - before - n;
+        confirm_out(b);
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (rc == BOARD_OK && lost)
+        *lost = surplus;
+    return rc;
+}
+
+bool board_out_pending(const struct board *b)
+{
+    struct board *mutable = (struct board *)(uintptr_t)b; /* the lock is all that changes */
+    bool pending = false;
+    pthread_mutex_lock(&mutable->lock);
+    for (const struct urb *u = b->usb.out.head; u && !pending; u = u->next)
+        pending = !urb_spent(u);
+    pthread_mutex_unlock(&mutable->lock);
+    return pending;
+}
+
+void board_out_flush(struct board *b)
+{
+    pthread_mutex_lock(&b->lock);
+    for (struct urb *u = b->usb.out.head; u; u = u->next) {
+        u->done = u->length;
+        u->zlp = false;
+    }
+    confirm_out(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- what the firmware sees: IN
+ * -------------------------------------------------------------------- */
+
+struct in_source {
+    const uint8_t *at;
+    size_t left;
+    enum in_end end;
+};
+
+/* The request that the next packet goes into, or NULL and *rc. Lock held. */
+static struct urb *in_head(struct board *b, int64_t until, int *rc)
+{
+    for (;;) {
+        if (usb_gone(b)) {
+            *rc = BOARD_GONE;
+            return NULL;
+        }
+        if (b->usb.in.head)
+            return b->usb.in.head;
+        if (!board_wait(b, &b->wake, until)) {
+            *rc = BOARD_TIMEOUT;
+            return NULL;
+        }
+    }
+}
+
+/* What a transfer fault does to an IN answer that is about to leave; *copy_out is a changed copy of
+ * its data. True when a bus reset follows. Lock held before and after. */
+static bool fault_in(struct board *b, struct answer *a, uint8_t **copy_out)
+{
+    struct usb_device *d = &b->usb;
+    uint64_t seed = 0;
+    enum fault_kind kind = fault_plan_transfer(&b->faults, a->actual, &seed);
+    if (kind == FAULT_UNPLUG)
+        board_cable_move(b, false);
+    else if (kind == FAULT_LATE)
+        fault_pause(b);
+    else if (kind == FAULT_SHORT)
+        a->actual /= 2;
+    else if (kind == FAULT_LIE)
+        a->actual = 0;
+    else if (kind == FAULT_CORRUPT && a->actual) {
+        *copy_out = xcalloc(1, a->actual);
+        memcpy(*copy_out, a->data, a->actual);
+        (*copy_out)[seed / 8 % a->actual] ^= (uint8_t)(1u << seed % 8);
+        a->data = *copy_out;
+    } else if (kind == FAULT_STALL || kind == FAULT_RESET) {
+        a->status = kind == FAULT_STALL ? USB_STALL : USB_NO_ANSWER;
+        a->actual = 0;
+        if (kind == FAULT_STALL && d->gadget)
+            d->halted |= usb_halt_bit(d->gadget->ep_in);
+    }
+    return kind == FAULT_RESET;
+}
+
+/* Sends `data` as the whole answer of the first IN request. Lock held before and after. */
+static void complete_in(struct board *b, int32_t status, uint32_t actual, const void *data)
+{
+    struct usb_device *d = &b->usb;
+    AUTO(urb_free) struct urb *u = queue_take(&d->in);
+    AUTO(free_ptr) uint8_t *copy = NULL;
+    struct answer a = {.seqnum = u->seqnum,
+                       .status = status,
+                       .requested = u->length,
+                       .actual = actual,
+                       .data = data};
+    d->transfers++;
+    d->bytes += actual;
+    d->active_ms = clock_now_ms();
+    answering_begin(d, a.seqnum);
+    bool reset = fault_in(b, &a, &copy);
+    transmit(b, &a);
+    answering_end(b, a.seqnum);
+    if (a.status == USB_STALL)
+        finish_all(b, &d->in, USB_STALL);
+    if (reset)
+        bus_reset(b);
+}
+
+static void gather(struct urb *u, const uint8_t *src, size_t n)
+{
+    uint8_t *grown = realloc(u->data, u->done + n);
+    assert(grown || u->done + n == 0);
+    u->data = grown;
+    memcpy(u->data + u->done, src, n);
+    u->done += (uint32_t)n;
+}
+
+/* Puts packets into the first IN request until it completes or the source is empty: it completes
+ * when it is full, when a packet is short, or by babble. Lock held before and after. */
+static void fill_in(struct board *b, struct in_source *s)
+{
+    struct urb *u = b->usb.in.head;
+    size_t packet = b->usb.gadget->packet, room = u->length - u->done;
+    size_t n = MIN_OF(s->left, room);
+    bool babble = n < s->left && room % packet != 0;
+    bool all = n == s->left;
+    bool ends_short = all && n % packet != 0;
+    bool ends = ends_short || n == room || (all && s->end == IN_FIELD);
+    const uint8_t *src = s->at;
+    size_t taken = n;
+    if (babble) /* of the packet that does not fit the rest is lost */
+        taken = MIN_OF(s->left, room / packet * packet + packet);
+    s->at += taken;
+    s->left -= taken;
+    if (!ends || u->done) {
+        gather(u, src, n);
+        if (!ends)
+            return;
+        src = u->data;
+        n = u->done;
+        u->data = NULL; /* outlives the request while it is sent */
+        complete_in(b, babble ? USB_BABBLE : USB_OK, (uint32_t)n, src);
+        free((void *)(uintptr_t)src);
+        return;
+    }
+    complete_in(b, babble ? USB_BABBLE : USB_OK, (uint32_t)n, src);
+}
+
+/* An empty packet: completes the first IN request with what it holds. Lock held before and after.
+ */
+static void empty_packet(struct board *b)
+{
+    struct urb *u = b->usb.in.head;
+    uint8_t *data = u->data;
+    uint32_t n = u->done;
+    u->data = NULL;
+    complete_in(b, USB_OK, n, data);
+    free(data);
+}
+
+int board_in(struct board *b, const void *src, size_t len, enum in_end end, int timeout_ms)
+{
+    int64_t until = board_deadline(timeout_ms);
+    struct in_source s = {src, len, end};
+    int rc = BOARD_OK;
+    pthread_mutex_lock(&b->lock);
+    size_t packet = b->usb.gadget ? b->usb.gadget->packet : 1;
+    while (s.left && in_head(b, until, &rc))
+        fill_in(b, &s);
+    if (rc == BOARD_OK && usb_gone(b))
+        rc = BOARD_GONE;
+    if (rc == BOARD_OK && end == IN_ZLP && len % packet == 0 && in_head(b, until, &rc))
+        empty_packet(b);
+    if (rc == BOARD_OK && end == IN_FIELD && b->usb.in.head && b->usb.in.head->done)
+        empty_packet(b);
+    pthread_mutex_unlock(&b->lock);
+    return rc;
+}

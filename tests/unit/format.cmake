@@ -1,0 +1,6 @@
+unit_test(gpt DEPS usb/format)
+unit_test(numbers DEPS usb/format)
+unit_test(containers DEPS usb/format)
+unit_test(sparse DEPS usb/format)
+unit_test(scatter DEPS usb/format)
+target_compile_definitions(test_scatter PRIVATE SAMPLES="${CMAKE_CURRENT_SOURCE_DIR}/samples")

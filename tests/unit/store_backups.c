@@ -1,0 +1,476 @@
+/* Backups: spools in, images out, who owns what, and what a permit asks for. */
+#include "tests/unit/store_spool.h"
+
+#include <sys/stat.h>
+
+#include "server/store/db.h"
+#include "usb/base/io.h"
+
+#define SERIAL_A "PDAGATEST0000001"
+#define SERIAL_B "PDAGATEST0000002"
+static const size_t large_bytes = 3 * CHUNK_BYTES + 4711;
+
+static int64_t count_rows(struct bench *b, const char *sql)
+{
+    AUTO(free_ptr) char *path = xasprintf("%s/backups.db", b->dir);
+    AUTO(db_close) struct db *db = NULL;
+    json_auto_t *row = NULL;
+    assert_int_equal(db_open(path, true, &db, NULL), 0);
+    assert_int_equal(db_row(db, sql, NULL, &row, NULL), 1);
+    return json_integer_value(json_object_get(row, "n"));
+}
+
+static void change_rows(struct bench *b, const char *sql)
+{
+    AUTO(free_ptr) char *path = xasprintf("%s/backups.db", b->dir);
+    AUTO(db_close) struct db *db = NULL;
+    struct err err = {0};
+    assert_int_equal(db_open(path, false, &db, &err), 0);
+    if (db_exec(db, sql, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+/* One phone, its job, and a spool that holds nvram (large) and elabel (of all phones alike). */
+struct scene {
+    int64_t phone_id, job_id;
+    struct spooling spool;
+    struct span nvram;
+    struct sha256 manifest;
+    struct store_backup_meta meta;
+};
+
+static void scene_open(struct bench *b, struct scene *s, const char *chip, const char *serial,
+                       uint32_t seed)
+{
+    s->phone_id = add_phone(b, chip, serial);
+    s->job_id = add_job(b, chip, s->phone_id);
+    s->nvram = noise(large_bytes, seed);
+    spooling_open(&s->spool, s->job_id);
+    spooling_image(&s->spool, "nvram", s->nvram, SPOOL_PLAUSIBLE_YES);
+    spooling_image(&s->spool, "elabel", span_of("label", 5), SPOOL_PLAUSIBLE_YES);
+    s->meta = (struct store_backup_meta){s->job_id, s->phone_id, "station", NULL};
+    s->manifest = spooling_finish(&s->spool, "pre", chip, serial);
+}
+
+static void scene_close(struct scene *s)
+{
+    span_free(&s->nvram);
+    fd_close(&s->spool.fd);
+}
+
+static int64_t scene_ingest(struct bench *b, struct scene *s)
+{
+    struct call c = {0};
+    CALL_OK(b, &c, store_spool_ingest, s->spool.fd, 0, &s->meta);
+    int64_t id = id_of(json_array_get(json_object_get(c.body, "backups"), 0));
+    json_decref(c.body);
+    return id;
+}
+
+static void expect_image(struct bench *b, int64_t backup, const char *name, struct span want)
+{
+    struct call c = {.fd = -1};
+    store_backup_open(b->store, backup, name, call_fd_done, &c);
+    call_wait(b, &c);
+    if (c.code < 0)
+        fail_msg("%s", c.err.text);
+    assert_int_equal(c.size_bytes, want.len);
+    assert_int_equal(io_size(c.fd, NULL), want.len);
+    uint8_t *have = xcalloc(want.len, 1);
+    assert_int_equal(io_pread(c.fd, have, want.len, 0, NULL), 0);
+    assert_memory_equal(have, want.data, want.len);
+    assert_int_equal(write(c.fd, "x", 1), -1); /* a reader cannot change it */
+    free(have);
+    close(c.fd);
+}
+
+static int open_code(struct bench *b, int64_t backup, const char *name)
+{
+    struct call c = {0};
+    store_backup_open(b->store, backup, name, call_fd_done, &c);
+    call_wait(b, &c);
+    assert_int_equal(c.fd, -1);
+    return c.code;
+}
+
+static void an_image_comes_out_as_it_went_in(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &s);
+    expect_image(b, backup, "nvram", s.nvram);
+    expect_image(b, backup, "elabel", span_of("label", 5));
+    assert_int_equal(open_code(b, backup, "proinfo"), ERR_NOT_FOUND);
+    assert_int_equal(open_code(b, 9, "nvram"), ERR_NOT_FOUND);
+    CALL_OK(b, &c, store_backup_get, backup);
+    char hex[SHA256_HEX_BYTES];
+    sha256_hex(&s.manifest, hex);
+    assert_string_equal(text_of(c.body, "manifest_sha256"), hex);
+    assert_string_equal(text_of(c.body, "origin"), "station");
+    assert_string_equal(text_of(c.body, "serial"), SERIAL_A);
+    assert_true(json_is_true(json_object_get(c.body, "complete")));
+    json_t *first = json_array_get(json_object_get(c.body, "partitions"), 0);
+    assert_string_equal(text_of(first, "name"), "nvram");
+    assert_string_equal(text_of(first, "plausible"), "yes");
+    assert_int_equal(json_integer_value(json_object_get(first, "size")), large_bytes);
+    CALL_OK(b, &c, store_phone_get, s.phone_id);
+    assert_int_equal(json_array_size(json_object_get(c.body, "backups")), 1);
+    assert_string_equal(b->last_type, "phone");
+    json_decref(c.body);
+    scene_close(&s);
+}
+
+static void zeros_become_holes(void **state)
+{
+    struct bench *b = *state;
+    struct spooling spool;
+    struct call c = {.fd = -1};
+    uint8_t *zeros = xcalloc(8, CHUNK_BYTES);
+    memcpy(zeros + 5 * CHUNK_BYTES, "data", 4);
+    spooling_open(&spool, 0);
+    spooling_image(&spool, "nvdata", span_of(zeros, 8 * CHUNK_BYTES), SPOOL_PLAUSIBLE_NO);
+    spooling_finish(&spool, "dump", "", "");
+    CALL_OK(b, &c, store_spool_ingest, spool.fd, 0,
+            (&(struct store_backup_meta){.origin = "import"}));
+    json_decref(c.body);
+    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM chunk"), 2);
+    expect_image(b, 1, "nvdata", span_of(zeros, 8 * CHUNK_BYTES));
+    c = (struct call){.fd = -1};
+    store_backup_open(b->store, 1, "nvdata", call_fd_done, &c);
+    call_wait(b, &c);
+    struct stat st;
+    assert_int_equal(fstat(c.fd, &st), 0);
+    assert_true(st.st_blocks * 512 <= 2 * (int64_t)CHUNK_BYTES);
+    assert_int_equal(st.st_nlink, 0);
+    close(c.fd);
+    close(spool.fd);
+    free(zeros);
+}
+
+static void equal_chunks_are_stored_once(void **state)
+{
+    struct bench *b = *state;
+    struct scene one, two;
+    scene_open(b, &one, CHIP_A, SERIAL_A, 1);
+    scene_ingest(b, &one);
+    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM chunk"), 5);
+    scene_open(b, &two, CHIP_B, SERIAL_B, 1);
+    int64_t backup = scene_ingest(b, &two);
+    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM chunk"), 5);
+    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM image"), 2);
+    expect_image(b, backup, "nvram", two.nvram);
+    scene_close(&one);
+    scene_close(&two);
+}
+
+static void doing_it_again_changes_nothing(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    assert_int_equal(scene_ingest(b, &s), 1);
+    size_t events = b->event_count;
+    assert_int_equal(scene_ingest(b, &s), 1);
+    assert_int_equal(b->event_count, events);
+    CALL_OK(b, &c, store_backup_list, 0, NULL, NULL);
+    assert_int_equal(item_count(&c), 1);
+    /* a resumed job takes another one of what it finds then */
+    struct spooling other;
+    spooling_open(&other, s.job_id);
+    spooling_image(&other, "nvram", span_of("other", 5), SPOOL_PLAUSIBLE_YES);
+    spooling_finish(&other, "pre", CHIP_A, SERIAL_A);
+    CALL_OK(b, &c, store_spool_ingest, other.fd, 0, &s.meta);
+    assert_int_equal(id_of(json_array_get(json_object_get(c.body, "backups"), 0)), 2);
+    json_decref(c.body);
+    close(other.fd);
+    scene_close(&s);
+}
+
+/* A spool that grows: what came before is not taken in twice, a manifest may name it all the same.
+ */
+static void a_spool_is_read_on(void **state)
+{
+    struct bench *b = *state;
+    struct spooling spool;
+    struct call c = {0};
+    int64_t phone = add_phone(b, CHIP_A, SERIAL_A), job = add_job(b, "p1", phone);
+    const struct store_backup_meta meta = {job, phone, "station", NULL};
+    json_auto_t *step = json_pack("{s:s, s:i}", "step", "S5", "attempt", 1);
+    spooling_open(&spool, job);
+    spooling_image(&spool, "nvram", span_of("one", 3), SPOOL_PLAUSIBLE_YES);
+    CALL_OK(b, &c, store_spool_ingest, spool.fd, 0, &meta);
+    assert_int_equal(json_array_size(json_object_get(c.body, "backups")), 0);
+    int64_t end = json_integer_value(json_object_get(c.body, "valid_end"));
+    assert_int_equal(end, spool.writer.end);
+    assert_int_equal(spool_append_json(&spool.writer, SPOOL_STEP_RESULT, step, NULL), 0);
+    spooling_finish(&spool, "pre", CHIP_A, SERIAL_A);
+    CALL_OK(b, &c, store_spool_ingest, spool.fd, end, &meta);
+    assert_int_equal(json_array_size(json_object_get(c.body, "backups")), 1);
+    assert_int_equal(json_integer_value(json_object_get(c.body, "chunks")), 0);
+    json_t *record = json_array_get(json_object_get(c.body, "records"), 0);
+    assert_string_equal(text_of(record, "type"), "step_result");
+    assert_true(json_equal(json_object_get(record, "body"), step));
+    assert_int_equal(ftruncate(spool.fd, spool.writer.end - 1), 0);
+    CALL_OK(b, &c, store_spool_ingest, spool.fd, 0, &meta);
+    assert_true(json_is_true(json_object_get(c.body, "torn")));
+    assert_int_equal(json_array_size(json_object_get(c.body, "backups")), 0);
+    json_decref(c.body);
+    close(spool.fd);
+}
+
+/* ---- spools that lie ---- */
+
+static int ingest_code(struct bench *b, struct spooling *spool)
+{
+    struct call c = {0}, list = {0};
+    CALL(b, &c, store_spool_ingest, spool->fd, 0,
+         (&(struct store_backup_meta){.origin = "import"}));
+    CALL_OK(b, &list, store_backup_list, 0, NULL, NULL);
+    assert_int_equal(item_count(&list), 0);
+    json_decref(list.body);
+    json_decref(c.body);
+    close(spool->fd);
+    return c.code;
+}
+
+static void append_lie(struct spooling *spool, struct sha256 hash, uint32_t raw_bytes)
+{
+    struct buf packed;
+    buf_init(&packed, CHUNK_PACKED_MAX);
+    assert_int_equal(chunk_compress(span_of("truth", 5), &packed, NULL), 0);
+    assert_int_equal(spool_append_chunk(&spool->writer, &hash, raw_bytes, buf_span(&packed), NULL),
+                     0);
+    buf_deinit(&packed);
+}
+
+static void lies_are_found(void **state)
+{
+    struct bench *b = *state;
+    struct spooling spool;
+    spooling_open(&spool, 0);
+    spooling_chunk(&spool, span_of("whole", 5));
+    append_lie(&spool, sha256_of(span_of("lie", 3)), 5);
+    assert_int_equal(ingest_code(b, &spool), ERR_VERIFY);
+    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM chunk"),
+                     1); /* the whole one is kept */
+
+    spooling_open(&spool, 0);
+    append_lie(&spool, sha256_of(span_of("truth", 5)), 6);
+    assert_int_equal(ingest_code(b, &spool), ERR_FORMAT);
+
+    spooling_open(&spool, 0); /* a manifest of chunks that never came */
+    struct spool_partition p = {.name = "nvram", .area = "USER", .size_bytes = 3, .chunk_count = 1};
+    struct sha256 hash = sha256_of(span_of("abc", 3));
+    p.sha256 = hash;
+    p.chunks = &hash;
+    json_auto_t *manifest = spool_partition_encode(&p);
+    spool_append_json(&spool.writer, SPOOL_PARTITION, manifest, NULL);
+    assert_int_equal(ingest_code(b, &spool), ERR_VERIFY);
+
+    spooling_open(&spool, 0); /* the image's hash is another one than that of its chunks */
+    hash = spooling_chunk(&spool, span_of("abc", 3));
+    p.sha256 = sha256_of(span_of("abd", 3));
+    json_auto_t *other = spool_partition_encode(&p);
+    spool_append_json(&spool.writer, SPOOL_PARTITION, other, NULL);
+    assert_int_equal(ingest_code(b, &spool), ERR_VERIFY);
+
+    spooling_open(&spool, 0); /* a member that is not in the spool */
+    spooling_image(&spool, "nvram", span_of("abc", 3), SPOOL_PLAUSIBLE_YES);
+    spool.backup.partitions[0].sha256 = sha256_of(span_of("abd", 3));
+    spooling_finish(&spool, "pre", "", "");
+    assert_int_equal(ingest_code(b, &spool), ERR_VERIFY);
+}
+
+static void a_backup_is_filed_under_its_own_chip(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    s.meta.phone_id = add_phone(b, CHIP_B, SERIAL_B);
+    CALL(b, &c, store_spool_ingest, s.spool.fd, 0, &s.meta);
+    assert_int_equal(c.code, ERR_MISMATCH);
+    CALL_OK(b, &c, store_backup_list, 0, NULL, NULL);
+    assert_int_equal(item_count(&c), 0);
+    json_decref(c.body);
+    scene_close(&s);
+}
+
+static void damage_on_disk_is_found(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &s);
+    change_rows(b, "UPDATE image_chunk SET chunk_id = 1 WHERE seq = 2");
+    assert_int_equal(open_code(b, backup, "nvram"), ERR_VERIFY);
+    change_rows(b, "UPDATE chunk SET zstd = x'00' WHERE id = 1");
+    assert_int_equal(open_code(b, backup, "nvram"), ERR_FORMAT);
+    scene_close(&s);
+}
+
+/* ---- whose ---- */
+
+static void twins_are_other_phones_with_equal_plausible_images(void **state)
+{
+    struct bench *b = *state;
+    struct scene own, twin, stranger;
+    struct call c = {0};
+    static const char *const nvram[] = {"nvram", NULL}, *const both[] = {"nvram", "elabel", NULL};
+    scene_open(b, &own, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &own);
+    scene_open(b, &stranger, "aaaaaaaabbbbbbbb", "PDAGATEST0000003", 3);
+    scene_ingest(b, &stranger);
+    CALL_OK(b, &c, store_backup_twins, backup, nvram);
+    assert_int_equal(item_count(&c), 0);
+    scene_open(b, &twin, CHIP_B, SERIAL_B, 1);
+    scene_ingest(b, &twin);
+    CALL_OK(b, &c, store_backup_twins, backup, nvram);
+    assert_int_equal(item_count(&c), 1);
+    assert_string_equal(text_of(item(&c, 0), "serial"), SERIAL_B);
+    CALL_OK(b, &c, store_backup_twins, backup, both);
+    assert_int_equal(item_count(&c), 3);
+    json_decref(c.body);
+    scene_close(&own);
+    scene_close(&twin);
+    scene_close(&stranger);
+}
+
+/* All wiped phones hold the same zeros. */
+static void wiped_phones_are_no_twins(void **state)
+{
+    struct bench *b = *state;
+    static const char *const nvram[] = {"nvram", NULL};
+    static const char *const chips[] = {CHIP_A, CHIP_B};
+    struct call c = {0};
+    for (size_t i = 0; i < ARRAY_LEN(chips); i++) {
+        struct spooling spool;
+        int64_t phone = add_phone(b, chips[i], NULL), job = add_job(b, chips[i], phone);
+        const struct store_backup_meta meta = {job, phone, "station", NULL};
+        spooling_open(&spool, job);
+        spooling_image(&spool, "nvram", span_of("\0\0\0\0", 4), SPOOL_PLAUSIBLE_NO);
+        spooling_finish(&spool, "pre", chips[i], "");
+        CALL_OK(b, &c, store_spool_ingest, spool.fd, 0, &meta);
+        close(spool.fd);
+    }
+    CALL_OK(b, &c, store_backup_twins, 2, nvram);
+    assert_int_equal(item_count(&c), 0);
+    json_decref(c.body);
+}
+
+/* A dump whose proinfo tells no serial, imported for the phone with this label. */
+static int64_t import_dump(struct bench *b, const char *serial)
+{
+    struct spooling spool;
+    struct call c = {0};
+    spooling_open(&spool, 0);
+    spooling_image(&spool, "nvram", span_of("dump", 4), SPOOL_PLAUSIBLE_YES);
+    spooling_finish(&spool, "dump", "", "");
+    CALL_OK(b, &c, store_spool_ingest, spool.fd, 0,
+            (&(struct store_backup_meta){.origin = "import", .serial = serial}));
+    int64_t id = id_of(json_array_get(json_object_get(c.body, "backups"), 0));
+    json_decref(c.body);
+    close(spool.fd);
+    return id;
+}
+
+static void an_import_is_bound_once(void **state)
+{
+    struct bench *b = *state;
+    struct call c = {0};
+    int64_t own = add_phone(b, CHIP_A, SERIAL_A), other = add_phone(b, CHIP_B, SERIAL_B);
+    int64_t backup = import_dump(b, SERIAL_A);
+    assert_int_equal(import_dump(b, SERIAL_A), backup);     /* the same dump again */
+    assert_int_equal(import_dump(b, SERIAL_B), backup + 1); /* for another label: another one */
+    CALL_OK(b, &c, store_backup_list, 0, SERIAL_A, NULL);
+    assert_true(json_is_null(json_object_get(item(&c, 0), "phone_id")));
+    CALL_OK(b, &c, store_backup_bind, backup, own, "anna");
+    CALL_OK(b, &c, store_backup_bind, backup, own, "anna");
+    CALL(b, &c, store_backup_bind, backup, other, "anna");
+    assert_int_equal(c.code, ERR_REFUSED);
+    CALL_OK(b, &c, store_backup_list, own, NULL, NULL);
+    assert_int_equal(item_count(&c), 1);
+    CALL(b, &c, store_backup_bind, 9, own, "anna");
+    assert_int_equal(c.code, ERR_NOT_FOUND);
+}
+
+/* ---- permits ---- */
+
+static void expect_refusal(struct bench *b, struct store_permit_new permit, const char *why)
+{
+    struct call c = {0};
+    CALL(b, &c, store_permit_add, &permit);
+    assert_int_equal(c.code, ERR_REFUSED);
+    if (!strstr(c.err.text, why))
+        fail_msg("'%s' does not say '%s'", c.err.text, why);
+}
+
+static void a_permit_needs_its_proofs(void **state)
+{
+    struct bench *b = *state;
+    struct scene s, other;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    scene_open(b, &other, CHIP_B, SERIAL_B, 2);
+    int64_t backup = scene_ingest(b, &s), foreign = scene_ingest(b, &other);
+    int64_t import = import_dump(b, SERIAL_A);
+    struct store_permit_new permit = {
+        .job_id = s.job_id, .backup_id = backup, .manifest = s.manifest, .chip_id = CHIP_A};
+    expect_refusal(b, permit, "does not run");
+    CALL_OK(b, &c, store_job_change, s.job_id, (&(struct store_job_change){.state = "running"}));
+
+    struct store_permit_new p = permit;
+    p.chip_id = CHIP_B;
+    expect_refusal(b, p, "another chip id");
+    p = permit;
+    p.backup_id = foreign;
+    expect_refusal(b, p, "took from this chip");
+    p.backup_id = import;
+    expect_refusal(b, p, "took from this chip");
+    p.backup_id = 0;
+    expect_refusal(b, p, "took from this chip");
+    p = permit;
+    p.manifest = other.manifest;
+    expect_refusal(b, p, "manifest");
+    p = permit;
+    p.source_backup_id = import;
+    expect_refusal(b, p, "not bound");
+    p.job_id = 99;
+    expect_refusal(b, p, "no such job");
+    CALL_OK(b, &c, store_backup_bind, import, s.phone_id, "anna");
+    p.job_id = s.job_id;
+    CALL_OK(b, &c, store_permit_add, &p);
+    assert_string_equal(text_of(c.body, "chip_id"), CHIP_A);
+
+    add_phone(b, "ccccccccdddddddd", SERIAL_A); /* somebody else shows up with its serial */
+    expect_refusal(b, permit, "conflict");
+    CALL_OK(b, &c, store_permit_list, s.job_id);
+    assert_int_equal(item_count(&c), 1);
+    json_decref(c.body);
+    scene_close(&s);
+    scene_close(&other);
+}
+
+#define WITH_BENCH(test) cmocka_unit_test_setup_teardown(test, bench_setup, bench_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_BENCH(an_image_comes_out_as_it_went_in),
+        WITH_BENCH(zeros_become_holes),
+        WITH_BENCH(equal_chunks_are_stored_once),
+        WITH_BENCH(doing_it_again_changes_nothing),
+        WITH_BENCH(a_spool_is_read_on),
+        WITH_BENCH(lies_are_found),
+        WITH_BENCH(a_backup_is_filed_under_its_own_chip),
+        WITH_BENCH(damage_on_disk_is_found),
+        WITH_BENCH(twins_are_other_phones_with_equal_plausible_images),
+        WITH_BENCH(wiped_phones_are_no_twins),
+        WITH_BENCH(an_import_is_bound_once),
+        WITH_BENCH(a_permit_needs_its_proofs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

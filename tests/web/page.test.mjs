@@ -1,0 +1,320 @@
+// page.test.mjs: the dashboard in headless Chromium, as a person uses it.
+//
+// With FLASHRACK_URL it runs against that station, real workers and emulated phones, and does only what any
+// station can do: FLASHRACK_JOB is {"port","serial","numbers":{serial,imeis,wlan_mac,bt_mac}} (numbers: when
+// nobody else answers the acceptance prompt). Else everything runs against bench doubles.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+import { call, double, givenUrl, until } from "./bench.mjs";
+
+const WAIT_MS = Number(process.env.FLASHRACK_WAIT_MS ?? 60000);
+const onlyDouble = { skip: givenUrl ? "needs a bench double" : false };
+
+let browser;
+before(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync"],
+  });
+});
+after(() => browser?.close());
+
+// Runs a test with a page; whatever the browser complains about fails it.
+async function withPage(url, options, work) {
+  const context = await browser.newContext({ viewport: { width: 1920, height: 1080 }, ...options });
+  context.setDefaultTimeout(WAIT_MS);
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("pageerror", (e) => complaints.push(e.message));
+  page.on("console", (m) => {
+    // answers 4xx and lost connections are part of some tests and are reported by Chromium by itself
+    if (m.type() === "error" && !/Failed to load resource|net::ERR_/.test(m.text())) complaints.push(m.text());
+  });
+  try {
+    await page.goto(`${url}/`);
+    await work(page);
+    assert.deepEqual(complaints, []);
+  } finally {
+    await context.close();
+  }
+}
+
+async function withDouble(options, work) {
+  const bench = await double(...options);
+  try {
+    await work(bench);
+  } finally {
+    await bench.stop();
+  }
+}
+
+const cardOf = (page, port) => page.locator(`article[data-port="${port}"]`);
+const shows = (locator, text) => locator.filter({ hasText: text }).first().waitFor();
+
+const job = process.env.FLASHRACK_JOB
+  ? JSON.parse(process.env.FLASHRACK_JOB)
+  : {
+      port: "usbip-127.0.0.1:3240-1-2",
+      serial: "PDAGAD0123456789",
+      numbers: { serial: "PDAGAD0123456789", imeis: ["490154203237518"], wlan_mac: "a4:50:46:01:02:03", bt_mac: "a4:50:46:01:02:04" },
+    };
+
+async function orderByForm(page) {
+  await page.keyboard.press("n");
+  await page.locator("input[name=serial]").waitFor();
+  await until("ports in the form", () => page.locator(`select[name=port] option[value="${job.port}"]`).count());
+  await page.selectOption("select[name=port]", job.port);
+  await page.fill("input[name=serial]", job.serial);
+  await page.keyboard.press("Enter"); // as a scanner does
+  const toast = page.locator(".toast");
+  await toast.waitFor();
+  return (await toast.locator("a").getAttribute("href")).split("/").pop();
+}
+
+async function answerNumbers(page, card, numbers) {
+  await card.getByRole("button", { name: "Answer" }).click();
+  const dialog = page.locator("dialog");
+  await dialog.locator("input[name=serial]").fill(numbers.serial);
+  await dialog.locator("input[name=imei1]").fill(numbers.imeis[0]);
+  if (numbers.imeis[1]) await dialog.locator("input[name=imei2]").fill(numbers.imeis[1]);
+  await dialog.locator("input[name=wlan_mac]").fill(numbers.wlan_mac);
+  await dialog.locator("input[name=bt_mac]").fill(numbers.bt_mac);
+  await dialog.getByRole("button", { name: "These are the phone's numbers" }).click();
+  return dialog;
+}
+
+test("a job from the form to Done, live, and the same after a reload", { timeout: 20 * WAIT_MS }, async () => {
+  const bench = givenUrl ? { url: givenUrl, stop: () => undefined } : await double("--tick-ms", "50");
+  try {
+    await withPage(bench.url, {}, async (page) => {
+      const id = await orderByForm(page);
+      await page.keyboard.press("Escape");
+      await page.goto(`${bench.url}/#/`);
+      const card = cardOf(page, job.port);
+      await shows(card, /Needs a hand|Running/);
+      await shows(card, /\d+ %/);
+      if (!givenUrl) await shows(card, /\d+ of 671 MB.*MB\/s.*\d:\d\d left/); // an unpaced phone is too quick to see
+      if (job.numbers) {
+        await shows(card, "Check the phone's numbers");
+        const wrong = { ...job.numbers, serial: "PDAGAD0123456780" };
+        const dialog = await answerNumbers(page, card, wrong);
+        await dialog.locator(".problem").waitFor();
+        await page.keyboard.press("Escape");
+        await answerNumbers(page, card, job.numbers);
+      }
+      await shows(card, "Done");
+      await shows(card, job.serial);
+      await page.reload();
+      await shows(card, "Done");
+      await shows(card, job.serial);
+      await card.getByRole("link", { name: `Job ${id}` }).click();
+      await page.getByRole("heading", { name: `Job ${id}` }).waitFor();
+      await page.locator(".log li").first().waitFor();
+      await page.locator(".steps tr[data-state=done]").first().waitFor();
+    });
+  } finally {
+    await bench.stop();
+  }
+});
+
+test("every state is told by word and symbol, not by colour", onlyDouble, async () => {
+  await withDouble(["--scene", "--ports", "8"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      await page.locator("article").nth(7).waitFor();
+      const states = await page.locator("article .state").evaluateAll((all) =>
+        all.map((s) => [s.textContent, s.querySelector("svg").dataset.name]));
+      assert.deepEqual(states, [["Running", "run"], ["Needs a hand", "hand"], ["Done", "done"], ["Running", "run"],
+        ["Empty", "idle"], ["Failed", "fail"], ["Fault", "warn"], ["Needs a hand", "hand"]]);
+      const labels = await page.locator("article h2").allTextContents();
+      assert.deepEqual(labels, ["A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8"]);
+      const summary = await page.locator(".summary li").allTextContents();
+      assert.deepEqual(summary, ["2 Running", "2 Need a hand", "1 Done", "2 Failed"]);
+      await shows(page.locator("article").nth(5), "Hold both volume keys before plugging in");
+    });
+  });
+});
+
+// WCAG 2: contrast of text on its background, both as [r, g, b].
+function contrast(a, b) {
+  const light = (c) => {
+    const [r, g, bl] = c.map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * bl;
+  };
+  const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
+  return (x + 0.05) / (y + 0.05);
+}
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`text can be read: ${colorScheme}`, onlyDouble, async () => {
+    await withDouble(["--scene", "--ports", "8"], async (bench) => {
+      await withPage(bench.url, { colorScheme }, async (page) => {
+        await page.locator("article").nth(7).waitFor();
+        const pairs = await page.evaluate(() => {
+          const rgb = (text) => text.match(/[\d.]+/g).map(Number);
+          const back = (node) => {
+            for (let at = node; at; at = at.parentElement) {
+              const c = rgb(getComputedStyle(at).backgroundColor);
+              if (c.length === 3 || c[3] === 1) return c.slice(0, 3);
+            }
+            return rgb(getComputedStyle(document.documentElement).backgroundColor).slice(0, 3);
+          };
+          const leaves = [...document.querySelectorAll("header *, main *")].filter((n) =>
+            n.checkVisibility() && [...n.childNodes].some((c) => c.nodeType === Node.TEXT_NODE && c.textContent.trim()));
+          return leaves.map((n) => [n.textContent, rgb(getComputedStyle(n).color).slice(0, 3), back(n)]);
+        });
+        assert.ok(pairs.length > 40);
+        for (const [text, ink, paper] of pairs)
+          assert.ok(contrast(ink, paper) >= 4.5, `'${text}': ${contrast(ink, paper).toFixed(2)}`);
+      });
+    });
+  });
+}
+
+for (const ports of [1, 3, 8, 24, 32]) {
+  test(`${ports} ports fit a wall screen, prompts are not cut`, onlyDouble, async () => {
+    await withDouble(["--scene", "--ports", String(ports)], async (bench) => {
+      await withPage(bench.url, {}, async (page) => {
+        await page.locator("article").nth(ports - 1).waitFor();
+        await until("layout", () => page.locator(".bench.fit").count());
+        const sizes = await page.evaluate(() => ({
+          page: document.documentElement.scrollHeight - innerHeight,
+          cut: [...document.querySelectorAll(".card-in, .prompt p")].filter((n) => n.checkVisibility() && n.scrollHeight > n.clientHeight + 2)
+            .map((n) => n.closest("article").dataset.port),
+        }));
+        assert.ok(sizes.page <= 0, `scrolls by ${sizes.page}`);
+        assert.deepEqual(sizes.cut, []);
+      });
+    });
+  });
+}
+
+test("on a phone-size screen nothing sticks out", onlyDouble, async () => {
+  await withDouble(["--scene", "--ports", "32"], async (bench) => {
+    await withPage(bench.url, { viewport: { width: 390, height: 844 } }, async (page) => {
+      for (const path of ["/", "/jobs", "/jobs/1", "/new", "/phones", "/phones/1", "/backups", "/backups/1", "/firmware", "/firmware/1"]) {
+        await page.goto(`${bench.url}/#${path}`);
+        await page.locator("main h1, main article").first().waitFor();
+        const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(over <= 0, `${path} is ${over} px too wide`);
+      }
+    });
+  });
+});
+
+test("names are text, whatever they hold", onlyDouble, async () => {
+  await withDouble([], async (bench) => {
+    const hostile = "<img src=x onerror=alert(1)>";
+    const id = "usbip-127.0.0.1:3240-1-1";
+    assert.equal((await call(bench.url, "PATCH", `/api/v1/ports/${encodeURIComponent(id)}`, { label: hostile })).status, 200);
+    await withPage(bench.url, {}, async (page) => {
+      assert.equal(await cardOf(page, id).locator("h2").textContent(), hostile);
+      assert.equal(await page.locator("main img").count(), 0);
+    });
+  });
+});
+
+test("a lost station is said so; when it is back, the page goes on", onlyDouble, async () => {
+  const first = await double("--ports", "2");
+  try {
+    await withPage(first.url, {}, async (page) => {
+      await page.locator("article").first().waitFor();
+      assert.ok(await page.locator("#lost").isHidden());
+      await first.stop();
+      await shows(page.locator("#lost"), "Connection to the station lost");
+      await shows(page.locator(".connection"), "Connection lost");
+      const second = await double("--ports", "5", "--listen", new URL(first.url).host);
+      try {
+        await page.locator("article").nth(4).waitFor(); // as the station is now
+        await page.locator("#lost").waitFor({ state: "hidden" });
+        await shows(page.locator(".connection"), "Live");
+      } finally {
+        await second.stop();
+      }
+    });
+  } finally {
+    await first.stop();
+  }
+});
+
+test("cancel asks first", onlyDouble, async () => {
+  await withDouble(["--no-hands"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      const id = await orderByForm(page);
+      await page.goto(`${bench.url}/#/`);
+      const card = cardOf(page, job.port);
+      await card.getByRole("button", { name: "Cancel" }).click();
+      const dialog = page.locator("dialog");
+      await shows(dialog, `Cancel job ${id}?`);
+      assert.equal(await page.evaluate(() => document.activeElement.textContent), "Keep the job running");
+      await page.keyboard.press("Enter"); // the safe answer has the focus
+      await dialog.waitFor({ state: "detached" });
+      assert.equal((await call(bench.url, "GET", `/api/v1/jobs/${id}`)).body.state, "prompt");
+      await card.getByRole("button", { name: "Cancel" }).click();
+      await dialog.getByRole("button", { name: "Cancel the job" }).click();
+      await shows(card, "Cancelled");
+      assert.equal((await call(bench.url, "GET", `/api/v1/jobs/${id}`)).body.state, "cancelled");
+    });
+  });
+});
+
+test("the keyboard is enough", onlyDouble, async () => {
+  await withDouble(["--scene", "--ports", "8"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      const focused = () => page.evaluate(() => document.activeElement.dataset.port ?? document.activeElement.textContent);
+      await page.locator("article").nth(7).waitFor();
+      await page.keyboard.press("Tab");
+      assert.equal(await focused(), "Skip to content");
+      await page.locator("article").first().focus();
+      await page.keyboard.press("ArrowRight");
+      await page.keyboard.press("ArrowDown");
+      assert.equal(await focused(), "usbip-127.0.0.1:3240-1-6"); // four columns: one right, one down
+      const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+      assert.notEqual(outline, "none");
+      await page.keyboard.press("Enter");
+      await page.getByRole("heading", { name: "Job 5" }).waitFor();
+      await page.keyboard.press("b");
+      await page.locator("article").first().waitFor();
+      await page.keyboard.press("n");
+      await until("serial field", () => page.evaluate(() => document.activeElement.name === "serial"));
+    });
+  });
+});
+
+test("a refused order says why and keeps what was typed", onlyDouble, async () => {
+  await withDouble([], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      await page.keyboard.press("n");
+      await page.fill("input[name=serial]", "490154203237518");
+      await page.keyboard.press("Enter");
+      await shows(page.locator(".problem"), "This is an IMEI");
+      assert.equal(await page.inputValue("input[name=serial]"), "490154203237518");
+      assert.equal((await call(bench.url, "GET", "/api/v1/jobs")).body.items.length, 0);
+    });
+  });
+});
+
+test("empty lists say what to do next; imports work", onlyDouble, async () => {
+  await withDouble(["--ports", "0"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      await shows(page.locator("main"), "Plug a phone into any USB port");
+      for (const [path, text] of [["/jobs", "No job yet"], ["/phones", "No phone is known yet"], ["/backups", "No backup yet"], ["/firmware", "No firmware yet"]]) {
+        await page.goto(`${bench.url}/#${path}`);
+        await shows(page.locator(".empty"), text);
+      }
+      await page.fill("input[name=path]", "/etc");
+      await page.getByRole("button", { name: "Add" }).click();
+      await shows(page.locator(".problem"), "not below");
+      await page.fill("input[name=path]", "/srv/firmware/PDA-290H");
+      await page.getByRole("button", { name: "Add" }).click();
+      await shows(page.locator("tbody"), "PDA-290H");
+      await page.goto(`${bench.url}/#/backups`);
+      await page.getByText("Import a backup").click();
+      await page.fill("input[name=path]", "/srv/dumps/Backup_0");
+      await page.fill("input[name=serial]", "PDAGAD0123456789");
+      await page.getByRole("button", { name: "Import", exact: true }).click();
+      await shows(page.locator("tbody"), "PDAGAD0123456789");
+    });
+  });
+});

@@ -1,0 +1,195 @@
+#include "usb/plan/recipe.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "usb/base/mem.h"
+
+bool recipe_list_has(const struct recipe_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+const struct recipe_step *recipe_step_find(const struct recipe *r, const char *id)
+{
+    for (size_t i = 0; i < r->step_count; i++)
+        if (strcmp(r->steps[i].id, id) == 0)
+            return &r->steps[i];
+    return NULL;
+}
+
+void recipe_step_title(const struct recipe_step *step, char *out, size_t size)
+{
+    snprintf(out, size, "%s %s", step->id, step->name);
+}
+
+static int take_text(json_t *value, char *out, size_t size, const char *what, struct err *err)
+{
+    if (!value)
+        return 0;
+    if (!json_is_string(value) || json_string_length(value) >= size)
+        return err_set(err, ERR_FORMAT, "'%s' is no text of at most %zu bytes", what, size - 1);
+    memcpy(out, json_string_value(value), json_string_length(value) + 1);
+    return 0;
+}
+
+static int take_number(json_t *value, int *out, const char *what, struct err *err)
+{
+    if (!value)
+        return 0;
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) > 1000000)
+        return err_set(err, ERR_FORMAT, "'%s' is no number from 0 to 1000000", what);
+    *out = (int)json_integer_value(value);
+    return 0;
+}
+
+static int take_list(json_t *value, struct recipe_list *out, const char *what, struct err *err)
+{
+    if (!value)
+        return 0;
+    if (!json_is_array(value) || json_array_size(value) > RECIPE_LIST_MAX)
+        return err_set(err, ERR_FORMAT, "'%s' is no list of at most %d names", what,
+                       RECIPE_LIST_MAX);
+    size_t i;
+    json_t *item;
+    json_array_foreach(value, i, item)
+    {
+        int rc = take_text(item, out->names[i], RECIPE_NAME_MAX, what, err);
+        if (rc < 0)
+            return rc;
+    }
+    out->count = json_array_size(value);
+    return 0;
+}
+
+/* Every member of `object` must be in the list of known names. */
+static int only(json_t *object, const char *const *known, const char *where, struct err *err)
+{
+    if (!json_is_object(object))
+        return err_set(err, ERR_FORMAT, "%s is not an object", where);
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        bool found = false;
+        for (const char *const *k = known; *k && !found; k++)
+            found = strcmp(*k, key) == 0;
+        if (!found)
+            return err_set(err, ERR_FORMAT, "%s: unknown member '%s'", where, key);
+    }
+    return 0;
+}
+
+#define TRY(expr)                                                                                  \
+    do {                                                                                           \
+        int rc_ = (expr);                                                                          \
+        if (rc_ < 0)                                                                               \
+            return rc_;                                                                            \
+    } while (0)
+
+static int step_decode(json_t *json, struct recipe_step *s, struct err *err)
+{
+    static const char *const known[] = {"id", "name", "do", "class", "target", "modes", "partitions",
+                                        "of", "reopen", "prompt", "timeout_s", "hand_after_s",
+                                        "optional", NULL};
+    static const char *const prompt_known[] = {"text", "todo", NULL};
+    TRY(only(json, known, "step", err));
+    TRY(take_text(json_object_get(json, "id"), s->id, sizeof(s->id), "id", err));
+    TRY(take_text(json_object_get(json, "name"), s->name, sizeof(s->name), "name", err));
+    TRY(take_text(json_object_get(json, "do"), s->action, sizeof(s->action), "do", err));
+    TRY(take_text(json_object_get(json, "class"), s->write_class, sizeof(s->write_class), "class",
+                  err));
+    TRY(take_text(json_object_get(json, "target"), s->target, sizeof(s->target), "target", err));
+    TRY(take_list(json_object_get(json, "modes"), &s->modes, "modes", err));
+    TRY(take_list(json_object_get(json, "partitions"), &s->partitions, "partitions", err));
+    TRY(take_list(json_object_get(json, "of"), &s->of, "of", err));
+    TRY(take_list(json_object_get(json, "reopen"), &s->reopen, "reopen", err));
+    TRY(take_number(json_object_get(json, "timeout_s"), &s->timeout_s, "timeout_s", err));
+    TRY(take_number(json_object_get(json, "hand_after_s"), &s->hand_after_s, "hand_after_s", err));
+    s->optional = json_is_true(json_object_get(json, "optional"));
+    json_t *prompt = json_object_get(json, "prompt");
+    if (prompt) {
+        TRY(only(prompt, prompt_known, "prompt", err));
+        TRY(take_text(json_object_get(prompt, "text"), s->prompt_text, RECIPE_TEXT_MAX, "text",
+                      err));
+        TRY(take_text(json_object_get(prompt, "todo"), s->prompt_todo, RECIPE_TEXT_MAX, "todo",
+                      err));
+    }
+    if (!s->id[0] || !s->name[0] || !s->action[0])
+        return err_set(err, ERR_FORMAT, "a step needs id, name and do");
+    return 0;
+}
+
+/* A step may only name steps that come before it. */
+static int check_references(const struct recipe *r, size_t at, struct err *err)
+{
+    const struct recipe_step *s = &r->steps[at];
+    const struct recipe_list *lists[] = {&s->of, &s->reopen};
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
+        for (size_t i = 0; i < lists[l]->count; i++) {
+            const struct recipe_step *named = recipe_step_find(r, lists[l]->names[i]);
+            if (!named || named >= s)
+                return err_set(err, ERR_FORMAT, "step %s names '%s', which does not come before it",
+                               s->id, lists[l]->names[i]);
+        }
+    }
+    const struct recipe_step *first = recipe_step_find(r, s->id);
+    if (first != s)
+        return err_set(err, ERR_FORMAT, "two steps have the id %s", s->id);
+    return 0;
+}
+
+static int decode_head(json_t *json, struct recipe *r, struct err *err)
+{
+    static const char *const known[] = {"name", "version", "title", "model", "backup_set",
+                                        "needs", "steps", NULL};
+    static const char *const model_known[] = {"platform", "project", "hw_code", "da_code", NULL};
+    static const char *const needs_known[] = {"backup", "backup_optional", "firmware", NULL};
+    json_t *model = json_object_get(json, "model"), *needs = json_object_get(json, "needs");
+    int hw_code = 0, da_code = 0;
+    TRY(only(json, known, "recipe", err));
+    TRY(only(model, model_known, "model", err));
+    TRY(only(needs, needs_known, "needs", err));
+    TRY(take_text(json_object_get(json, "name"), r->name, sizeof(r->name), "name", err));
+    TRY(take_text(json_object_get(json, "title"), r->title, sizeof(r->title), "title", err));
+    TRY(take_number(json_object_get(json, "version"), &r->version, "version", err));
+    TRY(take_text(json_object_get(model, "platform"), r->platform, sizeof(r->platform), "platform",
+                  err));
+    TRY(take_text(json_object_get(model, "project"), r->project, sizeof(r->project), "project",
+                  err));
+    TRY(take_number(json_object_get(model, "hw_code"), &hw_code, "hw_code", err));
+    TRY(take_number(json_object_get(model, "da_code"), &da_code, "da_code", err));
+    r->hw_code = (uint16_t)hw_code;
+    r->da_code = (uint16_t)da_code;
+    TRY(take_list(json_object_get(json, "backup_set"), &r->backup_set, "backup_set", err));
+    TRY(take_list(json_object_get(needs, "backup"), &r->needs_backup, "backup", err));
+    TRY(take_list(json_object_get(needs, "backup_optional"), &r->needs_backup_optional,
+                  "backup_optional", err));
+    return take_list(json_object_get(needs, "firmware"), &r->needs_firmware, "firmware", err);
+}
+
+int recipe_decode(json_t *json, struct recipe *out, struct err *err)
+{
+    AUTO(free_ptr) struct recipe *r = xcalloc(1, sizeof(*r));
+    int rc = decode_head(json, r, err);
+    json_t *steps = json_object_get(json, "steps");
+    if (rc == 0 && (!json_is_array(steps) || json_array_size(steps) == 0 ||
+                    json_array_size(steps) > RECIPE_STEPS_MAX))
+        rc = err_set(err, ERR_FORMAT, "a recipe has 1 to %d steps", RECIPE_STEPS_MAX);
+    for (size_t i = 0; rc == 0 && i < json_array_size(steps); i++) {
+        r->step_count = i + 1;
+        rc = step_decode(json_array_get(steps, i), &r->steps[i], err);
+        if (rc == 0)
+            rc = check_references(r, i, err);
+        if (rc < 0)
+            (void)err_in(err, "step %zu", i + 1);
+    }
+    if (rc < 0)
+        return rc;
+    memcpy(out, r, sizeof(*r));
+    return 0;
+}

@@ -1,0 +1,264 @@
+/* flashrack-portwatch: the only process that sees USB ports come to life. It opens device nodes and USB/IP
+ * connections and hands each descriptor straight to the worker of that port, keeping no copy. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "usb/base/clock.h"
+#include "usb/base/log.h"
+#include "usb/base/mem.h"
+#include "usb/portwatch/ports.h"
+#include "usb/portwatch/racks.h"
+#include "usb/portwatch/sysfs.h"
+#include "usb/wire/wire.h"
+
+enum { RESCAN_MS = 1000, RETRY_MS = 5, CHANNELS_MAX = 512, UID_ANY = -1 };
+
+struct portwatch {
+    struct ports *ports;
+    int listener, server, uevents;
+    long allow_uid; /* whose flashrackd may talk to us, besides our own user and root */
+    bool usb, exit_with_client;
+    const char *sysfs_root;
+};
+
+static volatile sig_atomic_t stopping;
+
+static void on_signal(int signo)
+{
+    (void)signo;
+    stopping = 1;
+}
+
+static int listen_on(const char *path, struct err *err)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(addr.sun_path))
+        return err_set(err, ERR_INPUT, "socket path '%s' is longer than %zu bytes", path,
+                       sizeof(addr.sun_path) - 1);
+    memcpy(addr.sun_path, path, strlen(path) + 1);
+    AUTO(fd_close) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_sys(err, ERR_IO, "socket");
+    unlink(path);
+    mode_t before = umask(0117); /* user and group; the peer's credentials are checked besides */
+    int rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+    umask(before);
+    if (rc < 0 || listen(fd, 4) < 0)
+        return err_sys(err, ERR_IO, "listen on '%s'", path);
+    return STEAL_FD(fd);
+}
+
+static bool peer_allowed(const struct portwatch *pw, int fd)
+{
+    struct ucred peer = {0};
+    socklen_t len = sizeof(peer);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+        return false;
+    return peer.uid == 0 || peer.uid == geteuid() || (long)peer.uid == pw->allow_uid;
+}
+
+static void say_hello(int fd)
+{
+    struct wire_message m = {.type = WIRE_hello, .fd = -1, .u.hello = {.pid = getpid()}};
+    WIRE_TEXT(m.u.hello.build, wire_build_id());
+    WIRE_TEXT(m.u.hello.role, "portwatch");
+    (void)wire_send(fd, &m, MSG_DONTWAIT, NULL);
+}
+
+/* One flashrackd at a time; a new connection replaces the old one, whose process is gone or going. */
+static void accept_server(struct portwatch *pw)
+{
+    int fd = accept4(pw->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (!peer_allowed(pw, fd)) {
+        log_line(LOG_WARN, "portwatch", NULL, "a process of another user was turned away");
+        close(fd);
+        return;
+    }
+    ports_server_set(pw->ports, -1);
+    fd_close(&pw->server);
+    pw->server = fd;
+    say_hello(fd);
+    ports_server_set(pw->ports, fd);
+}
+
+static void drop_server(struct portwatch *pw)
+{
+    ports_server_set(pw->ports, -1);
+    fd_close(&pw->server);
+    if (pw->exit_with_client)
+        stopping = 1;
+}
+
+static void on_server_message(struct portwatch *pw, struct wire_message *m)
+{
+    struct err err = {0};
+    switch (m->type) {
+    case WIRE_hello:
+        if (strcmp(m->u.hello.build, wire_build_id()) != 0) {
+            log_line(LOG_ERROR, "portwatch", NULL, "flashrackd is of another build (%s, we are %s)",
+                     m->u.hello.build, wire_build_id());
+            drop_server(pw);
+        }
+        break;
+    case WIRE_rack:
+        if (rack_watch(pw->ports, m->u.rack.address, &err) < 0)
+            ports_trouble(pw->ports, m->u.rack.address, "%s", err.text);
+        break;
+    case WIRE_watch:
+        ports_watch(pw->ports, m->u.watch.port, STEAL_FD(m->fd));
+        break;
+    default:
+        log_line(LOG_WARN, "portwatch", NULL, "unexpected message %s", wire_type_name(m->type));
+        drop_server(pw);
+    }
+}
+
+static void read_server(struct portwatch *pw)
+{
+    while (pw->server >= 0) {
+        struct wire_message m = {.fd = -1};
+        struct err err = {0};
+        int rc = wire_recv(pw->server, &m, MSG_DONTWAIT, &err);
+        if (rc == ERR_TIMEOUT)
+            return;
+        if (rc > 0)
+            on_server_message(pw, &m);
+        else
+            drop_server(pw);
+        wire_message_deinit(&m);
+    }
+}
+
+static int collect(struct portwatch *pw, struct pollfd *fds)
+{
+    int channels[CHANNELS_MAX], n = 0;
+    fds[n++] = (struct pollfd){.fd = pw->listener, .events = POLLIN};
+    fds[n++] = (struct pollfd){.fd = pw->server, .events = POLLIN};
+    fds[n++] = (struct pollfd){.fd = pw->uevents, .events = POLLIN};
+    int count = ports_channels(pw->ports, channels, CHANNELS_MAX);
+    for (int i = 0; i < count; i++)
+        fds[n++] = (struct pollfd){.fd = channels[i], .events = POLLIN};
+    return n;
+}
+
+static void run(struct portwatch *pw)
+{
+    static struct pollfd fds[CHANNELS_MAX + 3];
+    int64_t rescan_at = 0;
+    while (!stopping) {
+        int n = collect(pw, fds);
+        int wait_ms = pw->usb ? clock_left(rescan_at, RESCAN_MS) : RESCAN_MS;
+        if (poll(fds, (nfds_t)n, wait_ms) < 0 && errno != EINTR)
+            break;
+        if (fds[0].revents)
+            accept_server(pw);
+        if (fds[1].revents)
+            read_server(pw);
+        bool look = fds[2].revents && sysfs_uevents_drain(pw->uevents);
+        for (int i = 3; i < n; i++) {
+            if (!fds[i].revents)
+                continue;
+            ports_channel_readable(pw->ports, fds[i].fd);
+            look = true; /* a new want may be for something that is here already */
+        }
+        if (pw->usb && (look || clock_now_ms() >= rescan_at))
+            rescan_at =
+                clock_now_ms() + (sysfs_rescan(pw->ports, pw->sysfs_root) ? RETRY_MS : RESCAN_MS);
+    }
+}
+
+static const char usage[] =
+    "usage: flashrack-portwatch --listen PATH [options]\n"
+    "Sees phones come and go and hands opened devices to the workers of flashrackd.\n\n"
+    "  --listen PATH       unix socket for flashrackd\n"
+    "  --allow-uid UID     this user's flashrackd may connect, besides root and our own user\n"
+    "  --usbip HOST:PORT   also watch this USB/IP rack (repeatable; flashrackd can ask for more)\n"
+    "  --no-usb            do not look at this machine's own USB ports\n"
+    "  --exit-with-client  end when flashrackd closes the connection\n"
+    "  --log-format F      text (default) or json\n"
+    "  --verbose           log every change of a port\n"
+    "  --help, --version\n";
+
+static int start_racks(struct portwatch *pw, char **racks, int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct err err = {0};
+        if (rack_watch(pw->ports, racks[i], &err) < 0) {
+            fprintf(stderr, "flashrack-portwatch: --usbip %s: %s\n", racks[i], err.text);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"listen", required_argument, 0, 'l'},     {"allow-uid", required_argument, 0, 'u'},
+        {"usbip", required_argument, 0, 'r'},      {"no-usb", no_argument, 0, 'n'},
+        {"exit-with-client", no_argument, 0, 'x'}, {"log-format", required_argument, 0, 'f'},
+        {"verbose", no_argument, 0, 'v'},          {"help", no_argument, 0, 'h'},
+        {"version", no_argument, 0, 'V'},          {0}};
+    struct portwatch pw = {
+        .listener = -1, .server = -1, .uevents = -1, .allow_uid = UID_ANY, .usb = true,
+        .sysfs_root = "/sys"};
+    const char *path = NULL;
+    char *racks[64];
+    int rack_count = 0;
+    log_program_set("portwatch");
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (c) {
+        case 'l': path = optarg; break;
+        case 'u': pw.allow_uid = strtol(optarg, NULL, 10); break;
+        case 'r':
+            if (rack_count < (int)ARRAY_LEN(racks))
+                racks[rack_count++] = optarg;
+            break;
+        case 'n': pw.usb = false; break;
+        case 'x': pw.exit_with_client = true; break;
+        case 'f': log_json_set(strcmp(optarg, "json") == 0); break;
+        case 'v': log_level_set(LOG_DEBUG); break;
+        case 'h': fputs(usage, stdout); return 0;
+        case 'V': puts("flashrack-portwatch " FLASHRACK_VERSION); return 0;
+        default: fputs(usage, stderr); return 2;
+        }
+    }
+    if (!path || optind != argc) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    struct sigaction sa = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGINT, &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    struct err err = {0};
+    pw.ports = ports_new();
+    pw.listener = listen_on(path, &err);
+    if (pw.listener < 0 || start_racks(&pw, racks, rack_count) < 0) {
+        if (err.code)
+            fprintf(stderr, "flashrack-portwatch: %s\n", err.text);
+        return 1;
+    }
+    if (pw.usb) {
+        pw.uevents = sysfs_uevents_open(&err);
+        if (pw.uevents < 0)
+            log_line(LOG_WARN, "portwatch", NULL, "%s; looking once a second instead", err.text);
+    }
+    log_line(LOG_INFO, "portwatch", NULL, "listening on %s", path);
+    run(&pw);
+    unlink(path);
+    return 0; /* rack threads and channels end with the process */
+}

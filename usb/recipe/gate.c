@@ -1,0 +1,159 @@
+#include "usb/recipe/gate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "usb/base/mem.h"
+#include "usb/proto/fb.h"
+#include "usb/recipe/session.h"
+
+struct gate {
+    const struct plan *plan;
+    struct sha256 plan_sha256;
+    char chip_id[65];       /* of the job: the first phone seen */
+    bool chip_here;         /* the phone that is attached now has shown this id */
+    bool layout_here;       /* and this table */
+    bool fastboot_here;     /* in fastboot: its serial was the job's */
+    bool backup_complete;
+    bool has_backup, permitted;
+    bool shut;              /* another phone came: nothing more, ever */
+    struct sha256 manifest;
+};
+
+struct gate *gate_new(const struct plan *plan, const struct sha256 *plan_sha256)
+{
+    struct gate *g = xcalloc(1, sizeof(*g));
+    g->plan = plan;
+    g->plan_sha256 = *plan_sha256;
+    return g;
+}
+
+void gate_free(struct gate **g)
+{
+    free(*g);
+    *g = NULL;
+}
+
+void gate_attached(struct gate *g)
+{
+    g->chip_here = g->layout_here = g->fastboot_here = false;
+}
+
+int gate_see_chip(struct gate *g, const char *chip_id, struct err *err)
+{
+    if (!g->chip_id[0])
+        snprintf(g->chip_id, sizeof(g->chip_id), "%s", chip_id);
+    if (g->shut || strcmp(g->chip_id, chip_id) != 0) {
+        g->shut = true;
+        return err_set(err, ERR_MISMATCH,
+                       "another phone was plugged into this port: the job is for the phone with chip "
+                       "id %.16s..., this one has %.16s...",
+                       g->chip_id, chip_id);
+    }
+    g->chip_here = true;
+    return 0;
+}
+
+/* userdata and what follows are placed by the size of this phone's eMMC, so a scatter cannot say where. */
+int gate_see_layout(struct gate *g, const struct gpt *table, struct err *err)
+{
+    for (size_t i = 0; i < g->plan->layout_count; i++) {
+        const struct plan_extent *want = &g->plan->layout[i];
+        struct extent have;
+        if (gpt_lookup(table, want->name, &have, NULL) < 0)
+            return err_set(err, ERR_MISMATCH, "the phone has no partition %s: the package is not for "
+                                              "this phone, or its table is damaged",
+                           want->name);
+        if (want->size_bytes == 0)
+            continue;
+        if (have.start_bytes != want->offset_bytes || have.size_bytes != want->size_bytes)
+            return err_set(err, ERR_MISMATCH,
+                           "partition %s lies at 0x%llx with 0x%llx bytes on the phone, at 0x%llx with "
+                           "0x%llx in the package: wrong package for this phone",
+                           want->name, (unsigned long long)have.start_bytes,
+                           (unsigned long long)have.size_bytes,
+                           (unsigned long long)want->offset_bytes,
+                           (unsigned long long)want->size_bytes);
+    }
+    g->layout_here = true;
+    return 0;
+}
+
+int gate_see_fastboot_serial(struct gate *g, const char *serial, struct err *err)
+{
+    if (strcmp(serial, g->plan->serial) != 0) {
+        g->shut = true;
+        return err_set(err, ERR_MISMATCH, "the phone in fastboot calls itself %.32s, the job is for %s",
+                       serial, g->plan->serial);
+    }
+    g->fastboot_here = true;
+    return 0;
+}
+
+void gate_see_backup(struct gate *g, const struct sha256 *manifest, bool complete)
+{
+    g->manifest = *manifest;
+    g->has_backup = true;
+    g->backup_complete = complete;
+    g->permitted = false; /* a permit is for one backup */
+}
+
+int gate_permit(struct gate *g, const struct session_permit *permit, struct err *err)
+{
+    if (!g->has_backup || !g->backup_complete ||
+        !sha256_equal(&permit->manifest, &g->manifest))
+        return err_set(err, ERR_REFUSED, "the permit is for another backup than the one taken here");
+    if (!sha256_equal(&permit->plan, &g->plan_sha256))
+        return err_set(err, ERR_REFUSED, "the permit is for another plan");
+    if (!g->chip_here || strcmp(permit->chip_id, g->chip_id) != 0)
+        return err_set(err, ERR_REFUSED, "the permit is for another phone");
+    g->permitted = true;
+    return 0;
+}
+
+bool gate_is_open(const struct gate *g)
+{
+    return g->permitted && !g->shut;
+}
+
+/* A write must be an entry of the plan itself, not something that looks like one. */
+static int check(const struct gate *g, const struct plan_write *w, uint64_t length_bytes,
+                 struct err *err)
+{
+    if (w < g->plan->writes || w >= g->plan->writes + g->plan->write_count)
+        return err_set(err, ERR_REFUSED, "this write is not in the plan");
+    if (!gate_is_open(g))
+        return err_set(err, ERR_REFUSED, "%s: no permit to write this phone", w->partition);
+    if (length_bytes > w->partition_bytes)
+        return err_set(err, ERR_REFUSED, "%s: %llu bytes do not fit", w->partition,
+                       (unsigned long long)length_bytes);
+    if (w->write_class == PLAN_IDENTITY && length_bytes != w->partition_bytes)
+        return err_set(err, ERR_REFUSED, "%s: an identity image fills its partition exactly",
+                       w->partition);
+    return 0;
+}
+
+int gate_download(struct gate *g, const struct plan_write *w, struct da *da, uint64_t length_bytes,
+                  link_source_fn *source, void *arg, struct err *err)
+{
+    int rc = check(g, w, length_bytes, err);
+    if (rc < 0)
+        return rc;
+    if (!g->chip_here || !g->layout_here)
+        return err_set(err, ERR_REFUSED, "%s: this phone was not identified since it was plugged in",
+                       w->partition);
+    return da_download(da, w->partition, w->partition_bytes, length_bytes, source, arg, err);
+}
+
+int gate_flash(struct gate *g, const struct plan_write *w, struct fb *fb, uint64_t length_bytes,
+               link_source_fn *source, void *arg, struct err *err)
+{
+    int rc = check(g, w, length_bytes, err);
+    if (rc < 0)
+        return rc;
+    if (!g->fastboot_here)
+        return err_set(err, ERR_REFUSED, "%s: this phone was not identified since it was plugged in",
+                       w->partition);
+    return fb_flash(fb, w->partition, length_bytes, source, arg, err);
+}

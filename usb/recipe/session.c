@@ -1,0 +1,338 @@
+/* session.c: the step engine: one step after the other, each journaled before and after, a lost link brought
+ * back by the steps that the recipe names for it. */
+#include "usb/recipe/internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "usb/base/clock.h"
+#include "usb/base/io.h"
+#include "usb/base/mem.h"
+#include "usb/recipe/image.h"
+
+enum { ATTEMPTS_MAX = 4 };
+
+static const struct {
+    const char *name;
+    action_fn *fn;
+} actions[] = {
+    {"connect", action_connect},
+    {"da_start", action_da_start},
+    {"backup", action_backup},
+    {"inspect", action_inspect},
+    {"write", action_write},
+    {"verify", action_verify},
+    {"leave", action_leave},
+    {"fastboot_check", action_fastboot_check},
+    {"fastboot_authorise", action_fastboot_authorise},
+    {"fastboot_flash", action_fastboot_flash},
+    {"fastboot_halt", action_fastboot_halt},
+    {"boot", action_boot},
+    {"accept", action_accept},
+};
+
+int fail(struct session *s, const char *failure, struct err *err, int code, const char *fmt, ...)
+{
+    char text[480];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    snprintf(s->failure, sizeof(s->failure), "%s", failure);
+    return err_set(err, code, "%s", text);
+}
+
+int failed(struct session *s, const char *failure, struct err *err)
+{
+    snprintf(s->failure, sizeof(s->failure), "%s", failure);
+    return err->code;
+}
+
+void note(struct session *s, const char *level, const char *fmt, ...)
+{
+    char text[500];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    s->host.note(s->host.arg, s->title, level, text);
+}
+
+void progress_begin(struct session *s, uint64_t step_bytes)
+{
+    s->base_bytes = 0;
+    s->step_bytes = step_bytes;
+    s->host.progress(s->host.arg, s->title, 0, step_bytes);
+}
+
+/* The link counts each transfer from zero; the step is their sum. */
+static void on_link_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct session *s = arg;
+    (void)total_bytes;
+    if (s->step_bytes)
+        s->host.progress(s->host.arg, s->title, s->base_bytes + done_bytes, s->step_bytes);
+}
+
+void session_close_device(struct session *s)
+{
+    if (s->da_up)
+        da_deinit(&s->da);
+    s->da_up = false;
+    transport_close(&s->transport);
+}
+
+void session_wait_gone(struct session *s)
+{
+    uint8_t rest[512];
+    int64_t until = clock_in(10000);
+    while (s->transport && clock_now_ms() < until) {
+        struct err err = {0};
+        ssize_t n = transport_read(s->transport, rest, sizeof(rest), clock_in(500), &err);
+        if (n < 0 && n != ERR_TIMEOUT)
+            break;
+    }
+    session_close_device(s);
+}
+
+void session_link(struct session *s)
+{
+    s->link = (struct link){
+        .transport = s->transport, .progress = on_link_progress, .progress_arg = s};
+}
+
+int session_attach(struct session *s, const char *modes, int timeout_s, bool ask_at_once,
+                   struct err *err)
+{
+    session_close_device(s);
+    gate_attached(s->gate);
+    const struct session_host *h = &s->host;
+    int64_t until = clock_in((int64_t)timeout_s * 1000);
+    /* a phone that restarts by itself needs no hands: ask only when it does not come */
+    int64_t first = ask_at_once ? clock_now_ms() : clock_in(20000);
+    bool asked = false;
+    int rc = ERR_TIMEOUT;
+    if (!ask_at_once)
+        rc = h->device(h->arg, modes, first, &s->transport, &s->identity, s->mode, sizeof(s->mode),
+                       err);
+    if (rc == ERR_TIMEOUT && s->step->prompt_text[0]) {
+        h->prompt(h->arg, s->title, s->step->id, s->step->prompt_text, s->step->prompt_todo, "usb");
+        asked = true;
+    }
+    if (rc == ERR_TIMEOUT)
+        rc = h->device(h->arg, modes, until, &s->transport, &s->identity, s->mode, sizeof(s->mode),
+                       err);
+    if (asked)
+        h->prompt(h->arg, s->title, NULL, "", "", "");
+    if (rc < 0)
+        return rc == ERR_TIMEOUT ? failed(s, "C1", err) : rc;
+    session_link(s);
+    h->facts(h->arg, json_pack("{s:s}", "mode", s->mode));
+    return 0;
+}
+
+int session_input(const struct session *s, const char *name)
+{
+    for (size_t i = 0; i < s->config->input_count; i++)
+        if (strcmp(s->config->inputs[i].name, name) == 0)
+            return s->config->inputs[i].fd;
+    return -1;
+}
+
+int session_slurp(const struct session *s, const char *name, size_t max_bytes, struct buf *out,
+                  struct err *err)
+{
+    int fd = session_input(s, name);
+    if (fd < 0)
+        return err_set(err, ERR_NOT_FOUND, "the package has no %s file", name);
+    int64_t size = io_size(fd, err);
+    if (size < 0)
+        return (int)size;
+    buf_init(out, max_bytes);
+    uint8_t *at = buf_grow(out, (size_t)size);
+    if (!at)
+        return err_set(err, ERR_LIMIT, "%s has %lld bytes, at most %zu are read", name,
+                       (long long)size, max_bytes);
+    return io_pread(fd, at, (size_t)size, 0, err);
+}
+
+bool write_applies(const struct session *s, const struct plan_write *w, const char *step_id)
+{
+    if (strcmp(w->step, step_id) != 0)
+        return false;
+    if (w->slot == 0)
+        return true;
+    if (w->write_class == PLAN_SERVICE_LK)
+        return w->slot == s->slot;
+    /* commercial LK: into each slot that was given the service LK; an upgrade also renews slot a */
+    return s->service_lk[w->slot - 'a'] ||
+           (w->slot == 'a' && strcmp(s->plan->finish, "upgrade") == 0);
+}
+
+/* ---- before the phone is touched --------------------------------------------------------------------- */
+
+/* Every file of the plan is hashed: what was catalogued is what will be written. */
+static int check_inputs(struct session *s, struct err *err)
+{
+    for (size_t i = 0; i < s->plan->write_count; i++) {
+        const struct plan_write *w = &s->plan->writes[i];
+        bool before = false;
+        for (size_t k = 0; k < i && !before; k++)
+            before = strcmp(s->plan->writes[k].image, w->image) == 0;
+        if (before)
+            continue;
+        int fd = session_input(s, w->image);
+        if (fd < 0)
+            return fail(s, "B6", err, ERR_NOT_FOUND, "input %s is missing", w->image);
+        struct sha256 got;
+        int rc = image_file_sha256(fd, &got, s->host.tick, s->host.arg, err);
+        if (rc < 0)
+            return rc;
+        if (!sha256_equal(&got, &w->sha256))
+            return fail(s, "B6", err, ERR_MISMATCH, "%s is not the file that was catalogued: its hash "
+                                                    "differs",
+                        w->image);
+    }
+    return 0;
+}
+
+/* ---- running the steps ------------------------------------------------------------------------------- */
+
+static action_fn *action_of(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(actions); i++)
+        if (strcmp(actions[i].name, name) == 0)
+            return actions[i].fn;
+    return NULL;
+}
+
+static int run_step(struct session *s, const struct recipe_step *step, int attempt, struct err *err)
+{
+    const struct session_host *h = &s->host;
+    action_fn *action = action_of(step->action);
+    if (!action)
+        return err_set(err, ERR_UNSUPPORTED, "this worker does not know the action '%s'",
+                       step->action);
+    s->step = step;
+    s->attempt = attempt;
+    s->failure[0] = '\0';
+    s->step_bytes = 0;
+    recipe_step_title(step, s->title, sizeof(s->title));
+    int rc = h->between(h->arg, err);
+    if (rc == 0)
+        rc = h->journal(h->arg, false, s->title, attempt, 0, "", err);
+    if (rc < 0)
+        return rc;
+    h->step(h->arg, s->title, "running", attempt, "");
+    rc = action(s, step, err);
+    const char *state = rc == ACTION_SKIPPED ? "skipped" : rc < 0 ? "failed" : "done";
+    struct err journal_err = {0};
+    int journaled = h->journal(h->arg, true, s->title, attempt, rc < 0 ? rc : 0, err->text,
+                               &journal_err);
+    h->step(h->arg, s->title, state, attempt, err->text);
+    if (rc >= 0 && journaled < 0) {
+        *err = journal_err;
+        return journaled;
+    }
+    if (rc == ACTION_SKIPPED)
+        err_clear(err);
+    return rc < 0 ? rc : 0;
+}
+
+/* A link that broke is worth another try; a phone or law that said no is not. */
+static bool worth_another_try(int code, int attempt)
+{
+    return attempt < ATTEMPTS_MAX && (err_may_retry(code) || code == ERR_PROTOCOL) &&
+           code != ERR_TIMEOUT;
+}
+
+/* Brings the phone back to where the failed step can run again. */
+static int reopen(struct session *s, const struct recipe_step *step, int attempt, struct err *err)
+{
+    session_close_device(s);
+    for (size_t i = 0; i < step->reopen.count; i++) {
+        const struct recipe_step *before = recipe_step_find(&s->plan->recipe, step->reopen.names[i]);
+        int rc = run_step(s, before, attempt, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int run_step_with_tries(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    for (int attempt = 1;; attempt++) {
+        err_clear(err);
+        int rc = attempt > 1 ? reopen(s, step, attempt, err) : 0;
+        if (rc == 0)
+            rc = run_step(s, step, attempt, err);
+        if (rc >= 0)
+            return 0;
+        bool again = step->reopen.count && worth_another_try(rc, attempt);
+        /* a connect step has nothing to reopen but itself */
+        again |= strcmp(step->action, "connect") == 0 && worth_another_try(rc, attempt);
+        if (again) {
+            note(s, "warn", "%s; trying again (%d of %d)", err->text, attempt + 1, ATTEMPTS_MAX);
+            continue;
+        }
+        if (step->optional && rc != ERR_CANCELLED && rc != ERR_MISMATCH && rc != ERR_GONE) {
+            note(s, "warn", "not done, the job goes on: %s", err->text);
+            err_clear(err);
+            s->failure[0] = '\0';
+            return 0;
+        }
+        return rc;
+    }
+}
+
+static json_t *writes_json(const struct session *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->plan->write_count; i++) {
+        const struct plan_write *w = &s->plan->writes[i];
+        char hex[SHA256_HEX_BYTES];
+        if (!s->writes[i].written)
+            continue;
+        sha256_hex(&s->writes[i].flash, hex);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:b}", "step", w->step,
+                                              "partition", w->partition, "image", w->image,
+                                              "sha256", hex, "bytes",
+                                              (json_int_t)s->writes[i].length_bytes, "verified",
+                                              s->writes[i].verified));
+    }
+    return list;
+}
+
+static json_t *result_json(struct session *s)
+{
+    char manifest[SHA256_HEX_BYTES] = "", slot[2] = {s->slot, '\0'};
+    if (s->backed_up)
+        sha256_hex(&s->manifest, manifest);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:o*}", "serial", s->plan->serial,
+                     "chip_id", s->chip_id, "slot", slot, "phone_version", s->phone_version,
+                     "backup_manifest_sha256", manifest, "writes", writes_json(s), "phone_state",
+                     s->phone_state, "accepted", s->accepted);
+}
+
+int session_run(const struct session_config *config, struct session_outcome *out, struct err *err)
+{
+    AUTO(free_ptr) struct session *s = xcalloc(1, sizeof(*s));
+    s->config = config;
+    s->plan = config->plan;
+    s->host = config->host;
+    s->gate = gate_new(config->plan, &config->plan_sha256);
+    s->phone_state = "untouched";
+    snprintf(s->title, sizeof(s->title), "prepare");
+    int rc = check_inputs(s, err);
+    for (size_t i = 0; rc == 0 && i < s->plan->recipe.step_count; i++)
+        rc = run_step_with_tries(s, &s->plan->recipe.steps[i], err);
+    session_close_device(s);
+    out->result = result_json(s);
+    s->accepted = NULL; /* went into the result */
+    snprintf(out->failure, sizeof(out->failure), "%s", rc < 0 ? s->failure : "");
+    gate_free(&s->gate);
+    return rc;
+}

@@ -1,0 +1,641 @@
+/* steps_da.c: what is done through boot ROM, preloader and download agent. Step numbers and failure ids are
+ * those of usb/recipe/README.md. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "usb/base/clock.h"
+#include "usb/base/io.h"
+#include "usb/base/mem.h"
+#include "usb/format/da_file.h"
+#include "usb/format/emi.h"
+#include "usb/format/para.h"
+#include "usb/format/plausible.h"
+#include "usb/format/systeminfo.h"
+#include "usb/recipe/image.h"
+#include "usb/recipe/internal.h"
+
+enum {
+    SECTOR_BYTES = 512,
+    PGPT_BYTES = 34 * SECTOR_BYTES,
+    SGPT_BYTES = 33 * SECTOR_BYTES,
+    BATTERY_LEAST_MV = 3600, /* below it LK refuses downloads soon; README "gates" V5 */
+    CHUNK_RAW_BYTES = 1 << 20,
+};
+
+int action_connect(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    char modes[RECIPE_NAME_MAX * 4] = "";
+    for (size_t i = 0; i < step->modes.count && i < 4; i++)
+        snprintf(modes + strlen(modes), sizeof(modes) - strlen(modes), "%s%s", i ? " " : "",
+                 step->modes.names[i]);
+    return session_attach(s, modes, step->timeout_s ? step->timeout_s : 600, true, err);
+}
+
+/* ---- S4: the download agent ---------------------------------------------------------------------------- */
+
+struct agent { /* what is sent, cut out of the package's files */
+    struct buf da1, da2, preloader;
+    uint32_t da1_address, da1_signature_bytes;
+    struct da_images images;
+};
+
+static void agent_deinit(struct agent *a)
+{
+    buf_deinit(&a->da1);
+    buf_deinit(&a->da2);
+    buf_deinit(&a->preloader);
+}
+
+static int load_stage(int fd, const struct da_stage *stage, size_t length, struct buf *out,
+                      struct err *err)
+{
+    uint8_t *at = buf_grow(out, length);
+    if (!at)
+        return err_set(err, ERR_LIMIT, "download agent stage of %zu bytes", length);
+    return io_pread(fd, at, length, stage->offset, err);
+}
+
+static int load_agent(struct session *s, struct agent *a, struct err *err)
+{
+    AUTO(free_ptr) struct da_file *file = xcalloc(1, sizeof(*file));
+    AUTO(buf_deinit) struct buf head = {0};
+    int fd = session_input(s, "da");
+    int64_t size = fd < 0 ? err_set(err, ERR_NOT_FOUND, "the package has no download agent file")
+                          : io_size(fd, err);
+    if (size < 0)
+        return (int)size;
+    size_t head_len = size < DA_TABLE_BYTES ? (size_t)size : DA_TABLE_BYTES;
+    buf_init(&head, DA_TABLE_BYTES);
+    int rc = io_pread(fd, buf_grow(&head, head_len), head_len, 0, err);
+    if (rc == 0)
+        rc = da_file_decode(buf_span(&head), (uint64_t)size, file, err);
+    const struct da_entry *entry = NULL;
+    if (rc == 0)
+        rc = da_file_pick(file, s->plan->recipe.da_code, s->brom.hw_version, s->brom.sw_version,
+                          &entry, err);
+    if (rc < 0)
+        return rc;
+    struct da_stage one = da_stage1(entry), two = da_stage2(entry);
+    buf_init(&a->da1, DA1_BYTES_MAX);
+    buf_init(&a->da2, DA2_BYTES_MAX);
+    rc = load_stage(fd, &one, one.length, &a->da1, err);
+    if (rc == 0)
+        rc = load_stage(fd, &two, two.length, &a->da2, err);
+    a->da1_address = one.load_address;
+    a->da1_signature_bytes = one.signature_length;
+    a->images.da2_address = two.load_address;
+    a->images.da2 = buf_span(&a->da2);
+    return rc;
+}
+
+static int load_emi(struct session *s, struct agent *a, struct err *err)
+{
+    int rc = session_slurp(s, "preloader", PRELOADER_BYTES_MAX, &a->preloader, err);
+    return rc < 0 ? rc : emi_cut(buf_span(&a->preloader), &a->images.emi, err);
+}
+
+static int identify(struct session *s, struct err *err)
+{
+    enum brom_stage stage = strcmp(s->mode, "brom") == 0 ? BROM_STAGE_BROM : BROM_STAGE_PRELOADER;
+    int rc = brom_start(&s->link, stage, s->identity.comm_interface, err);
+    if (rc == 0)
+        rc = brom_identify(&s->link, &s->brom, err);
+    if (rc < 0)
+        return failed(s, "C5", err);
+    if (s->brom.hw_code != s->plan->recipe.hw_code)
+        return fail(s, "B3", err, ERR_MISMATCH, "this phone has chip %04x, the recipe is for %04x",
+                    s->brom.hw_code, s->plan->recipe.hw_code);
+    if (!s->brom.has_me_id)
+        return fail(s, "F4", err, ERR_REFUSED, "this phone does not tell its chip id: it cannot be told "
+                                               "from another one");
+    hex_encode(span_of(s->brom.me_id, sizeof(s->brom.me_id)), s->chip_id);
+    if (s->brom.has_soc_id)
+        hex_encode(span_of(s->brom.soc_id, 32), s->soc_id);
+    rc = gate_see_chip(s->gate, s->chip_id, err);
+    if (rc < 0)
+        return failed(s, "F4", err);
+    s->host.facts(s->host.arg,
+                  json_pack("{s:s, s:s, s:s, s:i}", "chip_id", s->chip_id, "soc_id", s->soc_id,
+                            "stage", stage == BROM_STAGE_BROM ? "brom" : "preloader",
+                            "target_config", (int)s->brom.target_config));
+    return 0;
+}
+
+static int authenticate(struct session *s, struct err *err)
+{
+    AUTO(buf_deinit) struct buf auth = {0};
+    struct span file = {NULL, 0};
+    if (session_input(s, "auth") >= 0) {
+        int rc = session_slurp(s, "auth", 1 << 20, &auth, err);
+        if (rc < 0)
+            return rc;
+        file = buf_span(&auth);
+    }
+    int rc = brom_authenticate(&s->link, &s->brom, file, err);
+    return rc < 0 ? failed(s, "C6", err) : 0;
+}
+
+static int start_agent(struct session *s, struct err *err)
+{
+    AUTO(agent_deinit) struct agent a = {0};
+    int rc = load_agent(s, &a, err);
+    if (rc == 0)
+        rc = load_emi(s, &a, err);
+    if (rc < 0)
+        return failed(s, "B6", err);
+    rc = brom_send_da(&s->link, a.da1_address, buf_span(&a.da1), a.da1_signature_bytes, err);
+    if (rc == 0)
+        rc = brom_jump_da(&s->link, a.da1_address, err);
+    if (rc < 0)
+        return failed(s, "C6", err);
+    da_init(&s->da, &s->link);
+    s->da_up = true;
+    rc = da_bring_up(&s->da, DA_OPTIONS_DEFAULT, &a.images, err);
+    return rc < 0 ? failed(s, "C7", err) : 0;
+}
+
+/* A boot ROM talks full speed; the agent comes back at high speed as another device. */
+static int speed_up(struct session *s, struct err *err)
+{
+    char speed[DA_TEXT_BYTES];
+    if (s->identity.speed != 2)
+        return 0;
+    int rc = da_get_text(&s->da, XFLASH_GET_USB_SPEED, speed, err);
+    if (rc < 0 || strcmp(speed, "full-speed") != 0)
+        return rc < 0 ? rc : 0;
+    rc = da_switch_usb_speed(&s->da, err);
+    if (rc < 0)
+        return rc;
+    transport_close(&s->transport);
+    rc = s->host.device(s->host.arg, "da", clock_in(15000), &s->transport, &s->identity, s->mode,
+                        sizeof(s->mode), err);
+    if (rc < 0)
+        return rc == ERR_TIMEOUT ? err_set(err, ERR_GONE, "the phone did not come back after the speed "
+                                                          "switch")
+                                 : rc;
+    session_link(s);
+    da_reattach(&s->da, &s->link);
+    return 0;
+}
+
+struct collect {
+    uint8_t *dst;
+    size_t at, size;
+};
+
+static int collect_sink(void *arg, const void *data, size_t len, struct err *err)
+{
+    struct collect *c = arg;
+    if (len > c->size - c->at)
+        return err_set(err, ERR_PROTOCOL, "the phone sent more than was asked for");
+    memcpy(c->dst + c->at, data, len);
+    c->at += len;
+    return 0;
+}
+
+static int read_small(struct session *s, uint64_t at, void *dst, size_t len, struct err *err)
+{
+    struct collect c = {dst, 0, len};
+    return da_read(&s->da, XFLASH_USER, at, len, collect_sink, &c, err);
+}
+
+static int read_table(struct session *s, struct err *err)
+{
+    AUTO(free_ptr) uint8_t *raw = xcalloc(1, PGPT_BYTES);
+    uint64_t user = s->da.emmc.user_bytes;
+    int rc = read_small(s, 0, raw, PGPT_BYTES, err);
+    if (rc < 0)
+        return rc;
+    struct err primary = {0};
+    if (gpt_decode_primary(span_of(raw, PGPT_BYTES), SECTOR_BYTES, &s->gpt, &primary) == 0)
+        return 0;
+    note(s, "warn", "partition table: %s; taking the copy at the end", primary.text);
+    rc = read_small(s, user - SGPT_BYTES, raw, SGPT_BYTES, err);
+    if (rc == 0)
+        rc = gpt_decode_backup(span_of(raw, SGPT_BYTES), SECTOR_BYTES, &s->gpt, err);
+    return rc < 0 ? failed(s, "B5", err) : 0;
+}
+
+int action_da_start(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    (void)step;
+    int rc = identify(s, err);
+    if (rc == 0)
+        rc = authenticate(s, err);
+    if (rc == 0)
+        rc = start_agent(s, err);
+    if (rc == 0)
+        rc = speed_up(s, err);
+    if (rc < 0)
+        return rc;
+    snprintf(s->mode, sizeof(s->mode), "da");
+    s->host.facts(s->host.arg, json_pack("{s:s}", "mode", "da"));
+    if (s->da.emmc.type != 1 || s->da.emmc.user_bytes < 2 * PGPT_BYTES)
+        return fail(s, "B3", err, ERR_MISMATCH, "this phone has no eMMC that the agent can see");
+    rc = read_table(s, err);
+    if (rc == 0 && gate_see_layout(s->gate, &s->gpt, err) < 0)
+        rc = failed(s, "B5", err);
+    return rc;
+}
+
+/* ---- S5: the identity set, read twice ------------------------------------------------------------------- */
+
+struct member { /* of the backup set, where it lies on this phone */
+    const char *name, *area;
+    enum xflash_section section;
+    uint64_t offset_bytes, size_bytes;
+};
+
+static bool find_member(const struct session *s, const char *name, struct member *m)
+{
+    const struct xflash_emmc_info *emmc = &s->da.emmc;
+    struct extent e;
+    *m = (struct member){.name = name, .area = "USER", .section = XFLASH_USER};
+    if (strcmp(name, "pgpt") == 0) {
+        m->size_bytes = PGPT_BYTES;
+    } else if (strcmp(name, "sgpt") == 0) {
+        m->offset_bytes = emmc->user_bytes - SGPT_BYTES;
+        m->size_bytes = SGPT_BYTES;
+    } else if (strcmp(name, "boot1") == 0) {
+        *m = (struct member){name, "BOOT1", XFLASH_BOOT1, 0, emmc->boot1_bytes};
+    } else if (strcmp(name, "boot2") == 0) {
+        *m = (struct member){name, "BOOT2", XFLASH_BOOT2, 0, emmc->boot2_bytes};
+    } else if (gpt_lookup(&s->gpt, name, &e, NULL) == 0) {
+        m->offset_bytes = e.start_bytes;
+        m->size_bytes = e.size_bytes;
+    } else {
+        return false;
+    }
+    return m->size_bytes > 0;
+}
+
+struct saving { /* one member on its way into the spool */
+    struct session *s;
+    struct hasher *hasher;
+    struct plausible_scan scan;
+    uint8_t *chunk;
+    size_t chunk_len;
+    struct sha256 *chunks;
+    size_t chunk_count;
+    bool to_spool; /* false: second reading, hashed only */
+};
+
+static int flush_chunk(struct saving *v, struct err *err)
+{
+    if (v->chunk_len == 0)
+        return 0;
+    int rc = v->s->host.chunk(v->s->host.arg, span_of(v->chunk, v->chunk_len),
+                              &v->chunks[v->chunk_count], err);
+    v->chunk_count++;
+    v->chunk_len = 0;
+    return rc;
+}
+
+static int saving_sink(void *arg, const void *data, size_t len, struct err *err)
+{
+    struct saving *v = arg;
+    const uint8_t *at = data;
+    hasher_update(v->hasher, data, len);
+    if (!v->to_spool)
+        return 0;
+    plausible_feed(&v->scan, span_of(data, len));
+    while (len) {
+        size_t n = CHUNK_RAW_BYTES - v->chunk_len;
+        if (n > len)
+            n = len;
+        memcpy(v->chunk + v->chunk_len, at, n);
+        v->chunk_len += n;
+        at += n;
+        len -= n;
+        if (v->chunk_len == CHUNK_RAW_BYTES) {
+            int rc = flush_chunk(v, err);
+            if (rc < 0)
+                return rc;
+        }
+    }
+    return 0;
+}
+
+static int read_member(struct saving *v, const struct member *m, struct sha256 *out,
+                       struct err *err)
+{
+    int rc = da_read(&v->s->da, m->section, m->offset_bytes, m->size_bytes, saving_sink, v, err);
+    v->s->base_bytes += m->size_bytes;
+    *out = hasher_finish(v->hasher);
+    return rc;
+}
+
+static int save_member(struct saving *v, const struct member *m, struct set_item *item,
+                       struct err *err)
+{
+    struct sha256 first, second;
+    v->chunk_count = v->chunk_len = 0;
+    v->to_spool = true;
+    plausible_begin(&v->scan, m->name, m->size_bytes, m->size_bytes);
+    int rc = read_member(v, m, &first, err);
+    if (rc == 0)
+        rc = flush_chunk(v, err);
+    v->to_spool = false;
+    if (rc == 0)
+        rc = read_member(v, m, &second, err);
+    if (rc < 0)
+        return rc;
+    if (!sha256_equal(&first, &second))
+        return fail(v->s, "C8", err, ERR_VERIFY, "%s reads differently the second time", m->name);
+    plausible_end(&v->scan, &item->judged);
+    item->name = m->name;
+    struct session_image image = {.name = m->name,
+                                  .area = m->area,
+                                  .offset_bytes = m->offset_bytes,
+                                  .size_bytes = m->size_bytes,
+                                  .sha256 = first,
+                                  .chunks = v->chunks,
+                                  .chunk_count = v->chunk_count,
+                                  .plausible = item->judged.verdict == PLAUSIBLE_YES  ? 1
+                                               : item->judged.verdict == PLAUSIBLE_NO ? -1
+                                                                                      : 0,
+                                  .reason = item->judged.reason};
+    return v->s->host.partition(v->s->host.arg, &image, err);
+}
+
+static int ask_permit(struct session *s, const struct set_item *items, size_t count, bool complete,
+                      struct err *err)
+{
+    struct set_judgement set;
+    plausible_set(items, count, NULL, &set);
+    snprintf(s->own_serial, sizeof(s->own_serial), "%s", set.serial);
+    note(s, "info", "identity on the phone: %s", set.reason[0] ? set.reason : "whole");
+    int rc = s->host.manifest(s->host.arg, s->chip_id, set.serial, set_verdict_name(set.verdict),
+                              complete, &s->manifest, err);
+    if (rc < 0)
+        return rc;
+    s->backed_up = true;
+    gate_see_backup(s->gate, &s->manifest, complete);
+    struct session_permit permit;
+    rc = s->host.permit(s->host.arg, &s->manifest, &s->config->plan_sha256, s->chip_id, &permit,
+                        s->failure, err);
+    return rc < 0 ? rc : gate_permit(s->gate, &permit, err);
+}
+
+int action_backup(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    (void)step;
+    const struct recipe_list *set = &s->plan->recipe.backup_set;
+    struct member members[RECIPE_LIST_MAX];
+    AUTO(free_ptr) struct set_item *items = xcalloc(RECIPE_LIST_MAX, sizeof(*items));
+    size_t count = 0, chunk_max = 1;
+    uint64_t total = 0;
+    bool complete = true;
+    for (size_t i = 0; i < set->count; i++) {
+        if (!find_member(s, set->names[i], &members[count])) {
+            note(s, "warn", "this phone has no %s", set->names[i]);
+            complete = complete && !role_of(set->names[i])->required;
+            continue;
+        }
+        total += members[count].size_bytes;
+        size_t chunks = (size_t)(members[count].size_bytes / CHUNK_RAW_BYTES) + 1;
+        chunk_max = MAX_OF(chunk_max, chunks);
+        count++;
+    }
+    if (!complete)
+        return fail(s, "B5", err, ERR_MISMATCH, "this phone lacks a partition that holds its identity");
+    progress_begin(s, 2 * total);
+    struct saving v = {.s = s, .hasher = hasher_new()};
+    v.chunk = xcalloc(1, CHUNK_RAW_BYTES);
+    v.chunks = xcalloc(chunk_max, sizeof(*v.chunks));
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = save_member(&v, &members[i], &items[i], err);
+    hasher_free(&v.hasher);
+    free(v.chunk);
+    free(v.chunks);
+    return rc < 0 ? rc : ask_permit(s, items, count, complete, err);
+}
+
+/* ---- S6 -------------------------------------------------------------------------------------------------- */
+
+static int read_slot(struct session *s, struct err *err)
+{
+    uint8_t head[5 * SECTOR_BYTES];
+    struct extent e;
+    struct para para;
+    int rc = gpt_lookup(&s->gpt, "para", &e, err);
+    if (rc == 0)
+        rc = read_small(s, e.start_bytes, head, sizeof(head), err);
+    if (rc < 0)
+        return rc;
+    struct err why = {0};
+    if (para_decode(span_of(head, sizeof(head)), &para, &why) < 0) {
+        note(s, "warn", "slot metadata: %s; the bootloader then starts slot a", why.text);
+        s->slot = 'a';
+        return 0;
+    }
+    s->slot = para_active_slot(&para);
+    if (s->slot == 0)
+        return fail(s, "E3", err, ERR_REFUSED, "both slots are marked as not bootable");
+    return 0;
+}
+
+/* The rules V1, V2, V4, V6 of README "gates". */
+static int check_versions(struct session *s, const struct fw_version *phone, struct err *err)
+{
+    struct fw_version package;
+    int rc = fw_version_parse(s->plan->package_version, &package, err);
+    if (rc < 0)
+        return failed(s, "B6", err);
+    if (strcmp(package.project, phone->project) != 0)
+        return fail(s, "B3", err, ERR_MISMATCH, "the package is for project %s, the phone is a %s",
+                    package.project, phone->project);
+    if (package.number[0] < phone->number[0])
+        return fail(s, "B4", err, ERR_REFUSED, "the package %s is of an older Android generation than "
+                                               "the phone's %s: it may brick it",
+                    package.text, phone->text);
+    if (strcmp(package.region, phone->region) != 0)
+        return fail(s, "E7", err, ERR_REFUSED, "the package is for region %s, the phone has %s",
+                    package.region, phone->region);
+    if (strcmp(package.number, phone->number) < 0)
+        note(s, "warn", "the package %s is older than the phone's %s", package.text, phone->text);
+    return 0;
+}
+
+static int read_version(struct session *s, struct err *err)
+{
+    char name[] = {'s', 'y', 's', 't', 'e', 'm', 'i', 'n', 'f', 'o', '_', s->slot, '\0'};
+    uint8_t head[SYSTEMINFO_HEAD_BYTES];
+    struct extent e;
+    struct fw_version phone;
+    struct err why = {0};
+    if (gpt_lookup(&s->gpt, name, &e, &why) == 0) {
+        int rc = read_small(s, e.start_bytes, head, sizeof(head), err);
+        if (rc < 0)
+            return rc;
+        if (systeminfo_decode(span_of(head, sizeof(head)), &phone, &why) == 0) {
+            snprintf(s->phone_version, sizeof(s->phone_version), "%s", phone.text);
+            return check_versions(s, &phone, err);
+        }
+    }
+    if (strcmp(s->plan->finish, "upgrade") == 0)
+        return fail(s, "B4", err, ERR_REFUSED, "the phone's firmware version is not known (%s), so a "
+                                               "whole upgrade may be a downgrade: finish with lk",
+                    why.text);
+    note(s, "warn", "the phone's firmware version is not known: %s", why.text);
+    return 0;
+}
+
+int action_inspect(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    (void)step;
+    int rc = read_slot(s, err);
+    if (rc == 0)
+        rc = read_version(s, err);
+    if (rc < 0)
+        return rc;
+    uint32_t battery_mv = 0;
+    rc = da_get_battery_mv(&s->da, &battery_mv, err);
+    if (rc == ERR_UNSUPPORTED)
+        note(s, "warn", "the phone does not tell its battery voltage");
+    else if (rc < 0)
+        return rc;
+    else if (battery_mv < BATTERY_LEAST_MV)
+        return fail(s, "D13", err, ERR_REFUSED, "the battery has %u mV, at least %d are needed",
+                    battery_mv, BATTERY_LEAST_MV);
+    char slot[2] = {s->slot, '\0'};
+    s->host.facts(s->host.arg, json_pack("{s:s, s:s, s:i}", "slot", slot, "version",
+                                         s->phone_version, "battery_mv", (int)battery_mv));
+    return 0;
+}
+
+/* ---- S7, S8, S18: writing ---------------------------------------------------------------------------------- */
+
+/* LK slots are filled to their end, so that nothing of the LK before stays behind a shorter one; other images
+ * to the next block. */
+static uint64_t padded(const struct plan_write *w)
+{
+    if (w->write_class == PLAN_IDENTITY || w->slot)
+        return w->partition_bytes;
+    return (w->size_bytes + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
+}
+
+static int write_one(struct session *s, size_t index, struct err *err)
+{
+    const struct plan_write *w = &s->plan->writes[index];
+    struct write_state *state = &s->writes[index];
+    AUTO(image_close) struct image *image = NULL;
+    struct image_spec spec = {.fd = session_input(s, w->image),
+                              .sparse = w->sparse,
+                              .size_bytes = w->size_bytes,
+                              .padded_bytes = padded(w)};
+    int rc = image_open(&spec, &image, err);
+    if (rc < 0)
+        return rc;
+    if (w->write_class == PLAN_SERVICE_LK)
+        s->service_lk[w->slot - 'a'] = true; /* also when the write breaks off in the middle */
+    state->written = state->verified = false;
+    rc = gate_download(s->gate, w, &s->da, spec.padded_bytes, image_source, image, err);
+    s->base_bytes += spec.padded_bytes;
+    if (rc < 0)
+        return err_in(err, "write %s", w->partition);
+    state->written = true;
+    state->flash = image_sent(image);
+    state->length_bytes = spec.padded_bytes;
+    return 0;
+}
+
+int action_write(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < s->plan->write_count; i++)
+        if (write_applies(s, &s->plan->writes[i], step->id))
+            total += padded(&s->plan->writes[i]);
+    if (total == 0)
+        return err_set(err, ERR_INTERNAL, "nothing to write in this step");
+    progress_begin(s, total);
+    if (strcmp(step->write_class, "identity") == 0)
+        s->phone_state = "identity_partly_written";
+    else if (strcmp(step->write_class, "service_lk") == 0)
+        s->phone_state = "service_lk_unverified";
+    else
+        s->phone_state = "commercial_firmware_partly_written";
+    for (size_t i = 0; i < s->plan->write_count; i++) {
+        if (!write_applies(s, &s->plan->writes[i], step->id))
+            continue;
+        int rc = write_one(s, i, err);
+        if (rc < 0)
+            return s->failure[0] ? rc : failed(s, "C8", err);
+    }
+    return 0;
+}
+
+/* ---- S9, S18v, S19: reading back ----------------------------------------------------------------------------- */
+
+static int hash_sink(void *arg, const void *data, size_t len, struct err *err)
+{
+    (void)err;
+    hasher_update(arg, data, len);
+    return 0;
+}
+
+static int verify_one(struct session *s, size_t index, struct hasher *h, struct err *err)
+{
+    const struct plan_write *w = &s->plan->writes[index];
+    struct write_state *state = &s->writes[index];
+    struct extent e;
+    int rc = gpt_lookup(&s->gpt, w->partition, &e, err);
+    if (rc == 0)
+        rc = da_read(&s->da, XFLASH_USER, e.start_bytes, state->length_bytes, hash_sink, h, err);
+    s->base_bytes += state->length_bytes;
+    struct sha256 got = hasher_finish(h);
+    if (rc < 0)
+        return rc;
+    state->verified = sha256_equal(&got, &state->flash);
+    if (!state->verified)
+        return fail(s, w->write_class == PLAN_IDENTITY ? "E4" : "C8", err, ERR_VERIFY,
+                    "%s reads back differently from what was written", w->partition);
+    return 0;
+}
+
+int action_verify(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < s->plan->write_count; i++)
+        if (recipe_list_has(&step->of, s->plan->writes[i].step) && s->writes[i].written)
+            total += s->writes[i].length_bytes;
+    progress_begin(s, total);
+    AUTO(hasher_free) struct hasher *h = hasher_new();
+    for (size_t i = 0; i < s->plan->write_count; i++) {
+        const struct plan_write *w = &s->plan->writes[i];
+        if (!recipe_list_has(&step->of, w->step))
+            continue;
+        bool applies = write_applies(s, w, w->step);
+        if (applies && !s->writes[i].written && !w->optional)
+            return err_set(err, ERR_INTERNAL, "%s was not written", w->partition);
+        if (!s->writes[i].written)
+            continue;
+        int rc = verify_one(s, i, h, err);
+        if (rc < 0)
+            return rc;
+    }
+    s->phone_state = recipe_list_has(&step->of, "S18w") ? "commercial_lk_verified"
+                     : recipe_list_has(&step->of, "S8") ? "service_lk_verified"
+                                                        : "identity_verified";
+    return 0;
+}
+
+/* ---- S10 ------------------------------------------------------------------------------------------------------- */
+
+int action_leave(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    if (strcmp(step->target, "fastboot") != 0)
+        return err_set(err, ERR_UNSUPPORTED, "target '%s'", step->target);
+    const struct xflash_shutdown how = DA_SHUTDOWN_FASTBOOT;
+    int rc = da_shutdown(&s->da, &how, err);
+    if (rc < 0)
+        return rc;
+    session_wait_gone(s);
+    rc = session_attach(s, "fastboot", step->timeout_s ? step->timeout_s : 600, false, err);
+    if (rc < 0)
+        return failed(s, "D1", err);
+    fb_init(&s->fb, &s->link, s->identity.packet_in);
+    return 0;
+}

@@ -1,0 +1,543 @@
+#include "usb/worker/host.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "usb/archive/chunk.h"
+#include "usb/base/clock.h"
+#include "usb/base/mem.h"
+#include "usb/transport/usbfs.h"
+#include "usb/transport/usbip.h"
+
+enum { SLICE_MS = 1000, BEAT_MS = 1000, TICK_MS = 100, PROGRESS_MS = 200, MESSAGES_AT_ONCE = 64 };
+
+void host_init(struct host *h)
+{
+    memset(h, 0, sizeof(*h));
+    h->attach_fd = h->run_fd = h->spool_fd = -1;
+    buf_init(&h->packed, CHUNK_PACKED_MAX);
+}
+
+void host_deinit(struct host *h)
+{
+    for (size_t i = 0; i < h->input_count; i++)
+        fd_close(&h->inputs[i].fd);
+    fd_close(&h->attach_fd);
+    fd_close(&h->run_fd);
+    fd_close(&h->spool_fd);
+    if (h->has_answer)
+        json_decref(h->answer.values);
+    free(h->known);
+    buf_deinit(&h->packed);
+}
+
+void host_send(struct host *h, const struct wire_message *m)
+{
+    struct err err = {0};
+    if (!h->server_gone && wire_send(WORKER_CHANNEL_FD, m, 0, &err) < 0)
+        h->server_gone = true;
+}
+
+static void beat(struct host *h)
+{
+    int64_t now = clock_now_ms();
+    if (now < h->beat_at_ms)
+        return;
+    h->beat_at_ms = now + BEAT_MS;
+    host_send(h, &(struct wire_message){.type = WIRE_beat, .fd = -1, .u.beat = {h->job_id}});
+}
+
+/* ---- what comes in ------------------------------------------------------------------------------------ */
+
+static void take_control(struct host *h, const char *verb)
+{
+    if (strcmp(verb, "cancel") == 0)
+        h->cancelled = true;
+    else if (strcmp(verb, "pause") == 0)
+        h->paused = true;
+    else if (strcmp(verb, "resume") == 0)
+        h->paused = false;
+}
+
+static void take_input(struct host *h, struct wire_message *m)
+{
+    if (h->input_count == HOST_INPUTS_MAX)
+        return;
+    struct host_input *in = &h->inputs[h->input_count++];
+    WIRE_TEXT(in->name, m->u.file.name);
+    in->fd = STEAL_FD(m->fd);
+}
+
+static void on_server(struct host *h, struct wire_message *m)
+{
+    switch (m->type) {
+    case WIRE_hello:
+        if (strcmp(m->u.hello.build, wire_build_id()) != 0)
+            h->server_gone = true;
+        break;
+    case WIRE_file:
+        take_input(h, m);
+        break;
+    case WIRE_spool:
+        h->spool_fd = STEAL_FD(m->fd);
+        break;
+    case WIRE_run:
+        h->run = m->u.run;
+        h->run_fd = STEAL_FD(m->fd);
+        h->job_id = h->run.job_id;
+        WIRE_TEXT(h->port, h->run.port);
+        h->run_asked = true;
+        break;
+    case WIRE_permit:
+        h->permit = m->u.permit;
+        h->has_permit = true;
+        break;
+    case WIRE_deny:
+        h->deny = m->u.deny;
+        h->has_deny = true;
+        break;
+    case WIRE_answer:
+        if (h->has_answer)
+            json_decref(h->answer.values);
+        h->answer = m->u.answer;
+        json_incref(h->answer.values);
+        h->has_answer = true;
+        break;
+    case WIRE_control:
+        take_control(h, m->u.control.verb);
+        break;
+    default:
+        h->server_gone = true; /* not the station we know */
+    }
+}
+
+static void on_portwatch(struct host *h, struct wire_message *m)
+{
+    if (m->type == WIRE_attach) {
+        fd_close(&h->attach_fd);
+        h->attach = m->u.attach;
+        h->attach_fd = STEAL_FD(m->fd);
+        h->has_attach = true;
+    } else if (m->type == WIRE_seen) {
+        h->seen = m->u.seen;
+    } else {
+        h->portwatch_gone = true;
+    }
+}
+
+static void drain(struct host *h, int fd, bool *gone, void (*take)(struct host *, struct wire_message *))
+{
+    for (int i = 0; i < MESSAGES_AT_ONCE && !*gone; i++) {
+        struct wire_message m = {.fd = -1};
+        struct err err = {0};
+        int rc = wire_recv(fd, &m, MSG_DONTWAIT, &err);
+        if (rc == ERR_TIMEOUT)
+            return;
+        if (rc > 0)
+            take(h, &m);
+        else
+            *gone = true;
+        wire_message_deinit(&m);
+    }
+}
+
+void host_pump(struct host *h, int64_t until_ms)
+{
+    beat(h);
+    struct pollfd fds[] = {{h->server_gone ? -1 : WORKER_CHANNEL_FD, POLLIN, 0},
+                           {h->portwatch_gone ? -1 : WORKER_DEVICE_FD, POLLIN, 0}};
+    if (poll(fds, 2, clock_left(until_ms, SLICE_MS)) <= 0)
+        return;
+    if (fds[0].revents)
+        drain(h, WORKER_CHANNEL_FD, &h->server_gone, on_server);
+    if (fds[1].revents)
+        drain(h, WORKER_DEVICE_FD, &h->portwatch_gone, on_portwatch);
+}
+
+void host_tick(void *host)
+{
+    struct host *h = host;
+    int64_t now = clock_now_ms();
+    if (now < h->look_at_ms)
+        return;
+    h->look_at_ms = now + TICK_MS;
+    host_pump(h, 0);
+}
+
+/* Why a wait must end before its time; 0: go on. */
+static int interrupted(const struct host *h, struct err *err)
+{
+    if (h->cancelled)
+        return err_set(err, ERR_CANCELLED, "cancelled by a person");
+    if (h->server_gone)
+        return err_set(err, ERR_CANCELLED, "the station ended; this step's result is in the spool");
+    return 0;
+}
+
+/* ---- what the session asks ------------------------------------------------------------------------------ */
+
+static void host_step(void *arg, const char *title, const char *state, int attempt,
+                      const char *text)
+{
+    struct host *h = arg;
+    struct wire_message m = {.type = WIRE_step, .fd = -1};
+    m.u.step.job_id = h->job_id;
+    m.u.step.attempt = attempt;
+    WIRE_TEXT(m.u.step.step, title);
+    WIRE_TEXT(m.u.step.state, state);
+    WIRE_TEXT(m.u.step.text, text);
+    host_send(h, &m);
+}
+
+static void host_note(void *arg, const char *step, const char *level, const char *text)
+{
+    struct host *h = arg;
+    struct wire_message m = {.type = WIRE_note, .fd = -1};
+    m.u.note.job_id = h->job_id;
+    WIRE_TEXT(m.u.note.step, step);
+    WIRE_TEXT(m.u.note.level, level);
+    WIRE_TEXT(m.u.note.text, text);
+    host_send(h, &m);
+}
+
+static void host_progress(void *arg, const char *step, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct host *h = arg;
+    int64_t now = clock_now_ms();
+    if (now < h->progress_at_ms && done_bytes > 0 && done_bytes < total_bytes)
+        return;
+    h->progress_at_ms = now + PROGRESS_MS;
+    struct wire_message m = {.type = WIRE_progress, .fd = -1};
+    m.u.progress.job_id = h->job_id;
+    m.u.progress.done_bytes = (int64_t)done_bytes;
+    m.u.progress.total_bytes = (int64_t)total_bytes;
+    WIRE_TEXT(m.u.progress.step, step);
+    host_send(h, &m);
+}
+
+static void host_prompt(void *arg, const char *step, const char *id, const char *text,
+                        const char *todo, const char *answered_by)
+{
+    struct host *h = arg;
+    struct wire_message m = {.type = WIRE_prompt, .fd = -1};
+    m.u.prompt.job_id = h->job_id;
+    WIRE_TEXT(m.u.prompt.step, step);
+    WIRE_TEXT(m.u.prompt.prompt_id, id);
+    WIRE_TEXT(m.u.prompt.text, text);
+    WIRE_TEXT(m.u.prompt.todo, todo);
+    WIRE_TEXT(m.u.prompt.answered_by, answered_by);
+    host_send(h, &m);
+}
+
+static void host_facts(void *arg, json_t *facts)
+{
+    struct host *h = arg;
+    struct wire_message m = {.type = WIRE_facts, .fd = -1, .u.facts = {h->job_id, facts}};
+    host_send(h, &m);
+    json_decref(facts);
+}
+
+static int host_journal(void *arg, bool result, const char *title, int attempt, int code,
+                        const char *text, struct err *err)
+{
+    struct host *h = arg;
+    json_t *record = json_pack("{s:s, s:i, s:I}", "step", title, "attempt", attempt, "at_ms",
+                               (json_int_t)clock_utc_ms());
+    if (result)
+        json_object_set_new(record, "code", json_string(err_name(code)));
+    if (result && text[0])
+        json_object_set_new(record, "text", json_string(text));
+    int rc = spool_append_json(&h->spool, result ? SPOOL_STEP_RESULT : SPOOL_STEP_INTENT, record,
+                               err);
+    json_decref(record);
+    return rc < 0 ? rc : spool_sync(&h->spool, err);
+}
+
+static void want(struct host *h, const char *modes)
+{
+    struct wire_message m = {.type = WIRE_want, .fd = -1};
+    WIRE_TEXT(m.u.want.modes, modes);
+    fd_close(&h->attach_fd); /* an answer to a want that nobody waits for any more */
+    h->has_attach = false;
+    if (wire_send(WORKER_DEVICE_FD, &m, 0, NULL) < 0)
+        h->portwatch_gone = true;
+}
+
+static int open_transport(struct host *h, struct transport **out, struct usb_identity *id_out,
+                          struct err *err)
+{
+    int fd = STEAL_FD(h->attach_fd);
+    int rc = strcmp(h->attach.kind, "usbip") == 0
+                 ? transport_usbip_open(fd, (uint32_t)h->attach.devid, (int)h->attach.speed, out,
+                                        id_out, err)
+                 : transport_usbfs_open(fd, (int)h->attach.speed, out, id_out, err);
+    if (rc < 0) {
+        fd_close(&fd);
+        return rc;
+    }
+    transport_set_tick(*out, host_tick, h);
+    return 0;
+}
+
+static int host_device(void *arg, const char *modes, int64_t until_ms, struct transport **out,
+                       struct usb_identity *id_out, char *mode_out, size_t mode_size,
+                       struct err *err)
+{
+    struct host *h = arg;
+    want(h, modes);
+    for (;;) {
+        int rc = interrupted(h, err);
+        if (rc < 0 || h->portwatch_gone || (clock_now_ms() >= until_ms && !h->has_attach)) {
+            want(h, "");
+            if (rc < 0)
+                return rc;
+            return h->portwatch_gone
+                       ? err_set(err, ERR_IO, "portwatch is gone: nobody hands over phones")
+                       : err_set(err, ERR_TIMEOUT, "no phone in mode %s showed up on this port",
+                                 modes);
+        }
+        if (!h->has_attach) {
+            host_pump(h, until_ms);
+            continue;
+        }
+        h->has_attach = false;
+        rc = open_transport(h, out, id_out, err);
+        if (rc == 0) {
+            snprintf(mode_out, mode_size, "%s", h->attach.mode);
+            return 0;
+        }
+        /* it went away while it was being opened, or would not be claimed: the next one counts */
+        host_note(h, "", "warn", err->text);
+        host_pump(h, clock_now_ms() + 50);
+        want(h, modes);
+    }
+}
+
+/* modes has blanks between its words */
+static bool covers(const char *modes, const char *mode)
+{
+    size_t len = strlen(mode);
+    for (const char *at = strstr(modes, mode); len && at; at = strstr(at + 1, mode))
+        if ((at == modes || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
+            return true;
+    return false;
+}
+
+static int host_seen(void *arg, const char *modes, int64_t until_ms, char *serial_out, size_t size,
+                     struct err *err)
+{
+    struct host *h = arg;
+    for (;;) {
+        int rc = interrupted(h, err);
+        if (rc < 0)
+            return rc;
+        if (covers(modes, h->seen.mode)) {
+            snprintf(serial_out, size, "%s", h->seen.serial);
+            return 0;
+        }
+        if (clock_now_ms() >= until_ms)
+            return err_set(err, ERR_TIMEOUT, "the phone did not show up as %s", modes);
+        host_pump(h, until_ms);
+    }
+}
+
+static int host_answer(void *arg, const char *prompt_id, int64_t until_ms, char *answer_out,
+                       size_t size, json_t **values_out, struct err *err)
+{
+    struct host *h = arg;
+    for (;;) {
+        int rc = interrupted(h, err);
+        if (rc < 0)
+            return rc;
+        if (h->has_answer) {
+            h->has_answer = false;
+            if (strcmp(h->answer.prompt_id, prompt_id) == 0) {
+                snprintf(answer_out, size, "%s", h->answer.answer);
+                *values_out = STEAL(h->answer.values);
+                return 0;
+            }
+            json_decref(h->answer.values);
+            h->answer.values = NULL;
+        }
+        if (clock_now_ms() >= until_ms)
+            return err_set(err, ERR_TIMEOUT, "nobody answered");
+        host_pump(h, until_ms);
+    }
+}
+
+static int host_between(void *arg, struct err *err)
+{
+    struct host *h = arg;
+    host_pump(h, 0);
+    bool told = false;
+    for (;;) {
+        int rc = interrupted(h, err);
+        if (rc < 0 || !h->paused) {
+            if (told)
+                host_note(h, "", "info", "goes on");
+            return rc;
+        }
+        if (!told)
+            host_note(h, "", "info", "paused before the next step");
+        told = true;
+        host_pump(h, clock_now_ms() + SLICE_MS);
+    }
+}
+
+static int host_sleep(void *arg, int64_t ms, struct err *err)
+{
+    struct host *h = arg;
+    int64_t until = clock_in(ms);
+    while (clock_now_ms() < until) {
+        int rc = interrupted(h, err);
+        if (rc < 0)
+            return rc;
+        host_pump(h, until);
+    }
+    return 0;
+}
+
+/* ---- spool -------------------------------------------------------------------------------------------------- */
+
+int host_spool_begin(struct host *h, struct err *err)
+{
+    if (h->spool_fd < 0)
+        return err_set(err, ERR_INTERNAL, "no spool file came with the job");
+    return spool_writer_open(&h->spool, h->spool_fd, h->job_id, err);
+}
+
+/* Wiped partitions repeat one chunk hundreds of times; it is stored once. */
+static bool chunk_known(struct host *h, const struct sha256 *digest)
+{
+    for (size_t i = 0; i < h->known_count; i++)
+        if (sha256_equal(&h->known[i], digest))
+            return true;
+    if (h->known_count == h->known_cap) {
+        h->known_cap = h->known_cap ? h->known_cap * 2 : 256;
+        h->known = realloc(h->known, h->known_cap * sizeof(*h->known));
+        if (!h->known)
+            abort();
+    }
+    h->known[h->known_count++] = *digest;
+    return false;
+}
+
+static int host_chunk(void *arg, struct span raw, struct sha256 *sha256_out, struct err *err)
+{
+    struct host *h = arg;
+    *sha256_out = sha256_of(raw);
+    if (chunk_known(h, sha256_out))
+        return 0;
+    buf_clear(&h->packed);
+    int rc = chunk_compress(raw, &h->packed, err);
+    if (rc == 0)
+        rc = spool_append_chunk(&h->spool, sha256_out, (uint32_t)raw.len, buf_span(&h->packed),
+                                err);
+    return rc;
+}
+
+static int host_partition(void *arg, const struct session_image *image, struct err *err)
+{
+    struct host *h = arg;
+    struct spool_partition p = {.offset_bytes = (int64_t)image->offset_bytes,
+                                .size_bytes = (int64_t)image->size_bytes,
+                                .sha256 = image->sha256,
+                                .plausible = image->plausible > 0   ? SPOOL_PLAUSIBLE_YES
+                                             : image->plausible < 0 ? SPOOL_PLAUSIBLE_NO
+                                                                    : SPOOL_PLAUSIBLE_UNKNOWN,
+                                .chunk_count = image->chunk_count,
+                                .chunks = (struct sha256 *)(uintptr_t)image->chunks};
+    WIRE_TEXT(p.name, image->name);
+    WIRE_TEXT(p.area, image->area);
+    WIRE_TEXT(p.reason, image->reason);
+    json_t *record = spool_partition_encode(&p);
+    int rc = spool_append_json(&h->spool, SPOOL_PARTITION, record, err);
+    json_decref(record);
+    if (rc == 0 && h->backup.partition_count < SPOOL_BACKUP_PARTITIONS_MAX) {
+        struct spool_backup_partition *entry = &h->backup.partitions[h->backup.partition_count++];
+        WIRE_TEXT(entry->name, image->name);
+        entry->sha256 = image->sha256;
+    }
+    return rc;
+}
+
+/* The store's words for the verdicts of usb/format/plausible.h. */
+static const char *verdict_name(const char *verdict)
+{
+    static const char *const names[][2] = {{"usable", "usable"},
+                                           {"usable_without_elabel", "no_elabel"},
+                                           {"placeholder", "placeholder"},
+                                           {"other_phone", "foreign"}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(names[i][0], verdict) == 0)
+            return names[i][1];
+    return "lost";
+}
+
+static int host_manifest(void *arg, const char *chip_id, const char *serial, const char *verdict,
+                         bool complete, struct sha256 *manifest_out, struct err *err)
+{
+    struct host *h = arg;
+    WIRE_TEXT(h->backup.key, "pre");
+    WIRE_TEXT(h->backup.chip_id, chip_id);
+    WIRE_TEXT(h->backup.serial, serial);
+    WIRE_TEXT(h->backup.verdict, verdict_name(verdict));
+    h->backup.complete = complete;
+    int rc = spool_manifest_append(&h->spool, &h->backup, manifest_out, err);
+    h->backup.partition_count = 0; /* the next backup of this run begins afresh */
+    return rc < 0 ? rc : spool_sync(&h->spool, err);
+}
+
+static int host_permit(void *arg, const struct sha256 *manifest, const struct sha256 *plan,
+                       const char *chip_id, struct session_permit *out, char failure_out[8],
+                       struct err *err)
+{
+    struct host *h = arg;
+    struct wire_message m = {.type = WIRE_backup, .fd = -1, .u.backup = {.job_id = h->job_id}};
+    sha256_hex(manifest, m.u.backup.manifest_sha256);
+    sha256_hex(plan, m.u.backup.plan_sha256);
+    WIRE_TEXT(m.u.backup.chip_id, chip_id);
+    h->has_permit = h->has_deny = false;
+    host_send(h, &m);
+    while (!h->has_permit && !h->has_deny) {
+        int rc = interrupted(h, err);
+        if (rc < 0)
+            return rc;
+        host_pump(h, clock_now_ms() + SLICE_MS);
+    }
+    if (h->has_deny) {
+        snprintf(failure_out, 8, "%.7s", h->deny.failure);
+        return err_set(err, err_from_name(h->deny.code), "%s", h->deny.text);
+    }
+    out->backup_id = h->permit.backup_id;
+    snprintf(out->chip_id, sizeof(out->chip_id), "%.64s", h->permit.chip_id);
+    if (!sha256_parse(h->permit.manifest_sha256, &out->manifest) ||
+        !sha256_parse(h->permit.plan_sha256, &out->plan))
+        return err_set(err, ERR_PROTOCOL, "the permit's hashes cannot be read");
+    return 0;
+}
+
+struct session_host host_session(struct host *h)
+{
+    return (struct session_host){.arg = h,
+                                 .step = host_step,
+                                 .note = host_note,
+                                 .progress = host_progress,
+                                 .prompt = host_prompt,
+                                 .facts = host_facts,
+                                 .journal = host_journal,
+                                 .device = host_device,
+                                 .seen = host_seen,
+                                 .answer = host_answer,
+                                 .between = host_between,
+                                 .sleep = host_sleep,
+                                 .tick = host_tick,
+                                 .chunk = host_chunk,
+                                 .partition = host_partition,
+                                 .manifest = host_manifest,
+                                 .permit = host_permit};
+}

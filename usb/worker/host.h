@@ -1,0 +1,54 @@
+/* host.h: a worker's two channels and its spool, as the step engine wants them (struct session_host). All
+ * waiting happens in one place, host_pump(): it reads both channels and sends the heartbeat. */
+#ifndef FLASHRACK_USB_WORKER_HOST_H
+#define FLASHRACK_USB_WORKER_HOST_H
+
+#include "usb/recipe/session.h"
+#include "usb/wire/spool.h"
+#include "usb/wire/wire.h"
+
+enum { WORKER_CHANNEL_FD = 3, WORKER_DEVICE_FD = 4, HOST_INPUTS_MAX = 300 };
+
+struct host_input {
+    char name[WIRE_NAME_MAX * 2];
+    int fd;
+};
+
+struct host {
+    int64_t job_id;
+    char port[WIRE_NAME_MAX];
+    bool server_gone, portwatch_gone, cancelled, paused;
+    int64_t beat_at_ms, look_at_ms, progress_at_ms;
+    /* what came and waits to be taken */
+    bool has_permit, has_deny, has_answer, has_attach, run_asked;
+    struct wire_permit permit;
+    struct wire_deny deny;
+    struct wire_answer answer;
+    struct wire_attach attach;
+    int attach_fd;
+    struct wire_seen seen;
+    struct wire_run run;
+    int run_fd;
+    struct host_input inputs[HOST_INPUTS_MAX];
+    size_t input_count;
+    int spool_fd;
+    struct spool_writer spool;
+    struct sha256 *known; /* chunks that lie in the spool already */
+    size_t known_count, known_cap;
+    struct spool_backup backup; /* being put together */
+    struct buf packed;
+};
+
+void host_init(struct host *h);
+void host_deinit(struct host *h);
+/* Sends; a station that is gone is remembered, not an error. */
+void host_send(struct host *h, const struct wire_message *m);
+/* Reads what came and waits until something does, at most until until_ms and one second. */
+void host_pump(struct host *h, int64_t until_ms);
+/* The same without waiting, at most ten times a second: the tick hook of transports and long loops. */
+void host_tick(void *host);
+/* The functions of a session, with `h` as their argument. */
+struct session_host host_session(struct host *h);
+int host_spool_begin(struct host *h, struct err *err);
+
+#endif

@@ -1,0 +1,29 @@
+#include <stdlib.h>
+
+#include "usb/base/mem.h"
+#include "usb/worker/runs.h"
+
+int run_job(struct host *h, const char *text, size_t len, struct wire_done *done, struct err *err)
+{
+    AUTO(free_ptr) struct plan *plan = xcalloc(1, sizeof(*plan));
+    int rc = plan_decode(text, len, plan, err);
+    if (rc == 0 && plan->job_id != h->job_id)
+        rc = err_set(err, ERR_PROTOCOL, "the plan is for another job");
+    if (rc == 0)
+        rc = host_spool_begin(h, err);
+    if (rc < 0)
+        return rc;
+    struct session_input inputs[HOST_INPUTS_MAX];
+    for (size_t i = 0; i < h->input_count; i++)
+        inputs[i] = (struct session_input){h->inputs[i].name, h->inputs[i].fd};
+    struct session_config config = {.plan = plan,
+                                    .plan_sha256 = sha256_of(span_of(text, len)),
+                                    .inputs = inputs,
+                                    .input_count = h->input_count,
+                                    .host = host_session(h)};
+    struct session_outcome outcome = {0};
+    rc = session_run(&config, &outcome, err);
+    WIRE_TEXT(done->failure, outcome.failure);
+    done->result = outcome.result;
+    return rc;
+}

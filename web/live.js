@@ -1,0 +1,146 @@
+// live.js: what the bench looks like now. The event stream says `hello` each time it (re)connects; then the
+// whole state is read afresh, and whatever came in meanwhile is put on top. So a reload, a lost connection
+// and a restarted station all end in the same picture.
+import { api } from "./api.js";
+import { isOpen } from "./format.js";
+
+const SILENCE_MS = 40000; // the station beats every 15 s
+const RETRY_MS = 2000;
+const RECENT_JOBS = 100;
+
+export const live = {
+  ports: new Map(), // id -> port
+  jobs: new Map(), // id -> job
+  connection: "connecting", // connecting, live, lost
+  lostAt: null,
+  loaded: false,
+};
+
+const listeners = new Set(); // called after changes, at most once a frame
+const logListeners = new Set(); // called with each log line
+
+export function onChange(fn) {
+  listeners.add(fn);
+  return () => listeners.delete(fn);
+}
+
+export function onLog(fn) {
+  logListeners.add(fn);
+  return () => logListeners.delete(fn);
+}
+
+// A wall screen stays open for weeks: of jobs that ended, those that ports show and the newest are kept.
+const JOBS_KEPT = 500;
+function prune() {
+  if (live.jobs.size <= 2 * JOBS_KEPT) return;
+  const shown = new Set([...live.ports.values()].flatMap((p) => [p.job_id, p.last?.job_id]));
+  const old = [...live.jobs.values()].filter((j) => !isOpen(j) && !shown.has(j.id))
+    .sort((a, b) => Number(a.id) - Number(b.id));
+  for (const job of old.slice(0, live.jobs.size - JOBS_KEPT)) live.jobs.delete(job.id);
+}
+
+let changePending = false;
+function changed() {
+  if (changePending) return;
+  changePending = true;
+  requestAnimationFrame(() => {
+    changePending = false;
+    prune();
+    for (const fn of listeners) fn();
+  });
+}
+
+// Events about a job come without its steps; what we know of them stays.
+export function putJob(job) {
+  live.jobs.set(job.id, { ...live.jobs.get(job.id), ...job });
+  changed();
+}
+
+const asked = new Set(); // jobs that were asked for by id
+// The job, or undefined while it is being fetched.
+export function jobOf(id) {
+  if (!id) return undefined;
+  if (!live.jobs.has(id) && !asked.has(id) && live.connection === "live") {
+    asked.add(id);
+    api.job(id).then(putJob, () => undefined);
+  }
+  return live.jobs.get(id);
+}
+
+let early = null; // events that came while the state was being read
+
+function apply({ type, body }) {
+  if (type === "port") live.ports.set(body.id, body);
+  else if (type === "job") live.jobs.set(body.id, { ...live.jobs.get(body.id), ...body });
+  else if (type === "log") for (const fn of logListeners) fn(body);
+}
+
+function received(type, text) {
+  lastHeardMs = performance.now();
+  const event = { type, body: JSON.parse(text) };
+  if (early) early.push(event);
+  apply(event);
+  changed();
+}
+
+async function everyOpenJob() {
+  const items = [];
+  let after;
+  do {
+    const page = await api.jobs({ open: "true", limit: 1000, after });
+    items.push(...page.items);
+    after = page.next;
+  } while (after);
+  return items;
+}
+
+async function reload() {
+  const since = [];
+  early = since;
+  const [ports, recent, open] = await Promise.all([api.ports(), api.jobs({ limit: RECENT_JOBS }), everyOpenJob()]);
+  if (early !== since) return; // a newer reload is under way
+  early = null;
+  asked.clear();
+  live.ports = new Map(ports.items.map((p) => [p.id, p]));
+  live.jobs = new Map([...recent.items, ...open].map((j) => [j.id, j]));
+  since.forEach(apply);
+  live.loaded = true;
+  live.connection = "live";
+  live.lostAt = null;
+  changed();
+}
+
+let source = null;
+let lastHeardMs = 0;
+
+function lost() {
+  if (live.connection !== "lost") live.lostAt = new Date();
+  live.connection = "lost";
+  changed();
+}
+
+function connect() {
+  source?.close();
+  lastHeardMs = performance.now();
+  const mine = new EventSource("/api/v1/events");
+  source = mine;
+  const again = () => {
+    lost();
+    mine.close();
+    if (source === mine) setTimeout(connect, RETRY_MS);
+  };
+  mine.addEventListener("hello", () => reload().catch(again));
+  for (const type of ["port", "job", "log", "phone"])
+    mine.addEventListener(type, (e) => received(type, e.data));
+  mine.addEventListener("beat", () => (lastHeardMs = performance.now()));
+  mine.addEventListener("error", again); // we read everything afresh, so we resume by ourselves
+}
+
+export function start() {
+  connect();
+  setInterval(() => {
+    if (performance.now() - lastHeardMs < SILENCE_MS) return;
+    lost();
+    connect();
+  }, 5000);
+}
