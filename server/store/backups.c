@@ -34,13 +34,14 @@ int backup_read(struct conn *conn, int64_t backup_id, json_t **out, struct err *
     return 1;
 }
 
-/* ---- committing a manifest
- * ------------------------------------------------------------------------- */
+/* ---- committing a manifest ---- */
 
-static const char of_job_sql[] =
-    "SELECT id, manifest_sha256 FROM backup WHERE job_id = :job_id AND key = :key";
-static const char of_file_sql[] = "SELECT id, manifest_sha256 FROM backup"
-                                  " WHERE job_id IS NULL AND manifest_sha256 = :manifest_sha256";
+/* The same manifest of the same job, or of the same file for the same label, is the same backup. A
+ * job that is resumed may well take another one of what it finds then. */
+static const char again_sql[] =
+    "SELECT id FROM backup WHERE manifest_sha256 = :manifest_sha256 AND origin = :origin"
+    " AND coalesce(job_id, 0) = coalesce(:job_id, 0)"
+    " AND coalesce(serial, '') = coalesce(:serial, '')";
 static const char add_sql[] =
     "INSERT INTO backup (job_id, key, phone_id, chip_id, origin, serial, verdict, complete, "
     "manifest,"
@@ -56,16 +57,10 @@ static const char add_partition_sql[] =
 static int find_again(struct conn *conn, json_t *manifest, int64_t *id_out, struct err *err)
 {
     json_auto_t *row = NULL;
-    bool of_job = !json_is_null(json_object_get(manifest, "job_id"));
-    int found = db_row(conn->station, of_job ? of_job_sql : of_file_sql, manifest, &row, err);
-    if (found <= 0)
-        return found;
-    if (!json_equal(json_object_get(row, "manifest_sha256"),
-                    json_object_get(manifest, "manifest_sha256")))
-        return err_set(err, ERR_CONFLICT, "backup '%s' of this job is stored with other contents",
-                       json_string_value(json_object_get(manifest, "key")));
-    *id_out = json_integer_value(json_object_get(row, "id"));
-    return 1;
+    int found = db_row(conn->station, again_sql, manifest, &row, err);
+    if (found > 0)
+        *id_out = json_integer_value(json_object_get(row, "id"));
+    return found;
 }
 
 /* Law 2: what was read from one chip is never filed under another. */
@@ -134,8 +129,7 @@ int backups_commit(struct conn *conn, struct task *task)
     return 0;
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static int get(struct conn *conn, struct task *task)
 {
@@ -172,8 +166,7 @@ void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
     page_submit(s, "backup_list", list, args, page, PAGE_NEWEST_FIRST, done, arg);
 }
 
-/* ---- binding an import
- * ----------------------------------------------------------------------------- */
+/* ---- binding an import ---- */
 
 static const char bind_sql[] = "UPDATE backup SET phone_id = :phone_id WHERE id = :id"
                                " AND (phone_id IS NULL OR phone_id = :phone_id)";
@@ -203,8 +196,7 @@ void store_backup_bind(struct store *s, int64_t backup_id, int64_t phone_id, con
     lane_submit(s, LANE_WRITE, task_new("backup_bind", bind_to, args, done, arg));
 }
 
-/* ---- twins
- * ----------------------------------------------------------------------------------------- */
+/* ---- twins ---- */
 
 /* Another phone is another phone_id; where one of them is not bound, another serial. Equality
  * counts only between plausible images: all wiped phones hold the same zeros. */

@@ -156,8 +156,7 @@ void db_reset(sqlite3_stmt **stmt)
     *stmt = NULL;
 }
 
-/* ---- parameters
- * ------------------------------------------------------------------------------------ */
+/* ---- parameters ---- */
 
 static int bind_value(sqlite3_stmt *stmt, int at, json_t *value)
 {
@@ -195,8 +194,7 @@ static int bind_all(struct db *db, sqlite3_stmt *stmt, json_t *params, struct er
     return 0;
 }
 
-/* ---- rows
- * ------------------------------------------------------------------------------------------ */
+/* ---- rows ---- */
 
 static json_t *time_json(int64_t utc_ms)
 {
@@ -268,8 +266,7 @@ static json_t *first_column_json(sqlite3_stmt *stmt)
     return column_json(stmt, 0);
 }
 
-/* ---- whole statements
- * ------------------------------------------------------------------------------ */
+/* ---- whole statements ---- */
 
 static int start(struct db *db, const char *sql, json_t *params, sqlite3_stmt **stmt_out,
                  struct err *err)
@@ -337,8 +334,7 @@ int db_column(struct db *db, const char *sql, json_t *params, json_t *array, str
     return collect(db, sql, params, first_column_json, array, err);
 }
 
-/* ---- for the test of the query plans
- * --------------------------------------------------------------- */
+/* ---- for the test of the query plans ---- */
 
 static void put_plan(struct db *db, const char *sql, struct buf *out)
 {

@@ -5,9 +5,10 @@
 #include "usb/base/hash.h"
 #include "usb/base/mem.h"
 
-static const char firmware_sql[] = "SELECT id AS \"id:id\", name, platform, project, version, path,"
-                                   " problems AS \"problems:json\", detail AS \"detail:json\", created_ms AS "
-                                   "\"created_at:time\" FROM firmware WHERE id = :id";
+static const char firmware_sql[] =
+    "SELECT id AS \"id:id\", name, platform, project, version, path,"
+    " problems AS \"problems:json\", detail AS \"detail:json\", created_ms AS "
+    "\"created_at:time\" FROM firmware WHERE id = :id";
 static const char files_sql[] = "SELECT name, size_bytes AS size, sha256 FROM firmware_file WHERE "
                                 "firmware_id = :id ORDER BY name";
 
@@ -55,8 +56,7 @@ void store_firmware_list(struct store *s, const struct store_page *page, store_d
     page_submit(s, "firmware_list", list, json_object(), page, PAGE_NEWEST_FIRST, done, arg);
 }
 
-/* ---- adding
- * ---------------------------------------------------------------------------------------- */
+/* ---- adding ---- */
 
 static const char put_sql[] =
     "INSERT INTO firmware (path, name, platform, project, version, files_sha256, problems, detail, "
@@ -110,10 +110,10 @@ void store_firmware_put(struct store *s, const struct store_firmware_new *fw, st
     char hash[SHA256_HEX_BYTES];
     hash_files(fw->files, hash);
     json_t *problems = fw->problems ? json_deep_copy(fw->problems) : json_array();
-    json_t *args =
-        json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:s, s:o, s:o, s:o, s:I}", "path", fw->path, "name",
-                  fw->name, "platform", fw->platform, "project", fw->project, "version",
-                  fw->version, "files_sha256", hash, "files", json_deep_copy(fw->files), "problems",
-                  problems, "detail", fw->detail ? json_deep_copy(fw->detail) : json_object(), "now", (json_int_t)clock_utc_ms());
+    json_t *args = json_pack(
+        "{s:s, s:s?, s:s?, s:s?, s:s?, s:s, s:o, s:o, s:o, s:I}", "path", fw->path, "name",
+        fw->name, "platform", fw->platform, "project", fw->project, "version", fw->version,
+        "files_sha256", hash, "files", json_deep_copy(fw->files), "problems", problems, "detail",
+        fw->detail ? json_deep_copy(fw->detail) : json_object(), "now", (json_int_t)clock_utc_ms());
     lane_submit(s, LANE_WRITE, task_new("firmware_put", put, args, done, arg));
 }

@@ -29,8 +29,7 @@ static struct span column_span(sqlite3_stmt *stmt, int at)
     return span_of(sqlite3_column_blob(stmt, at), (size_t)sqlite3_column_bytes(stmt, at));
 }
 
-/* ---- chunks in
- * ------------------------------------------------------------------------------------- */
+/* ---- chunks in ---- */
 
 static int unpack(struct span zstd, int64_t raw_bytes, const struct sha256 *want, struct buf *raw,
                   struct err *err)
@@ -73,8 +72,7 @@ int images_put_chunk(struct db *db, const struct spool_chunk *chunk, struct buf 
     return code < 0 ? code : 1;
 }
 
-/* ---- images in
- * ------------------------------------------------------------------------------------- */
+/* ---- images in ---- */
 
 static int image_size(struct db *db, const struct sha256 *sha256, int64_t *size_out,
                       struct err *err)
@@ -201,8 +199,7 @@ int images_put(struct db *db, const struct spool_partition *p, struct buf *raw, 
     return id < 0 ? (int)id : insert_places(db, id, a.chunk_ids, p->chunk_count, err);
 }
 
-/* ---- images out
- * ------------------------------------------------------------------------------------ */
+/* ---- images out ---- */
 
 static const char pieces_sql[] =
     "SELECT c.zstd, c.raw_bytes FROM image i JOIN image_chunk p ON p.image_id = i.id"

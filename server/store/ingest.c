@@ -36,8 +36,7 @@ static void ingest_deinit(struct ingest *in)
     json_decref(in->manifests);
 }
 
-/* ---- records
- * --------------------------------------------------------------------------------------- */
+/* ---- records ---- */
 
 static int take_chunk(struct ingest *in, const struct spool_record *record)
 {
@@ -181,8 +180,7 @@ static int take(struct ingest *in, const struct spool_record *record)
     return 0; /* spool_next lets no other type pass */
 }
 
-/* ---- the whole file
- * -------------------------------------------------------------------------------- */
+/* ---- the whole file ---- */
 
 static int take_all(struct ingest *in)
 {
@@ -260,8 +258,7 @@ void store_spool_ingest(struct store *s, int fd, int64_t from_offset,
         lane_submit(s, LANE_INGEST, task);
 }
 
-/* ---- images out
- * ------------------------------------------------------------------------------------ */
+/* ---- images out ---- */
 
 /* A name that is gone at once; O_TMPFILE is not known to every file system that containers use. */
 static int open_unnamed(const char *dir, struct err *err)

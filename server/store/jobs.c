@@ -63,8 +63,7 @@ static int answer_with_job(struct conn *conn, struct task *task, int64_t job_id)
     return answer_with(task, found, job, "job", job_id);
 }
 
-/* ---- ordering
- * -------------------------------------------------------------------------------------- */
+/* ---- ordering ---- */
 
 static const char known_key_sql[] =
     "SELECT id, request_sha256 FROM job WHERE idempotency_key = :idempotency_key";
@@ -147,8 +146,7 @@ void store_job_add(struct store *s, const struct store_job_new *job, store_done_
     lane_submit(s, LANE_WRITE, task_new("job_add", add, args, done, arg));
 }
 
-/* ---- changing
- * -------------------------------------------------------------------------------------- */
+/* ---- changing ---- */
 
 static const char change_sql[] =
     "UPDATE job SET state = coalesce(:state, state), port_id = coalesce(:port_id, port_id),"
@@ -224,8 +222,7 @@ void store_job_change(struct store *s, int64_t job_id, const struct store_job_ch
     lane_submit(s, LANE_WRITE, task_new("job_change", change, args, done, arg));
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static int get(struct conn *conn, struct task *task)
 {

@@ -34,8 +34,7 @@ static int answer_with_step(struct conn *conn, struct task *task, json_t *seq)
     return code < 0 ? code : job_tell(conn, task, arg_int(task, "job_id"));
 }
 
-/* ---- steps
- * ----------------------------------------------------------------------------------------- */
+/* ---- steps ---- */
 
 static const char enter_sql[] =
     "UPDATE job SET step = :name WHERE id = :job_id AND ended_ms IS NULL";
@@ -89,8 +88,7 @@ void store_step_end(struct store *s, int64_t job_id, const char *step, const cha
     lane_submit(s, LANE_WRITE, task_new("step_end", end, args, done, arg));
 }
 
-/* ---- log lines
- * ------------------------------------------------------------------------------------- */
+/* ---- log lines ---- */
 
 static const char log_sql[] =
     "INSERT INTO job_log (job_id, seq, at_ms, level, step, message)"

@@ -65,8 +65,7 @@ static struct task *list_take(struct task_list *list)
     return task;
 }
 
-/* ---- back to the loop
- * ------------------------------------------------------------------------------ */
+/* ---- back to the loop ---- */
 
 static void wake_loop(struct store *s)
 {
@@ -135,8 +134,7 @@ int lane_deliver(struct store *s)
     return count;
 }
 
-/* ---- queues
- * ---------------------------------------------------------------------------------------- */
+/* ---- queues ---- */
 
 void task_refuse(struct store *s, struct task *task, int code, const char *text)
 {
@@ -177,8 +175,7 @@ static struct task_list wait_for(struct lane *lane, size_t max)
     return taken;
 }
 
-/* ---- the writer: one commit for all that has gathered
- * -------------------------------------------- */
+/* ---- the writer: one commit for all that has gathered ---- */
 
 static void forget_answer(struct task *task)
 {
@@ -240,8 +237,7 @@ static bool writer_turn(struct lane *lane, struct conn *conn)
     return true;
 }
 
-/* ---- the other lanes: one task after the other
- * ---------------------------------------------------- */
+/* ---- the other lanes: one task after the other ---- */
 
 /* One snapshot a task: a resource is never put together from two states of the database. */
 static int run_in_snapshot(struct conn *conn, struct task *task)
@@ -272,8 +268,7 @@ static bool single_turn(struct lane *lane, struct conn *conn)
     return true;
 }
 
-/* ---- threads
- * --------------------------------------------------------------------------------------- */
+/* ---- threads ---- */
 
 struct lane_thread {
     struct lane *lane;

@@ -92,8 +92,7 @@ int phone_tell(struct conn *conn, struct task *task, int64_t phone_id)
     return found <= 0 ? found : events_add(conn, task, "phone", phone);
 }
 
-/* ---- learning
- * -------------------------------------------------------------------------------------- */
+/* ---- learning ---- */
 
 static const char seen_sql[] =
     "INSERT INTO phone (chip_id, soc_id, port_id, first_seen_ms, last_seen_ms)"
@@ -236,8 +235,7 @@ void store_phone_identity(struct store *s, int64_t phone_id, const char *identit
     lane_submit(s, LANE_WRITE, task_new("phone_identity", set_identity, args, done, arg));
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static int get(struct conn *conn, struct task *task)
 {
@@ -279,8 +277,7 @@ void store_phone_list(struct store *s, const char *chip_id, const char *serial,
     page_submit(s, "phone_list", list, args, page, PAGE_OLDEST_FIRST, done, arg);
 }
 
-/* ---- conflicts
- * ------------------------------------------------------------------------------------- */
+/* ---- conflicts ---- */
 
 #define CONFLICT_COLUMNS                                                                           \
     "SELECT id AS \"id:id\", kind, value, low_phone_id AS \"low:id\", high_phone_id AS "           \

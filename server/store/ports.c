@@ -26,13 +26,20 @@ static const char put_sql[] =
     " VALUES (:id, coalesce(:label, ''), coalesce(:enabled, 1), :now) ON CONFLICT (id) DO UPDATE"
     " SET label = coalesce(:label, port.label), enabled = coalesce(:enabled, port.enabled)";
 
+static const char port_sql[] = PORT_COLUMNS " WHERE p.id = :id";
+
+/* Ports are put again at every start of the station: only news are events. */
 static int put(struct conn *conn, struct task *task)
 {
-    int code = db_run(conn->station, put_sql, task->args, &task->err);
+    json_auto_t *before = NULL;
+    int code = db_row(conn->station, port_sql, task->args, &before, &task->err);
     if (code >= 0)
-        code = db_row(conn->station, PORT_COLUMNS " WHERE p.id = :id", task->args, &task->body,
-                      &task->err);
-    return code < 0 ? code : events_add(conn, task, "port", task->body);
+        code = db_run(conn->station, put_sql, task->args, &task->err);
+    if (code >= 0)
+        code = db_row(conn->station, port_sql, task->args, &task->body, &task->err);
+    if (code < 0)
+        return code;
+    return json_equal(before, task->body) ? 0 : events_add(conn, task, "port", task->body);
 }
 
 void store_port_put(struct store *s, const char *port_id, const char *label, int enabled,

@@ -63,17 +63,15 @@ struct store_page {
     int limit;         /* 0: STORE_PAGE_DEFAULT; above STORE_PAGE_MAX: ERR_INPUT */
 };
 
-/* ---- ports: what survives a restart; mode, phone and state live in the station
- * -------------------- */
+/* ---- ports: what survives a restart; mode, phone and state live in the station ---- */
 /* {"items":[{id label enabled last_job_id last_state last_at created_at}]} */
 void store_port_list(struct store *s, store_done_fn *done, void *arg);
-/* Makes the port known or changes it. label NULL, enabled < 0: not changed. Event `port`. body: the
- * port. */
+/* Makes the port known or changes it. label NULL, enabled < 0: not changed. Event `port` when
+ * something changed. body: the port. */
 void store_port_put(struct store *s, const char *port_id, const char *label, int enabled,
                     store_done_fn *done, void *arg);
 
-/* ---- phones: key is the chip id; serials and IMEIs are facts learned about it
- * -------------------- */
+/* ---- phones: key is the chip id; serials and IMEIs are facts learned about it ---- */
 struct store_phone_seen {
     const char *chip_id;  /* lower-case hex, required */
     const char *soc_id;   /* NULL: not known */
@@ -106,8 +104,7 @@ void store_conflict_list(struct store *s, const struct store_page *page, store_d
 void store_conflict_resolve(struct store *s, int64_t conflict_id, const char *actor,
                             const char *reason, store_done_fn *done, void *arg);
 
-/* ---- jobs
- * ----------------------------------------------------------------------------------------- */
+/* ---- jobs ---- */
 struct store_job_new {
     const char *recipe; /* required */
     const char *port_id, *serial, *finish, *accept, *owner_ref, *client_ref;
@@ -171,15 +168,13 @@ void store_job_log_add(struct store *s, int64_t job_id, const char *level, const
 void store_job_log(struct store *s, int64_t job_id, const struct store_page *page,
                    store_done_fn *done, void *arg);
 
-/* ---- events: the durable cursor of SSE and webhooks
- * ----------------------------------------------- */
+/* ---- events: the durable cursor of SSE and webhooks ---- */
 /* Items {id type at body}, oldest first, with ids above `after`; next is the last id, also of an
  * empty list. A `job` event's body is the job without steps[]. */
 void store_event_list(struct store *s, const struct store_page *page, store_done_fn *done,
                       void *arg);
 
-/* ---- backups
- * -------------------------------------------------------------------------------------- */
+/* ---- backups ---- */
 struct store_backup_meta {
     int64_t job_id;     /* 0: none */
     int64_t phone_id;   /* 0: not bound (an import) */
@@ -217,8 +212,7 @@ void store_backup_twins(struct store *s, int64_t backup_id, const char *const *n
 void store_backup_open(struct store *s, int64_t backup_id, const char *partition, store_fd_fn *done,
                        void *arg);
 
-/* ---- firmware: packages are files on disk, catalogued
- * --------------------------------------------- */
+/* ---- firmware: packages are files on disk, catalogued ---- */
 struct store_firmware_new {
     const char *path;                                /* folder, absolute */
     const char *name, *platform, *project, *version; /* NULL: not known */
@@ -235,8 +229,7 @@ void store_firmware_get(struct store *s, int64_t firmware_id, store_done_fn *don
 void store_firmware_list(struct store *s, const struct store_page *page, store_done_fn *done,
                          void *arg);
 
-/* ---- permits and audit
- * ---------------------------------------------------------------------------- */
+/* ---- permits and audit ---- */
 struct store_permit_new {
     int64_t job_id;           /* running or at a prompt, for the phone with this chip id */
     int64_t backup_id;        /* the pre-image: taken from this chip by this station, complete */

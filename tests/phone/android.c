@@ -7,8 +7,8 @@
 #include "tests/phone/slots.h"
 #include "usb/base/mem.h"
 
-/* Android as far as a repair bench sees it: it boots, puts its NV files in order, and shows on its screen
- * what it found on its flash. tests/phone/README.md, "Android". */
+/* Android as far as a repair bench sees it: it boots, puts its NV files in order, and shows on its
+ * screen what it found on its flash. tests/phone/README.md, "Android". */
 
 enum {
     BOOT_MS = 2000, /* constructed, and much less than a real first boot */
@@ -22,8 +22,8 @@ struct android {
     char slot;
     char serial[IDENTITY_SERIAL_MAX + 1];
     struct nv_values nv;
-    bool nv_known;    /* values come from a container or from whole NV files */
-    bool sim_service; /* both SIM lock files are whole and made for this chip */
+    bool nv_known;     /* values come from a container or from whole NV files */
+    bool sim_service;  /* both SIM lock files are whole and made for this chip */
     char baseband[64]; /* empty: unknown */
 };
 
@@ -143,12 +143,12 @@ static void screen_show(struct android *a)
     json_t *imeis = json_array();
     for (int i = 0; i < 2 && a->baseband[0] && a->nv.imei_known; i++)
         json_array_append_new(imeis, json_string(a->nv.imei[i]));
-    json_t *screen = json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:s, s:s}", "state", "android", "serial",
-        a->serial, "imeis", imeis, "wlan_mac", mac_json(a->nv.wlan_mac), "bt_mac",
-        mac_json(a->nv.bt_mac), "baseband", a->baseband[0] ? json_string(a->baseband) : json_null(),
-        "wifi_warning", !a->nv.wifi_known, "service", a->sim_service, "version", version, "android",
-        board_settings(a->b)->android);
+    json_t *screen = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:s, s:s}", "state",
+                               "android", "serial", a->serial, "imeis", imeis, "wlan_mac",
+                               mac_json(a->nv.wlan_mac), "bt_mac", mac_json(a->nv.bt_mac),
+                               "baseband", a->baseband[0] ? json_string(a->baseband) : json_null(),
+                               "wifi_warning", !a->nv.wifi_known, "service", a->sim_service,
+                               "version", version, "android", board_settings(a->b)->android);
     char *text = screen ? json_dumps(screen, JSON_COMPACT) : NULL;
     if (text)
         board_screen_set(a->b, text);
@@ -156,19 +156,18 @@ static void screen_show(struct android *a)
     json_decref(screen);
 }
 
-/* ---- USB: file transfer and debugging, as HMD's phones show them --------------------------------------- */
+/* ---- USB: file transfer and debugging, as HMD's phones show them
+ * --------------------------------------- */
 
-static const uint8_t device_desc[18] = {18,   1,    0x00, 0x02, 0,    0,    0, 64, 0x04,
-                                        0x2E, 0x26, 0xC0, 0x23, 0x02, 1,    2, 3,  1};
-static const uint8_t config_desc[] = {
-    9, 2, 62, 0, 2, 1, 0, 0x80, 250,
-    9, 4, 0, 0, 3, 0x06, 0x01, 0x01, 4,      /* still image: MTP */
-    7, 5, 0x81, 2, 0x00, 0x02, 0,
-    7, 5, 0x01, 2, 0x00, 0x02, 0,
-    7, 5, 0x82, 3, 0x1C, 0x00, 6,
-    9, 4, 1, 0, 2, 0xFF, 0x42, 0x01, 5,      /* adb */
-    7, 5, 0x83, 2, 0x00, 0x02, 0,
-    7, 5, 0x02, 2, 0x00, 0x02, 0,
+static const uint8_t device_desc[18] = {18,   1,    0x00, 0x02, 0,    0, 0, 64, 0x04,
+                                        0x2E, 0x26, 0xC0, 0x23, 0x02, 1, 2, 3,  1};
+static const uint8_t config_desc[] =
+    {
+        9,    2,    62,   0,    2,    1,    0, 0x80, 250, 9,    4, 0,    0,    3,    0x06,
+        0x01, 0x01, 4, /* still image: MTP */
+        7,    5,    0x81, 2,    0x00, 0x02, 0, 7,    5,   0x01, 2, 0x00, 0x02, 0,    7,
+        5,    0x82, 3,    0x1C, 0x00, 6,    9, 4,    1,   0,    2, 0xFF, 0x42, 0x01, 5, /* adb */
+        7,    5,    0x83, 2,    0x00, 0x02, 0, 7,    5,   0x02, 2, 0x00, 0x02, 0,
 };
 
 /* Runs until the power goes; comes and goes on the bus with the cable, and talks to nobody. */

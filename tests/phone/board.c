@@ -226,7 +226,6 @@ void board_cable_move(struct board *b, bool plugged)
     if (plugged && !b->cable)
         b->cable_edge = true;
     if (!plugged && b->cable) {
-        b->cable_pulls++;
         b->cable_edge = false;
         usb_device_lose(b);
     }

@@ -58,7 +58,8 @@ struct board_settings {
     bool read_ahead_off;         /* default: one chunk */
     uint32_t target_config;      /* bits of GET_TARGET_CONFIG: 1 SBC, 2 SLA, 4 DAA */
     int brom_window_ms;          /* 5000 */
-    int preloader_window_ms;     /* 2500 */
+    int preloader_configure_ms;  /* 8000: how long the preloader waits for a host to configure it */
+    int preloader_window_ms;     /* 2500, from then on */
     int battery_mv;              /* 4000 */
     uint16_t fastboot_vid, fastboot_pid; /* 0x2e04, 0xc009 */
     uint64_t max_download;       /* 0x8000000 */

@@ -120,16 +120,16 @@ static const struct {
     uint32_t code;
     void (*run)(struct da *d); /* sends the first status, too */
 } handlers[] = {
-    {XFLASH_DOWNLOAD, da_download},
-    {XFLASH_UPLOAD, da_upload},
-    {XFLASH_FORMAT, da_format},
-    {XFLASH_WRITE_DATA, da_write_data},
-    {XFLASH_READ_DATA, da_read_data},
-    {XFLASH_FORMAT_PARTITION, da_format_partition},
+    {XFLASH_DOWNLOAD, da2_download},
+    {XFLASH_UPLOAD, da2_upload},
+    {XFLASH_FORMAT, da2_format},
+    {XFLASH_WRITE_DATA, da2_write_data},
+    {XFLASH_READ_DATA, da2_read_data},
+    {XFLASH_FORMAT_PARTITION, da2_format_partition},
     {XFLASH_SHUTDOWN, shutdown_agent},
-    {XFLASH_BOOT_TO, da_boot_to},
+    {XFLASH_BOOT_TO, da1_boot_to},
     {XFLASH_DEVICE_CTRL, da_device_ctrl},
-    {XFLASH_INIT_EXT_RAM, da_init_ext_ram},
+    {XFLASH_INIT_EXT_RAM, da1_init_ext_ram},
     {XFLASH_SWITCH_USB_SPEED, switch_usb_speed},
 };
 
@@ -151,8 +151,8 @@ static void command(struct da *d, uint32_t code)
 static void command_loop(struct da *d)
 {
     while (!d->over && !d->link.gone) {
-        uint32_t code;
-        ptrdiff_t rc = da_recv_word(d, &code);
+        uint32_t code = 0;
+        ptrdiff_t rc = d->link.spoiled ? DA_LINK_MAGIC : da_recv_word(d, &code);
         if (rc == DA_LINK_GONE)
             return;
         if (rc < 0) {

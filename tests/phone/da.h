@@ -61,8 +61,8 @@ ptrdiff_t da_recv_word(struct da *d, uint32_t *out);
 
 /* ---- da1.c ---- */
 bool da1_start(struct da *d); /* false: dead or gone */
-void da_init_ext_ram(struct da *d);
-void da_boot_to(struct da *d);
+void da1_init_ext_ram(struct da *d);
+void da1_boot_to(struct da *d);
 
 /* ---- da_ctrl.c ---- */
 void da_device_ctrl(struct da *d);
@@ -90,11 +90,11 @@ uint32_t da_flash_write(struct da *d, enum board_area area, uint64_t at, const v
 ptrdiff_t da_recv_name(struct da *d, char out[XFLASH_NAME_MAX + 1]);
 
 /* ---- da2.c, da_write.c ---- */
-void da_read_data(struct da *d);
-void da_upload(struct da *d);
-void da_format(struct da *d);
-void da_format_partition(struct da *d);
-void da_write_data(struct da *d);
-void da_download(struct da *d);
+void da2_read_data(struct da *d);
+void da2_upload(struct da *d);
+void da2_format(struct da *d);
+void da2_format_partition(struct da *d);
+void da2_write_data(struct da *d);
+void da2_download(struct da *d);
 
 #endif

@@ -108,7 +108,7 @@ static bool emi_fits(const struct da *d, struct span block)
     return !compared;
 }
 
-void da_init_ext_ram(struct da *d)
+void da1_init_ext_ram(struct da *d)
 {
     da_send_word(&d->link, XFLASH_OK);
     uint32_t announced;
@@ -149,7 +149,7 @@ static bool da2_accepted(const struct da *d, struct span image)
     return set->boot_to_signature_ok;
 }
 
-void da_boot_to(struct da *d)
+void da1_boot_to(struct da *d)
 {
     da_send_word(&d->link, XFLASH_OK);
     uint8_t raw[16] = {0};

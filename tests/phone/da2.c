@@ -97,7 +97,7 @@ static void read_target(struct da *d, const struct da_target *from)
     da_send_word(&d->link, status);
 }
 
-void da_read_data(struct da *d)
+void da2_read_data(struct da *d)
 {
     da_send_word(&d->link, XFLASH_OK);
     if (!range_block(d))
@@ -109,7 +109,7 @@ void da_read_data(struct da *d)
         read_target(d, &from);
 }
 
-void da_upload(struct da *d)
+void da2_upload(struct da *d)
 {
     da_send_word(&d->link, XFLASH_OK);
     char name[XFLASH_NAME_MAX + 1];
@@ -178,7 +178,7 @@ static void format_after_error(struct da *d, uint32_t status, const struct da_ta
         erase_and_report(d, inside);
 }
 
-void da_format(struct da *d)
+void da2_format(struct da *d)
 {
     da_send_word(&d->link, XFLASH_OK);
     if (!range_block(d))
@@ -194,7 +194,7 @@ void da_format(struct da *d)
         erase_and_report(d, &t);
 }
 
-void da_format_partition(struct da *d)
+void da2_format_partition(struct da *d)
 {
     da_send_word(&d->link, XFLASH_OK);
     char name[XFLASH_NAME_MAX + 1];

@@ -1,4 +1,4 @@
-/* DEVICE_CTRL: README.md, "Control codes". Replies whose contents no source gives are marked. */
+/* DEVICE_CTRL: README.md, "Download agent". Replies whose contents no source gives are marked. */
 #include "tests/phone/da.h"
 
 #include "tests/phone/rom_memory.h"

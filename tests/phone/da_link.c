@@ -42,7 +42,7 @@ static size_t take_held(struct da_link *l, uint8_t *dst, size_t len)
     return n;
 }
 
-/* The next packet into `held`. An empty one leaves the old bytes there, as the hardware does. */
+/* The next packet into `held`. */
 static ptrdiff_t next_packet(struct da_link *l)
 {
     ssize_t n;
@@ -88,14 +88,16 @@ static void buffered_read(struct da_link *l, uint8_t *dst, size_t len)
             ptrdiff_t n = next_packet(l);
             if (n < 0)
                 return;
-            if (n == 0) { /* a stale byte comes out, and the one behind it is lost */
+            if (n == 0) { /* an old byte comes out once more, and the next new one is lost */
                 l->skip_first = true;
                 break;
             }
             l->held_at = l->skip_first ? 1 : 0;
             l->skip_first = false;
         }
-        dst[i] = l->held_at < l->held_len ? l->held[l->held_at++] : l->held[0];
+        if (l->held_at < l->held_len)
+            l->stale = l->held[l->held_at++];
+        dst[i] = l->stale;
     }
 }
 
@@ -147,20 +149,22 @@ static void drop_bytes(struct da_link *l, size_t len)
 /* Header of the next packet: its payload length, or DA_LINK_*. */
 static ptrdiff_t recv_header(struct da_link *l, size_t max)
 {
-    bool swallow = board_settings(l->b)->framing_swallow;
     for (;;) {
         uint8_t header[XFLASH_HEADER_BYTES];
         if (!read_bytes(l, header, sizeof(header), header_surplus))
             return DA_LINK_GONE;
+        bool swallow = board_settings(l->b)->framing_swallow;
         uint32_t len = get_le32(header + 8);
         if (get_le32(header) != XFLASH_MAGIC) {
             board_violation(l->b, "xflash.bad_magic");
+            l->spoiled = !swallow;
             if (!swallow)
                 return DA_LINK_MAGIC;
             l->held_at = l->held_len = 0;
             board_out_flush(l->b);
         } else if (len > max) {
             board_violation(l->b, "xflash.packet_too_long");
+            l->spoiled = !swallow;
             if (!swallow)
                 return DA_LINK_LONG;
             drop_bytes(l, len);
@@ -253,8 +257,11 @@ void da_log(struct da_link *l, const char *text)
 {
     if (!l->log_usb && !board_fault_due(l->b, "log_packet", 0))
         return;
-    AUTO(buf_deinit) struct buf b;
-    buf_init(&b, 512);
-    xflash_message_encode(span_of(text, strlen(text)), &b);
-    send_kind(l, XFLASH_KIND_MESSAGE, b.data, b.len);
+    AUTO(buf_deinit) struct buf line, message;
+    buf_init(&line, 256);
+    buf_init(&message, 512);
+    buf_put(&line, text, strlen(text));
+    buf_put(&line, "\r\n", 2);
+    xflash_message_encode(buf_span(&line), &message);
+    send_kind(l, XFLASH_KIND_MESSAGE, message.data, message.len);
 }

@@ -23,6 +23,9 @@ struct da_link {
     uint8_t held[1024];
     size_t held_at, held_len;
     bool skip_first; /* buffered: an empty packet spoils the byte after it */
+    uint8_t stale;   /* buffered: the byte that came out last */
+    bool spoiled; /* there was a framing error: what is left of it makes the next command unreadable
+                   */
 };
 
 void da_link_init(struct da_link *l, struct board *b, size_t packet);

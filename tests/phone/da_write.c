@@ -285,10 +285,11 @@ static void write_target(struct writer *w, uint64_t total)
     finish(w);
     if (w->error == XFLASH_OK)
         dl_info_record(w->d);
+    da_log(&w->d->link, "write is over");
     da_send_word(&w->d->link, w->error);
 }
 
-void da_write_data(struct da *d)
+void da2_write_data(struct da *d)
 {
     da_send_word(&d->link, XFLASH_OK);
     if (da_recv(&d->link, d->range, sizeof(d->range)) == DA_LINK_GONE)
@@ -323,7 +324,7 @@ static uint32_t download_target(struct da *d, const char *name, uint64_t total, 
     return da_locked(d, &w->to) ? (uint32_t)XFLASH_SEC_DL_FORBIDDEN : XFLASH_OK;
 }
 
-void da_download(struct da *d)
+void da2_download(struct da *d)
 {
     da_send_word(&d->link, XFLASH_OK);
     char name[XFLASH_NAME_MAX + 1];

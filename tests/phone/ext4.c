@@ -5,8 +5,8 @@
 #include "usb/base/mem.h"
 
 /* Layout, in blocks from the first data block: superblock (at byte 1024), group descriptors, block
- * bitmap, inode bitmap, inode table, then folders and files in the order of their inodes. Field offsets
- * are those of the kernel's documentation, filesystems/ext4/. */
+ * bitmap, inode bitmap, inode table, then folders and files in the order of their inodes. Field
+ * offsets are those of the kernel's documentation, filesystems/ext4/. */
 enum {
     SUPERBLOCK_AT = 1024,
     SUPERBLOCK_MAGIC = 0xEF53,
@@ -248,8 +248,7 @@ int ext4_build(uint64_t size_bytes, const char *label, const uint8_t uuid[16],
         if (b.nodes[i].folder)
             folder_write(&b, i);
         else if (b.nodes[i].data.len)
-            memcpy(block_at(&b, b.nodes[i].first_block), b.nodes[i].data.data,
-                   b.nodes[i].data.len);
+            memcpy(block_at(&b, b.nodes[i].first_block), b.nodes[i].data.data, b.nodes[i].data.len);
     }
     return 0;
 }

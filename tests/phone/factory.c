@@ -59,7 +59,8 @@ static int firmware_shared(enum factory_profile profile, const char *version,
     return rc;
 }
 
-/* ---- the eMMC ---------------------------------------------------------------------------------------- */
+/* ---- the eMMC
+ * ---------------------------------------------------------------------------------------- */
 
 struct emmc {
     int dir, user, boot1, boot2;
@@ -120,8 +121,9 @@ static int table_write(int user, const struct layout *l, struct err *err)
     layout_gpt_head(l, head);
     layout_gpt_tail(l, tail);
     int rc = io_pwrite(user, head, sizeof(head), 0, err);
-    return rc < 0 ? rc
-                  : io_pwrite(user, tail, sizeof(tail), (int64_t)(l->user_bytes - sizeof(tail)), err);
+    return rc < 0
+               ? rc
+               : io_pwrite(user, tail, sizeof(tail), (int64_t)(l->user_bytes - sizeof(tail)), err);
 }
 
 static int preloader_write(int boot, const struct firmware *f, struct err *err)
@@ -165,7 +167,8 @@ static int download_all(const struct emmc *e, const struct layout *l, const stru
     return slot_write(e->user, l, f, 'a', err);
 }
 
-/* ---- the identity on it ------------------------------------------------------------------------------ */
+/* ---- the identity on it
+ * ------------------------------------------------------------------------------ */
 
 static int para_write(int user, const struct layout *l, char slot, struct err *err)
 {
@@ -199,7 +202,8 @@ static int identity_write(int user, const struct layout *l, const struct factory
     return 0;
 }
 
-/* ---- phone.json -------------------------------------------------------------------------------------- */
+/* ---- phone.json
+ * -------------------------------------------------------------------------------------- */
 
 static json_t *hex_json(const uint8_t *data, size_t len)
 {
@@ -210,15 +214,15 @@ static json_t *hex_json(const uint8_t *data, size_t len)
 
 static json_t *phone_json(const struct factory_phone *p, const char *version)
 {
-    return json_pack("{s:s, s:s, s:{s:o, s:o, s:o}, s:{s:I, s:I, s:I}, s:{s:s, s:[s, s], s:s, s:s}}",
-                     "profile", factory_profile_name(p->profile), "version", version,
-                     "chip", "me_id", hex_json(p->chip.me_id, sizeof(p->chip.me_id)), "soc_id",
-                     hex_json(p->chip.soc_id, sizeof(p->chip.soc_id)), "emmc_cid",
-                     hex_json(p->chip.emmc_cid, sizeof(p->chip.emmc_cid)), "areas", "user_bytes",
-                     (json_int_t)p->user_bytes, "boot_bytes", (json_int_t)p->boot_bytes,
-                     "rpmb_bytes", (json_int_t)p->rpmb_bytes, "label", "serial", p->label.serial,
-                     "imeis", p->label.imei[0], p->label.imei[1], "wlan_mac", p->label.wlan_mac,
-                     "bt_mac", p->label.bt_mac);
+    return json_pack(
+        "{s:s, s:s, s:{s:o, s:o, s:o}, s:{s:I, s:I, s:I}, s:{s:s, s:[s, s], s:s, s:s}}", "profile",
+        factory_profile_name(p->profile), "version", version, "chip", "me_id",
+        hex_json(p->chip.me_id, sizeof(p->chip.me_id)), "soc_id",
+        hex_json(p->chip.soc_id, sizeof(p->chip.soc_id)), "emmc_cid",
+        hex_json(p->chip.emmc_cid, sizeof(p->chip.emmc_cid)), "areas", "user_bytes",
+        (json_int_t)p->user_bytes, "boot_bytes", (json_int_t)p->boot_bytes, "rpmb_bytes",
+        (json_int_t)p->rpmb_bytes, "label", "serial", p->label.serial, "imeis", p->label.imei[0],
+        p->label.imei[1], "wlan_mac", p->label.wlan_mac, "bt_mac", p->label.bt_mac);
 }
 
 static void json_free(json_t **j)
@@ -257,11 +261,12 @@ static int phone_parse(json_t *json, struct factory_phone *p, char version[40], 
 {
     const char *profile, *version_text, *me_id, *soc_id, *cid, *serial, *imei[2], *wlan, *bt;
     json_int_t user, boot, rpmb;
-    if (json_unpack(json, "{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:I, s:I, s:I}, s:{s:s, s:[s, s], s:s, s:s}}",
-                    "profile", &profile, "version", &version_text, "chip", "me_id", &me_id, "soc_id",
-                    &soc_id, "emmc_cid", &cid, "areas", "user_bytes", &user, "boot_bytes", &boot,
-                    "rpmb_bytes", &rpmb, "label", "serial", &serial, "imeis", &imei[0], &imei[1],
-                    "wlan_mac", &wlan, "bt_mac", &bt) < 0 ||
+    if (json_unpack(json,
+                    "{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:I, s:I, s:I}, s:{s:s, s:[s, s], s:s, s:s}}",
+                    "profile", &profile, "version", &version_text, "chip", "me_id", &me_id,
+                    "soc_id", &soc_id, "emmc_cid", &cid, "areas", "user_bytes", &user, "boot_bytes",
+                    &boot, "rpmb_bytes", &rpmb, "label", "serial", &serial, "imeis", &imei[0],
+                    &imei[1], "wlan_mac", &wlan, "bt_mac", &bt) < 0 ||
         factory_profile_parse(profile, &p->profile, err) < 0 || user <= 0 || boot <= 0 || rpmb <= 0)
         return err_set(err, ERR_FORMAT, PHONE_FILE ": a field is missing or wrong");
     p->user_bytes = (uint64_t)user;
@@ -302,7 +307,8 @@ int factory_load_phone(const char *dir, struct factory_phone *out, struct err *e
     return phone_load(dir, out, version, err);
 }
 
-/* ---- making and losing ------------------------------------------------------------------------------- */
+/* ---- making and losing
+ * ------------------------------------------------------------------------------- */
 
 static int rpmb_make(int dir, uint64_t bytes, struct err *err)
 {
@@ -342,8 +348,8 @@ int factory_make_phone(const char *dir, const struct factory_order *order, struc
     AUTO(emmc_close) struct emmc e;
     int rc = emmc_open(dir, O_CREAT, &e, err);
     return rc < 0 ? rc
-                  : phone_write(&e, order, &phone, order->version ? order->version : FACTORY_VERSION,
-                                err);
+                  : phone_write(&e, order, &phone,
+                                order->version ? order->version : FACTORY_VERSION, err);
 }
 
 static int identity_erase(const struct emmc *e, const struct layout *l, struct err *err)
@@ -376,7 +382,8 @@ int factory_lose_identity(const char *dir, enum factory_loss loss, struct err *e
     return rc < 0 ? rc : download_all(&e, l, f, err);
 }
 
-/* ---- read-back --------------------------------------------------------------------------------------- */
+/* ---- read-back
+ * --------------------------------------------------------------------------------------- */
 
 static int range_copy(int from, int to, off_t at, off_t end, struct err *err)
 {
@@ -411,19 +418,25 @@ static int sparse_copy(int from, int to, off_t bytes, struct err *err)
     return 0;
 }
 
+int factory_copy(const char *from, const char *to, uint64_t bytes, struct err *err)
+{
+    AUTO(fd_close) int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0)
+        return err_sys(err, ERR_NOT_FOUND, "open %s", from);
+    int64_t size = io_size(in, err);
+    if (size < 0)
+        return (int)size;
+    AUTO(fd_close) int out = open(to, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (out < 0)
+        return err_sys(err, ERR_IO, "create %s", to);
+    bool all = bytes == 0 || bytes > (uint64_t)size;
+    return sparse_copy(in, out, all ? (off_t)size : (off_t)bytes, err);
+}
+
 int factory_read_back(const char *dir, const char *path, uint64_t bytes, struct err *err)
 {
     struct factory_phone phone;
     int rc = factory_load_phone(dir, &phone, err);
-    if (rc < 0)
-        return rc;
-    if (bytes == 0 || bytes > phone.user_bytes)
-        bytes = phone.user_bytes;
-    AUTO(emmc_close) struct emmc e;
-    if ((rc = emmc_open(dir, 0, &e, err)) < 0)
-        return rc;
-    AUTO(fd_close) int out = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (out < 0)
-        return err_sys(err, ERR_IO, "create %s", path);
-    return sparse_copy(e.user, out, (off_t)bytes, err);
+    AUTO(free_ptr) char *user = xasprintf("%s/user.img", dir);
+    return rc < 0 ? rc : factory_copy(user, path, bytes, err);
 }

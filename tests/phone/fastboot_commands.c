@@ -11,7 +11,8 @@ enum {
     KEY_TEXT_BYTES = 32,
 };
 
-/* ---- leaving ----------------------------------------------------------------------------------------- */
+/* ---- leaving
+ * ----------------------------------------------------------------------------------------- */
 
 static enum lk_outcome leave(struct lk *lk, enum board_boot_target target)
 {
@@ -55,7 +56,8 @@ static enum lk_outcome boot_image(struct lk *lk, const char *arg)
     return boot_on(lk, arg);
 }
 
-/* ---- slots, lock ------------------------------------------------------------------------------------- */
+/* ---- slots, lock
+ * ------------------------------------------------------------------------------------- */
 
 static enum lk_outcome set_active(struct lk *lk, const char *arg)
 {
@@ -86,7 +88,8 @@ static enum lk_outcome get_unlock_ability(struct lk *lk, const char *arg)
     return outcome == LK_CONTINUE ? fb_okay(lk, "%s", "") : outcome;
 }
 
-/* The question on the screen: Volume Up is yes, Volume Down no; LK waits for ever. BOARD_GONE, 0, 1. */
+/* The question on the screen: Volume Up is yes, Volume Down no; LK waits for ever. BOARD_GONE,
+ * 0, 1. */
 static int ask_on_screen(struct lk *lk)
 {
     for (;;) {
@@ -192,7 +195,8 @@ static enum lk_outcome project_code(struct lk *lk, const char *arg)
     return outcome == LK_CONTINUE ? fb_okay(lk, "%s", "") : outcome;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------- */
+/* ---- the table
+ * --------------------------------------------------------------------------------------- */
 
 enum {
     ON_SECURE = 1,  /* runs with secure boot on */
@@ -200,8 +204,8 @@ enum {
     SERVICE = 4,    /* the service build has it, the commercial one does not know it */
 };
 
-/* In the order of registration. The last entry that is a prefix of the command wins, so "reboot" must stand
- * before "reboot-bootloader", and "reboot-xyz" is a plain reboot. */
+/* In the order of registration. The last entry that is a prefix of the command wins, so "reboot"
+ * must stand before "reboot-bootloader", and "reboot-xyz" is a plain reboot. */
 static const struct command {
     const char *prefix;
     unsigned flags;
@@ -252,12 +256,18 @@ static const struct command *command_find(const struct lk *lk, const char *text)
     return NULL;
 }
 
-enum lk_outcome fb_command(struct lk *lk, struct span in)
+/* The fault "info_flood". */
+static enum lk_outcome info_flood(struct lk *lk)
 {
-    char text[LK_COMMAND_BYTES + 1] = "";
-    memcpy(text, in.data, MIN_OF(in.len, (size_t)LK_COMMAND_BYTES));
+    enum lk_outcome outcome = LK_CONTINUE;
+    for (int i = 0; i < 100 && outcome == LK_CONTINUE; i++)
+        outcome = fb_info(lk, "line %d of 100", i + 1);
+    return outcome;
+}
+
+static enum lk_outcome command_run(struct lk *lk, const char *text)
+{
     const struct command *c = command_find(lk, text);
-    board_trace(lk->b, "fastboot: %s", text);
     if (!c)
         return fb_fail(lk, "unknown command");
     if (!(c->flags & ON_SECURE) && lk_secure(lk))
@@ -269,4 +279,18 @@ enum lk_outcome fb_command(struct lk *lk, struct span in)
             return fb_fail(lk, "target device is locked");
     }
     return c->run(lk, text + strlen(c->prefix));
+}
+
+enum lk_outcome fb_command(struct lk *lk, struct span in)
+{
+    char text[LK_COMMAND_BYTES + 1] = "";
+    if (in.len)
+        memcpy(text, in.data, MIN_OF(in.len, (size_t)LK_COMMAND_BYTES));
+    board_trace(lk->b, "fastboot: %s", text);
+    if (board_fault_due(lk->b, "info_flood", 0)) {
+        enum lk_outcome outcome = info_flood(lk);
+        if (outcome != LK_CONTINUE)
+            return outcome;
+    }
+    return command_run(lk, text);
 }

@@ -6,7 +6,8 @@
 
 enum { BATTERY_LOW_MV = 3500 };
 
-/* ---- download ---------------------------------------------------------------------------------------- */
+/* ---- download
+ * ---------------------------------------------------------------------------------------- */
 
 /* Reads of 16 KiB; a transfer that is shorter than what was asked for ends the data phase. */
 static ssize_t data_read(struct lk *lk, size_t len)
@@ -51,7 +52,8 @@ enum lk_outcome fb_download(struct lk *lk, const char *arg)
     return fb_okay(lk, "%s", "");
 }
 
-/* ---- where to ---------------------------------------------------------------------------------------- */
+/* ---- where to
+ * ---------------------------------------------------------------------------------------- */
 
 const struct partition *fb_partition(const struct lk *lk, const char *name)
 {
@@ -74,7 +76,8 @@ static bool name_in(const char *name, const char *const *list)
     return false;
 }
 
-/* Constructed: not even the service build lets anybody write what is bound to the chip or to Google. */
+/* Constructed: not even the service build lets anybody write what is bound to the chip or to
+ * Google. */
 static bool never_written(const char *name)
 {
     static const char *const names[] = {"seccfg", "frp", "otp", "efuse", NULL};
@@ -84,15 +87,21 @@ static bool never_written(const char *name)
 /* What generic mt6771 LKs mark as erasable. */
 static bool erasable(const char *name)
 {
-    static const char *const names[] = {"recovery", "scp",   "boot",     "odm", "vendor", "system",
-                                        "cache",    "userdata", NULL};
+    static const char *const names[] = {"recovery", "scp",   "boot",     "odm", "vendor",
+                                        "system",   "cache", "userdata", NULL};
     return name_in(name, names) && strncmp(name, "boot_para", 9) != 0;
 }
 
-/* ---- sparse ------------------------------------------------------------------------------------------ */
+/* ---- sparse
+ * ------------------------------------------------------------------------------------------ */
 
 #define SPARSE_MAGIC_BYTES "\x3a\xff\x26\xed"
-enum { SPARSE_RAW = 0xCAC1, SPARSE_FILL = 0xCAC2, SPARSE_DONT_CARE = 0xCAC3, SPARSE_CRC32 = 0xCAC4 };
+enum {
+    SPARSE_RAW = 0xCAC1,
+    SPARSE_FILL = 0xCAC2,
+    SPARSE_DONT_CARE = 0xCAC3,
+    SPARSE_CRC32 = 0xCAC4
+};
 enum { SPARSE_HEADER_MIN = 28, SPARSE_CHUNK_MIN = 12 };
 
 struct sparse {
@@ -112,7 +121,8 @@ static const char *fill_write(struct board *b, uint64_t at, uint64_t len, uint32
     for (size_t i = 0; i < PIECE; i += 4)
         put_le32(piece + i, pattern);
     for (uint64_t end = at + len; at < end; at += PIECE)
-        if (board_flash_write(b, AREA_USER, at, piece, (size_t)MIN_OF(end - at, (uint64_t)PIECE)) < 0)
+        if (board_flash_write(b, AREA_USER, at, piece, (size_t)MIN_OF(end - at, (uint64_t)PIECE)) <
+            0)
             return "CHUNK_TYPE_FILL flash write failure";
     return NULL;
 }
@@ -190,7 +200,8 @@ static const char *sparse_write(struct lk *lk, const struct partition *to)
     return s.done_blocks == s.total_blocks ? NULL : "sparse image write failure";
 }
 
-/* ---- flash, erase ------------------------------------------------------------------------------------ */
+/* ---- flash, erase
+ * ------------------------------------------------------------------------------------ */
 
 static bool starts_with(const struct lk *lk, const char *magic, size_t len)
 {
@@ -206,8 +217,8 @@ static bool wants_boot_image(const char *name)
     return false;
 }
 
-/* LK's order of checks; NULL when the bytes were written. Only those that were sent: the rest of the
- * partition keeps what it held. */
+/* LK's order of checks; NULL when the bytes were written. Only those that were sent: the rest of
+ * the partition keeps what it held. */
 static const char *raw_write(struct lk *lk, const struct partition *to, const char *name)
 {
     if (wants_boot_image(name) && !starts_with(lk, "ANDROID!", 8))
@@ -215,8 +226,10 @@ static const char *raw_write(struct lk *lk, const struct partition *to, const ch
     uint64_t sectors = (lk->data_bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
     if (sectors * SECTOR_BYTES > to->size_bytes)
         return "size too large";
-    if (board_fault_due(lk->b, "lie", to->start_bytes))
+    if (board_fault_due(lk->b, "lying_write", to->start_bytes + lk->data_bytes - 1))
         return NULL; /* says OKAY and did not write */
+    if (board_fault_due(lk->b, "flash_fails", 0))
+        return "flash write failure";
     int rc = board_flash_write(lk->b, AREA_USER, to->start_bytes, lk->data, lk->data_bytes);
     return rc < 0 ? "flash write failure" : NULL;
 }
@@ -234,8 +247,8 @@ enum lk_outcome fb_flash(struct lk *lk, const char *name)
         return fb_fail(lk, "This partition doesn't exist");
     if (lk->data_bytes == 0)
         return fb_okay(lk, "%s", ""); /* nothing was downloaded: LK writes nothing and is content */
-    const char *wrong = starts_with(lk, SPARSE_MAGIC_BYTES, 4) ? sparse_write(lk, to)
-                                                               : raw_write(lk, to, name);
+    const char *wrong =
+        starts_with(lk, SPARSE_MAGIC_BYTES, 4) ? sparse_write(lk, to) : raw_write(lk, to, name);
     return wrong ? fb_fail(lk, "%s", wrong) : fb_okay(lk, "%s", "");
 }
 

@@ -6,9 +6,8 @@
 
 /* Descriptors of MediaTek's LK at high speed, with the ids of the settings: README.md, "LK". */
 static const uint8_t config_desc[] = {
-    9, 2, 32, 0, 1, 1, 0, 0x80, 0x80, /* one interface, bus powered, 256 mA */
-    9, 4, 0, 0, 2, 0xFF, 0x42, 0x03, 4,
-    7, 5, 0x81, 2, 0x00, 0x02, 0,     /* bulk IN first */
+    9, 2, 32,   0, 1,    1,    0,    0x80, 0x80, /* one interface, bus powered, 256 mA */
+    9, 4, 0,    0, 2,    0xFF, 0x42, 0x03, 4,    7, 5, 0x81, 2, 0x00, 0x02, 0, /* bulk IN first */
     7, 5, 0x01, 2, 0x00, 0x02, 1,
 };
 
@@ -20,11 +19,14 @@ struct fastboot_device {
 
 static void device_make(struct fastboot_device *d, const struct lk *lk)
 {
-    static const uint8_t head[18] = {18, 1, 0x00, 0x02, 0, 0, 0, 64, 0, 0, 0, 0, 0x00, 0x01, 1, 2, 3, 1};
+    static const uint8_t head[18] = {18, 1, 0x00, 0x02, 0,    0, 0, 64, 0,
+                                     0,  0, 0,    0x00, 0x01, 1, 2, 3,  1};
     const struct board_settings *s = board_settings(lk->b);
     memcpy(d->device_desc, head, sizeof(head));
     put_le16(d->device_desc + 8, s->fastboot_vid);
     put_le16(d->device_desc + 10, s->fastboot_pid);
+    if (board_fault_due(lk->b, "no_serial_string", 0))
+        d->device_desc[16] = 0;
     d->strings[0] = "MediaTek";
     d->strings[1] = "Android";
     d->strings[2] = lk->serial;
@@ -42,13 +44,22 @@ static void device_make(struct fastboot_device *d, const struct lk *lk)
     };
 }
 
-/* ---- responses --------------------------------------------------------------------------------------- */
+/* ---- responses
+ * --------------------------------------------------------------------------------------- */
+
+/* What the fault "long_reply" makes of one. */
+enum { LONG_RESPONSE_BYTES = 200 };
 
 static enum lk_outcome respond(struct lk *lk, const char *kind, const char *fmt, va_list args)
 {
-    char text[LK_RESPONSE_BYTES + 1];
+    char text[LONG_RESPONSE_BYTES + 1];
     memcpy(text, kind, 4);
-    vsnprintf(text + 4, sizeof(text) - 4, fmt, args);
+    vsnprintf(text + 4, LK_RESPONSE_BYTES + 1 - 4, fmt, args);
+    bool long_response = board_fault_due(lk->b, "long_reply", 0);
+    if (board_fault_due(lk->b, "reply_newline", 0))
+        strcat(text, "\n");
+    while (strlen(text) < LONG_RESPONSE_BYTES && long_response)
+        strcat(text, ".");
     int rc = board_in(lk->b, text, strlen(text), IN_PACKETS, LK_WRITE_TIMEOUT_MS);
     if (rc == BOARD_TIMEOUT)
         return LK_DEAF;
@@ -70,15 +81,16 @@ RESPONDER(fb_info, "INFO")
 
 static RESPONDER(respond_data, "DATA")
 
-enum lk_outcome fb_data(struct lk *lk, uint32_t len)
+    enum lk_outcome fb_data(struct lk *lk, uint32_t len)
 {
     return respond_data(lk, "%08x", len);
 }
 
-/* ---- the command loop -------------------------------------------------------------------------------- */
+/* ---- the command loop
+ * -------------------------------------------------------------------------------- */
 
-/* One USB packet; LK reads it 64 bytes at a time, so the rest of a longer one is the next command, and an
- * empty packet is a command without a name. */
+/* One USB packet; LK reads it 64 bytes at a time, so the rest of a longer one is the next command,
+ * and an empty packet is a command without a name. */
 static enum lk_outcome packet_run(struct lk *lk, struct span packet)
 {
     do {

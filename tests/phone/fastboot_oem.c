@@ -21,12 +21,14 @@ static enum lk_outcome info_and_okay(struct lk *lk, const char *text)
     return outcome == LK_CONTINUE ? fb_okay(lk, "%s", "") : outcome;
 }
 
-/* Opens flashing until this LK ends: MD5 of the serial that LK read at its start, either case. The default
- * serial has a digest like any other; that is what makes sending it dangerous. */
+/* Opens flashing until this LK ends: MD5 of the serial that LK read at its start, either case. The
+ * default serial has a digest like any other; that is what makes sending it dangerous. */
 enum lk_outcome fb_oem_dm_verity(struct lk *lk, const char *arg)
 {
     char want[MD5_HEX_BYTES];
     arg = skip_blanks(arg);
+    if (board_fault_due(lk->b, "verity_unknown", 0))
+        return fb_fail(lk, "unknown command");
     if (strlen(arg) != MD5_HEX_BYTES - 1)
         return fb_fail(lk, "argument size is wrong\n");
     md5_hex_upper(span_of(lk->serial, strlen(lk->serial)), want);
@@ -40,6 +42,8 @@ enum lk_outcome fb_oem_halt(struct lk *lk, const char *arg)
 {
     (void)arg;
     enum lk_outcome outcome = fb_okay(lk, "%s", "");
+    if (board_fault_due(lk->b, "halt_stays", 0))
+        return LK_DEAF; /* on the bus, but silent */
     lk->next = NEXT_HALT;
     return outcome == LK_CONTINUE ? LK_LEAVE : outcome;
 }
@@ -58,8 +62,9 @@ enum lk_outcome fb_oem_versions(struct lk *lk, const char *arg)
     partition_read(lk->b, table_find(&lk->table, "systeminfo", lk->slot), head, sizeof(head));
     systeminfo_version(span_of(head, sizeof(head)), version);
     snprintf(line, sizeof(line), "software version=%s", version);
-    const char *const lines[] = {"model=TA-1105",   "sub_model=PDA",        line,
-                                 "hardware version=PVT", "chip version=MT6771V/C", "EMMC version=HCG8a4"};
+    const char *const lines[] = {
+        "model=TA-1105",        "sub_model=PDA",          line,
+        "hardware version=PVT", "chip version=MT6771V/C", "EMMC version=HCG8a4"};
     enum lk_outcome outcome = LK_CONTINUE;
     for (size_t i = 0; i < ARRAY_LEN(lines) && outcome == LK_CONTINUE; i++)
         outcome = fb_info(lk, "%s", lines[i]);

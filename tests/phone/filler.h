@@ -1,5 +1,5 @@
-/* filler.h: bytes that stand for code, calibration or user data: incompressible, different for every name,
- * the same each time. */
+/* filler.h: bytes that stand for code, calibration or user data: incompressible, different for
+ * every name, the same each time. */
 #ifndef FLASHRACK_TESTS_PHONE_FILLER_H
 #define FLASHRACK_TESTS_PHONE_FILLER_H
 

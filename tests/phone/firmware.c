@@ -11,7 +11,7 @@
 #include "usb/format/lk.h"
 
 enum image_kind {
-    IMAGE_MTK,    /* MediaTek image header and filler */
+    IMAGE_MTK, /* MediaTek image header and filler */
     IMAGE_LK,
     IMAGE_MODEM,  /* IMAGE_MTK that begins with the baseband's version */
     IMAGE_BOOT,   /* "ANDROID!" */
@@ -27,15 +27,15 @@ static const struct image_row {
     enum image_kind kind;
     bool slotted, verified; /* verified: vbmeta covers it */
 } image_rows[] = {
-    {"logo", IMAGE_MTK, true, false},     {"md1img", IMAGE_MODEM, true, true},
-    {"spmfw", IMAGE_MTK, true, true},     {"scp", IMAGE_MTK, true, true},
-    {"sspm", IMAGE_MTK, true, true},      {"cam_vpu1", IMAGE_MTK, true, true},
-    {"cam_vpu2", IMAGE_MTK, true, true},  {"cam_vpu3", IMAGE_MTK, true, true},
-    {"gz", IMAGE_MTK, true, true},        {"lk", IMAGE_LK, true, false},
-    {"boot", IMAGE_BOOT, true, true},     {"odmdtbo", IMAGE_PLAIN, true, true},
-    {"tee", IMAGE_MTK, true, true},       {"cda", IMAGE_PLAIN, true, true},
+    {"logo", IMAGE_MTK, true, false},       {"md1img", IMAGE_MODEM, true, true},
+    {"spmfw", IMAGE_MTK, true, true},       {"scp", IMAGE_MTK, true, true},
+    {"sspm", IMAGE_MTK, true, true},        {"cam_vpu1", IMAGE_MTK, true, true},
+    {"cam_vpu2", IMAGE_MTK, true, true},    {"cam_vpu3", IMAGE_MTK, true, true},
+    {"gz", IMAGE_MTK, true, true},          {"lk", IMAGE_LK, true, false},
+    {"boot", IMAGE_BOOT, true, true},       {"odmdtbo", IMAGE_PLAIN, true, true},
+    {"tee", IMAGE_MTK, true, true},         {"cda", IMAGE_PLAIN, true, true},
     {"systeminfo", IMAGE_INFO, true, true}, {"vendor", IMAGE_SYSTEM, true, true},
-    {"system", IMAGE_SYSTEM, true, true}, {"userdata", IMAGE_SYSTEM, false, false},
+    {"system", IMAGE_SYSTEM, true, true},   {"userdata", IMAGE_SYSTEM, false, false},
     {"vbmeta", IMAGE_VBMETA, true, false},
 };
 
@@ -57,7 +57,8 @@ static size_t image_bytes(const struct firmware *f, const char *partition, unsig
     return (size_t)MIN_OF(size / 4 * 3, (uint64_t)caps[f->profile] * weight) / 512 * 512;
 }
 
-/* ---- raw images -------------------------------------------------------------------------------------- */
+/* ---- raw images
+ * -------------------------------------------------------------------------------------- */
 
 #define BASEBAND "MOLY.LR12A.R2.MP.V94.3"
 
@@ -75,7 +76,7 @@ static void mtk_image(const struct firmware *f, const char *name, const char *te
 }
 
 /* LK's payload: mark and type, version, filler, SHA-256 of all that. */
-#define LK_MARK      "EMULATED-X5-LK"
+#define LK_MARK "EMULATED-X5-LK"
 enum { LK_TYPE_AT = 16, LK_VERSION_AT = 32, LK_CODE_AT = 96 };
 
 static void lk_image(const struct firmware *f, const char *type, struct buf *out)
@@ -151,7 +152,8 @@ static void boot_image(const struct firmware *f, const char *name, const char *m
     code(out, want - strlen(magic), name, f->version);
 }
 
-/* ---- Android sparse images --------------------------------------------------------------------------- */
+/* ---- Android sparse images
+ * --------------------------------------------------------------------------- */
 
 enum { CHUNK_RAW = 0xCAC1, CHUNK_FILL = 0xCAC2, CHUNK_SKIP = 0xCAC3, CHUNK_HEADER = 12 };
 enum { SPARSE_HEADER = 28 };
@@ -182,14 +184,12 @@ static void sparse_image(const struct firmware *f, const char *partition, uint64
                          struct buf *out)
 {
     uint32_t total = (uint32_t)(partition_bytes / SPARSE_BLOCK_BYTES);
-    uint32_t cap = strcmp(partition, "userdata") == 0 ? 8
-                   : f->profile == PROFILE_FULL       ? 2048
-                                                      : 384;
+    uint32_t cap = strcmp(partition, "userdata") == 0 ? 8 : f->profile == PROFILE_FULL ? 2048 : 384;
     uint32_t piece = MAX_OF(MIN_OF(total / 16, cap), 1u);
     struct chunk chunks[] = {
-        {CHUNK_RAW, piece, 0},       {CHUNK_FILL, total / 4, 0},
-        {CHUNK_RAW, piece, 0},       {CHUNK_FILL, piece, 0xDEADBEEF},
-        {CHUNK_SKIP, total / 8, 0},  {CHUNK_RAW, MAX_OF(piece / 2, 1u), 0},
+        {CHUNK_RAW, piece, 0},      {CHUNK_FILL, total / 4, 0},
+        {CHUNK_RAW, piece, 0},      {CHUNK_FILL, piece, 0xDEADBEEF},
+        {CHUNK_SKIP, total / 8, 0}, {CHUNK_RAW, MAX_OF(piece / 2, 1u), 0},
         {CHUNK_SKIP, 0, 0},
     };
     size_t count = ARRAY_LEN(chunks);
@@ -213,8 +213,8 @@ static void sparse_image(const struct firmware *f, const char *partition, uint64
     }
 }
 
-/* Calls `each` for the runs of bytes that an image puts on flash, in order; `pattern` is repeated when
- * `data` is empty. Stops at the first negative answer. */
+/* Calls `each` for the runs of bytes that an image puts on flash, in order; `pattern` is repeated
+ * when `data` is empty. Stops at the first negative answer. */
 typedef int run_fn(void *arg, uint64_t at, uint64_t len, struct span data, uint32_t pattern);
 
 static int image_walk(const struct firmware_image *image, run_fn *each, void *arg)
@@ -241,7 +241,8 @@ static int image_walk(const struct firmware_image *image, run_fn *each, void *ar
     return 0;
 }
 
-/* ---- vbmeta ------------------------------------------------------------------------------------------ */
+/* ---- vbmeta
+ * ------------------------------------------------------------------------------------------ */
 
 struct vbmeta_run {
     struct vbmeta_row *row;
@@ -282,7 +283,8 @@ static void vbmeta_image(const struct firmware *f, struct buf *out)
     free_ptr(&v);
 }
 
-/* ---- preloader --------------------------------------------------------------------------------------- */
+/* ---- preloader
+ * --------------------------------------------------------------------------------------- */
 
 enum {
     PRELOADER_CODE_AT = 0x300,
@@ -291,7 +293,8 @@ enum {
     EMI_ENTRIES = 15,
 };
 
-/* The CID prefixes that the genuine PDA block lists; maker bytes before each name are constructed. */
+/* The CID prefixes that the genuine PDA block lists; maker bytes before each name are constructed.
+ */
 static void emi_entry(unsigned index, uint8_t out[EMI_ENTRY_BYTES_V36])
 {
     static const char *const chips[] = {"HCG8a4", "DH6DMB", "HBG4a2", "3H6CMB", "DD68MB", "GD6BMB",
@@ -352,7 +355,8 @@ static void preloader_image(const struct firmware *f, struct buf *out)
     buf_put(out, seal, sizeof(seal));
 }
 
-/* ---- all together ------------------------------------------------------------------------------------ */
+/* ---- all together
+ * ------------------------------------------------------------------------------------ */
 
 static void image_make(struct firmware *f, const struct image_row *row)
 {

@@ -1,5 +1,5 @@
-/* firmware.h: the vendor's images: what a package folder holds and a slot is made of. Deterministic in
- * profile and version; the payloads are filler, the containers are true. tests/phone/README.md,
+/* firmware.h: the vendor's images: what a package folder holds and a slot is made of. Deterministic
+ * in profile and version; the payloads are filler, the containers are true. tests/phone/README.md,
  * "Firmware images". */
 #ifndef FLASHRACK_TESTS_PHONE_FIRMWARE_H
 #define FLASHRACK_TESTS_PHONE_FIRMWARE_H
@@ -13,8 +13,8 @@ enum { FIRMWARE_IMAGES_MAX = 24, SPARSE_BLOCK_BYTES = 4096 };
 struct firmware_image {
     char partition[33]; /* without slot suffix */
     bool slotted;
-    bool sparse;        /* `file` is an Android sparse image */
-    struct buf file;    /* as it lies in the package, <partition>.img */
+    bool sparse;     /* `file` is an Android sparse image */
+    struct buf file; /* as it lies in the package, <partition>.img */
 };
 
 struct firmware {
@@ -33,7 +33,8 @@ void firmware_free(struct firmware **f);
 /* Borrowed; NULL when there is none. */
 const struct firmware_image *firmware_find(const struct firmware *f, const char *partition);
 
-/* Writes the image, expanded, at byte `at` of the file `fd`: what a download leaves on erased flash. */
+/* Writes the image, expanded, at byte `at` of the file `fd`: what a download leaves on erased
+ * flash. */
 int firmware_image_write(const struct firmware_image *image, int fd, uint64_t at, struct err *err);
 
 /* What an LK says about itself, read from the partition that holds it. */

@@ -62,7 +62,6 @@ struct board {
     bool power_lost; /* forced off; the firmware unwinds */
     bool cable;
     bool cable_edge; /* plugged in since the stage began */
-    unsigned cable_pulls;
     bool power_key_edge; /* pressed long enough to start a phone that is off */
     unsigned keys;
     enum board_stage stage;

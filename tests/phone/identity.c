@@ -7,7 +7,8 @@
 #include "tests/phone/layout.h"
 #include "usb/base/mem.h"
 
-/* ---- label and hardware ---------------------------------------------------------------------------- */
+/* ---- label and hardware
+ * ---------------------------------------------------------------------------- */
 
 /* Bytes that belong to phone `index` of rack `seed` and to nobody else. */
 static void derive(uint64_t seed, unsigned index, const char *what, uint8_t *out, size_t len)
@@ -40,8 +41,8 @@ static char luhn_digit(const char *digits14)
     return (char)('0' + (10 - sum % 10) % 10);
 }
 
-/* Type code 00199901: 001 is the range kept for test equipment, so that no real phone has these. Two
- * consecutive numbers a phone. */
+/* Type code 00199901: 001 is the range kept for test equipment, so that no real phone has these.
+ * Two consecutive numbers a phone. */
 static void imei_derive(uint64_t seed, unsigned index, char out[2][16])
 {
     uint8_t random[4];
@@ -91,7 +92,8 @@ void identity_derive(uint64_t seed, unsigned index, struct factory_phone *out)
     mac_text(mac, out->label.bt_mac);
 }
 
-/* ---- the NV container ------------------------------------------------------------------------------
+/* ---- the NV container
+ * ------------------------------------------------------------------------------
  *
  *   0x00000  u32 0, u32 content bytes, u32 0, u32 CRC-32 of header (this field zero) and content
  *   0x00010  salt, 16 bytes; u32 number of records
@@ -114,13 +116,13 @@ enum {
     IMEI_CRC_AT = 40,
     WIFI_MAC_AT = 4,
 };
-#define NV_ROOT     "/mnt/vendor/nvdata/"
-#define IMEI_PATH   "md/NVRAM/NVD_IMEI/LD0B_001"
-#define WIFI_PATH   "APCFG/APRDEB/WIFI"
-#define BT_PATH     "APCFG/APRDEB/BT_Addr"
-#define STAMP_PATH  "NVRAM_STAMP"
-#define RF_PATH     "md/NVRAM/CALIBRAT/CL00_000"
-#define BULK_PATH   "md/NVRAM/CALIBRAT/CL01_000"
+#define NV_ROOT    "/mnt/vendor/nvdata/"
+#define IMEI_PATH  "md/NVRAM/NVD_IMEI/LD0B_001"
+#define WIFI_PATH  "APCFG/APRDEB/WIFI"
+#define BT_PATH    "APCFG/APRDEB/BT_Addr"
+#define STAMP_PATH "NVRAM_STAMP"
+#define RF_PATH    "md/NVRAM/CALIBRAT/CL00_000"
+#define BULK_PATH  "md/NVRAM/CALIBRAT/CL01_000"
 
 static void mask(uint8_t *data, size_t len, struct span salt)
 {
@@ -213,9 +215,8 @@ static int nvram_build(const struct factory_phone *phone, struct buf *out, struc
     filler(rf, sizeof(rf), "radio calibration", seed);
     filler(bulk, bulk_len, "radio tables", seed);
     struct nv_record records[] = {
-        {IMEI_PATH, imei, sizeof(imei)}, {WIFI_PATH, wifi, sizeof(wifi)},
-        {BT_PATH, bt, sizeof(bt)},       {RF_PATH, rf, sizeof(rf)},
-        {BULK_PATH, bulk, bulk_len},
+        {IMEI_PATH, imei, sizeof(imei)}, {WIFI_PATH, wifi, sizeof(wifi)}, {BT_PATH, bt, sizeof(bt)},
+        {RF_PATH, rf, sizeof(rf)},       {BULK_PATH, bulk, bulk_len},
     };
     container_pack(records, ARRAY_LEN(records), span_of(salt, sizeof(salt)), out);
     return buf_check(out, err);
@@ -293,7 +294,8 @@ bool nvram_read(struct span container, struct nv_values *out, struct sha256 *sta
     return true;
 }
 
-/* ---- file systems ------------------------------------------------------------------------------------ */
+/* ---- file systems
+ * ------------------------------------------------------------------------------------ */
 
 static void uuid_derive(const struct board_chip *chip, const char *partition, uint8_t out[16])
 {
@@ -415,7 +417,8 @@ bool protect_valid(struct span image, const struct board_chip *chip)
     return sealed_file_valid(ext4_find(image, "md/SML_S.bin"), chip, true);
 }
 
-/* ---- seccfg, proinfo, the rest ----------------------------------------------------------------------- */
+/* ---- seccfg, proinfo, the rest
+ * ----------------------------------------------------------------------- */
 
 enum { SECCFG_HEAD_BYTES = SECCFG_BYTES - SHA256_BYTES, SECCFG_STATE_AT = 0x0C };
 #define SECCFG_MAGIC 0x4D4D4D4Du
@@ -482,7 +485,7 @@ static void elabel_build(struct buf *out)
 /* Partitions that gather something of their own on every phone and that Format All wipes. */
 static bool has_traces(const char *partition)
 {
-    static const char *const names[] = {"expdb", "frp",  "metadata", "box",
+    static const char *const names[] = {"expdb",   "frp",  "metadata", "box",
                                         "sutinfo", "sec1", "userdata", "flashinfo"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(partition, names[i]) == 0)

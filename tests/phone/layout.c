@@ -19,8 +19,8 @@ enum {
     GPT_ENTRIES_BYTES = GPT_ENTRIES * GPT_ENTRY_BYTES,
 };
 
-/* KiB by profile in the order of enum factory_profile; `align`: starts on a multiple of the profile's
- * unit, the partition before it grows to fill the gap. */
+/* KiB by profile in the order of enum factory_profile; `align`: starts on a multiple of the
+ * profile's unit, the partition before it grows to fill the gap. */
 struct size_row {
     const char *name;
     uint32_t kib[3];
@@ -28,26 +28,26 @@ struct size_row {
 };
 static const struct size_row common_rows[COMMON_PARTS] = {
     /*             mini   tiny  full */
-    {"boot_para", {1024, 16, 1024}, false},   {"para", {512, 16, 512}, false},
-    {"expdb", {1024, 16, 20480}, false},      {"frp", {1024, 16, 1024}, false},
-    {"nvcfg", {8192, 256, 32768}, false},     {"nvdata", {16384, 256, 65536}, false},
-    {"md_udc", {616, 16, 23144}, false},      {"metadata", {1024, 16, 32768}, false},
-    {"protect1", {8192, 256, 8192}, false},   {"protect2", {8192, 192, 8192}, false},
-    {"seccfg", {8192, 64, 8192}, true},       {"persist", {8192, 256, 49152}, true},
-    {"sec1", {2048, 16, 2048}, true},         {"proinfo", {3072, 64, 3072}, false},
-    {"nvram", {5120, 256, 65536}, false},     {"elabel", {1024, 16, 8192}, false},
-    {"box", {8192, 16, 65536}, false},        {"sutinfo", {1024, 16, 1024}, false},
+    {"boot_para", {1024, 16, 1024}, false}, {"para", {512, 16, 512}, false},
+    {"expdb", {1024, 16, 20480}, false},    {"frp", {1024, 16, 1024}, false},
+    {"nvcfg", {8192, 256, 32768}, false},   {"nvdata", {16384, 256, 65536}, false},
+    {"md_udc", {616, 16, 23144}, false},    {"metadata", {1024, 16, 32768}, false},
+    {"protect1", {8192, 256, 8192}, false}, {"protect2", {8192, 192, 8192}, false},
+    {"seccfg", {8192, 64, 8192}, true},     {"persist", {8192, 256, 49152}, true},
+    {"sec1", {2048, 16, 2048}, true},       {"proinfo", {3072, 64, 3072}, false},
+    {"nvram", {5120, 256, 65536}, false},   {"elabel", {1024, 16, 8192}, false},
+    {"box", {8192, 16, 65536}, false},      {"sutinfo", {1024, 16, 1024}, false},
 };
 static const struct size_row slot_rows[SLOT_PARTS] = {
-    {"logo", {8192, 16, 8192}, false},        {"md1img", {1024, 64, 102400}, false},
-    {"spmfw", {1024, 16, 1024}, false},       {"scp", {1024, 16, 6144}, false},
-    {"sspm", {1024, 16, 1024}, false},        {"cam_vpu1", {1024, 16, 15360}, false},
-    {"cam_vpu2", {1024, 16, 15360}, false},   {"cam_vpu3", {1024, 16, 15360}, false},
-    {"gz", {1024, 16, 16384}, false},         {"lk", {1024, 64, 1024}, false},
-    {"boot", {4096, 64, 32768}, false},       {"odmdtbo", {1024, 16, 16384}, false},
-    {"tee", {5120, 32, 5120}, false},         {"vbmeta", {64, 16, 8192}, false},
-    {"cda", {1024, 16, 16384}, false},        {"systeminfo", {1024, 16, 1024}, false},
-    {"vendor", {8192, 64, 876544}, true},     {"system", {16384, 128, 3145728}, true},
+    {"logo", {8192, 16, 8192}, false},      {"md1img", {1024, 64, 102400}, false},
+    {"spmfw", {1024, 16, 1024}, false},     {"scp", {1024, 16, 6144}, false},
+    {"sspm", {1024, 16, 1024}, false},      {"cam_vpu1", {1024, 16, 15360}, false},
+    {"cam_vpu2", {1024, 16, 15360}, false}, {"cam_vpu3", {1024, 16, 15360}, false},
+    {"gz", {1024, 16, 16384}, false},       {"lk", {1024, 64, 1024}, false},
+    {"boot", {4096, 64, 32768}, false},     {"odmdtbo", {1024, 16, 16384}, false},
+    {"tee", {5120, 32, 5120}, false},       {"vbmeta", {64, 16, 8192}, false},
+    {"cda", {1024, 16, 16384}, false},      {"systeminfo", {1024, 16, 1024}, false},
+    {"vendor", {8192, 64, 876544}, true},   {"system", {16384, 128, 3145728}, true},
 };
 
 struct areas {

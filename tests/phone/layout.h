@@ -1,5 +1,6 @@
-/* layout.h: the partition tables of the emulated phone: the same 57 names in the same order in three
- * sizes, and the GPT over them. tests/phone/README.md, "Partition tables". Sizes are constructed. */
+/* layout.h: the partition tables of the emulated phone: the same 57 names in the same order in
+ * three sizes, and the GPT over them. tests/phone/README.md, "Partition tables". Sizes are
+ * constructed. */
 #ifndef FLASHRACK_TESTS_PHONE_LAYOUT_H
 #define FLASHRACK_TESTS_PHONE_LAYOUT_H
 

@@ -6,8 +6,9 @@
 #include "usb/base/mem.h"
 
 enum {
-    BOOT_LOOP_MS = 1000, /* constructed: how long a preloader without a bootloader sits before it resets */
-    CONFIG_SBC = 1,      /* bit of GET_TARGET_CONFIG */
+    BOOT_LOOP_MS =
+        1000, /* constructed: how long a preloader without a bootloader sits before it resets */
+    CONFIG_SBC = 1, /* bit of GET_TARGET_CONFIG */
 };
 
 bool lk_secure(const struct lk *lk)
@@ -80,17 +81,18 @@ void lk_boot(struct lk *lk)
     lk->next = NEXT_LK;
 }
 
-/* Fastboot when it was asked for: by the download agent, a reboot command, or Volume Down at the start
- * (constructed: the key of other Nokias). */
-static bool fastboot_wanted(struct lk *lk, enum board_boot_target target)
+/* Fastboot when it was asked for: by the download agent, a reboot command, or Volume Down at the
+ * start (constructed: the key of other Nokias). */
+static bool fastboot_wanted(struct board *b, enum board_boot_target target)
 {
-    unsigned volume = board_keys(lk->b) & (KEY_VOL_UP | KEY_VOL_DOWN);
+    unsigned volume = board_keys(b) & (KEY_VOL_UP | KEY_VOL_DOWN);
     return target == TARGET_FASTBOOT || volume == KEY_VOL_DOWN;
 }
 
 static enum board_next start(struct lk *lk)
 {
     enum board_boot_target target = board_boot_target_take(lk->b);
+    bool fastboot = fastboot_wanted(lk->b, target);
     if (table_read(lk->b, &lk->table) < 0)
         return boot_loop(lk->b);
     slots_read(lk->b, &lk->table, &lk->para);
@@ -99,7 +101,7 @@ static enum board_next start(struct lk *lk)
     identity_read(lk);
     board_trace(lk->b, "LK %s of slot %c, serial %s",
                 lk->kind == LK_SERVICE ? "service" : "commercial", lk->slot, lk->serial);
-    if (fastboot_wanted(lk, target))
+    if (fastboot)
         return fastboot_run(lk);
     if (board_start_reason(lk->b) == START_RESET && target == TARGET_NORMAL && board_cable(lk->b))
         return NEXT_OFF; /* the charging screen */

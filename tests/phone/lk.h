@@ -1,6 +1,6 @@
-/* lk.h: what the files of the bootloader share. LK is the same program in both its builds; `kind` is what
- * the image says that the preloader found in lk_<slot>. Texts, limits and order of checks are MediaTek's,
- * the service commands FIH's: tests/phone/README.md, "LK". */
+/* lk.h: what the files of the bootloader share. LK is the same program in both its builds; `kind`
+ * is what the image says that the preloader found in lk_<slot>. Texts, limits and order of checks
+ * are MediaTek's, the service commands FIH's: tests/phone/README.md, "LK". */
 #ifndef FLASHRACK_TESTS_PHONE_LK_H
 #define FLASHRACK_TESTS_PHONE_LK_H
 
@@ -11,7 +11,7 @@ enum {
     LK_COMMAND_BYTES = 64,  /* one read of the command loop */
     LK_RESPONSE_BYTES = 63, /* LK formats into 64 bytes with the zero */
     LK_TEXT_BYTES = LK_RESPONSE_BYTES - 4,
-    LK_READ_BYTES = 16384,  /* one read of the data phase */
+    LK_READ_BYTES = 16384, /* one read of the data phase */
     LK_WRITE_TIMEOUT_MS = 5000,
 };
 
@@ -19,12 +19,12 @@ struct lk {
     struct board *b;
     struct flash_table table;
     struct para para;
-    char slot;          /* whose LK runs */
+    char slot; /* whose LK runs */
     enum lk_kind kind;
-    char serial[20];    /* read once, at start */
+    char serial[20]; /* read once, at start */
     unsigned lock_state;
-    bool permitted;     /* dm-verity was accepted; until this LK ends */
-    uint8_t *data;      /* what was downloaded last; room for max_download bytes */
+    bool permitted; /* dm-verity was accepted; until this LK ends */
+    uint8_t *data;  /* what was downloaded last; room for max_download bytes */
     size_t data_bytes;
     enum board_next next; /* where LK_LEAVE leads */
 };
@@ -38,7 +38,7 @@ enum lk_outcome {
 };
 
 /* ---- lk.c ---- */
-bool lk_secure(const struct lk *lk);   /* secure boot is on */
+bool lk_secure(const struct lk *lk); /* secure boot is on */
 bool lk_unlocked(const struct lk *lk);
 /* Checks the slots and hands over to Android: lk->next; NEXT_LK when no slot can boot. */
 void lk_boot(struct lk *lk);

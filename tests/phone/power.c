@@ -105,8 +105,7 @@ static enum board_next be_halted(struct board *b)
 {
     if (enter(b, STAGE_HALTED)) {
         pthread_mutex_lock(&b->lock);
-        unsigned pulls = b->cable_pulls;
-        while (b->cable && b->cable_pulls == pulls && !board_powerless(b))
+        while (b->cable && !b->cable_edge && !board_powerless(b)) /* out, or out and in again */
             board_wait(b, &b->wake, -1);
         pthread_mutex_unlock(&b->lock);
     }

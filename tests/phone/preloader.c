@@ -7,9 +7,8 @@
 #include "usb/base/mem.h"
 
 enum {
-    CONFIGURED_MS = 8000, /* wait for the host to configure the gadget */
-    ROUND_MS = 20,        /* listening goes in rounds */
-    START_MS = 300,       /* from the first A0 to the end of the start sequence */
+    ROUND_MS = 20,  /* listening goes in rounds */
+    START_MS = 300, /* from the first A0 to the end of the start sequence */
     TOKEN_BYTES = 8,
 };
 
@@ -104,7 +103,7 @@ static enum board_next preloader_usb(struct board *b, bool stay)
     if (board_usb_attach(b, &acm.gadget) < 0)
         return NEXT_LK;
     enum listen_result result = LISTEN_CLOSED;
-    int rc = board_usb_configured(b, stay ? -1 : CONFIGURED_MS);
+    int rc = board_usb_configured(b, stay ? -1 : board_settings(b)->preloader_configure_ms);
     if (rc == BOARD_GONE)
         result = LISTEN_GONE;
     else if (rc == BOARD_OK) {

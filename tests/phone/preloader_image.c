@@ -12,8 +12,8 @@ enum {
     FILE_BYTES_MAX = 0x400000,
 };
 
-/* Sector 0: "EMMC_BOOT", u32 1, u32 sector size. Sector 1: "BRLYT", u32 1, u32 where the program starts,
- * u32 where it ends, then one region: 0x42424242, u32 1, u32 start, u32 end. */
+/* Sector 0: "EMMC_BOOT", u32 1, u32 sector size. Sector 1: "BRLYT", u32 1, u32 where the program
+ * starts, u32 where it ends, then one region: 0x42424242, u32 1, u32 start, u32 end. */
 void preloader_boot_header(uint32_t image_bytes, uint8_t out[BOOT_HEADER_BYTES])
 {
     uint8_t *layout = out + LAYOUT_AT;

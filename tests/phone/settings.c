@@ -34,6 +34,7 @@ static const struct setting {
     SETTING(read_ahead_off, KIND_BOOL, NULL),
     SETTING(target_config, KIND_U32, NULL),
     SETTING(brom_window_ms, KIND_INT, NULL),
+    SETTING(preloader_configure_ms, KIND_INT, NULL),
     SETTING(preloader_window_ms, KIND_INT, NULL),
     SETTING(battery_mv, KIND_INT, NULL),
     SETTING(fastboot_vid, KIND_U16, NULL),
@@ -48,6 +49,7 @@ void settings_default(struct board_settings *s)
 {
     *s = (struct board_settings){
         .brom_window_ms = 5000,
+        .preloader_configure_ms = 8000,
         .preloader_window_ms = 2500,
         .battery_mv = 4000,
         .fastboot_vid = 0x2e04,

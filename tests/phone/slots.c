@@ -8,8 +8,9 @@
 #include "usb/base/hash.h"
 #include "usb/base/mem.h"
 
-/* Not usb/format/gpt.h: the station's reader is stricter than LK (it refuses overlaps, goes on after a
- * hole) and must not be what decides whether the phone understands what the station wrote. */
+/* Not usb/format/gpt.h: the station's reader is stricter than LK (it refuses overlaps, goes on
+ * after a hole) and must not be what decides whether the phone understands what the station wrote.
+ */
 enum { ENTRY_BYTES = 128, ENTRIES = 128, ENTRIES_BYTES = ENTRIES * ENTRY_BYTES };
 
 static void entry_read(const uint8_t *e, struct partition *out)

@@ -1,5 +1,5 @@
-/* slots.h: the flash as LK and Android see it: partitions by name, A/B slots, and whether a slot is whole.
- * tests/phone/README.md, "LK". */
+/* slots.h: the flash as LK and Android see it: partitions by name, A/B slots, and whether a slot is
+ * whole. tests/phone/README.md, "LK". */
 #ifndef FLASHRACK_TESTS_PHONE_SLOTS_H
 #define FLASHRACK_TESTS_PHONE_SLOTS_H
 
@@ -13,12 +13,13 @@ struct flash_table {
     struct partition parts[128];
 };
 
-/* Reads the partition table as LK does: the primary one, the copy at the end when it is damaged; the list
- * ends at the first entry without a start. BOARD_STORAGE when neither is good. */
+/* Reads the partition table as LK does: the primary one, the copy at the end when it is damaged;
+ * the list ends at the first entry without a start. BOARD_STORAGE when neither is good. */
 int table_read(struct board *b, struct flash_table *out);
 /* NULL when there is none. `slot` 0: exactly `name`; else `name`_a or `name`_b. */
 const struct partition *table_find(const struct flash_table *t, const char *name, char slot);
-/* The first `len` bytes of a partition (at most all of it); zeros and BOARD_STORAGE when there is none. */
+/* The first `len` bytes of a partition (at most all of it); zeros and BOARD_STORAGE when there is
+ * none. */
 int partition_read(struct board *b, const struct partition *p, void *dst, size_t len);
 
 /* Slot metadata of para; what LK assumes (slot a, both fresh) when para holds none. */

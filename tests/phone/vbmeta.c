@@ -1,7 +1,7 @@
 #include "tests/phone/vbmeta.h"
 
-/* Head: "AVB0", u32 major 1, u32 minor 0, u32 bytes of the rows, zeros to 256; rows; SHA-256 of all of
- * it. Row: name 32 bytes, u32 extents, each u64 place and u64 length, SHA-256. */
+/* Head: "AVB0", u32 major 1, u32 minor 0, u32 bytes of the rows, zeros to 256; rows; SHA-256 of all
+ * of it. Row: name 32 bytes, u32 extents, each u64 place and u64 length, SHA-256. */
 enum { ROWS_BYTES_AT = 12, ROWS_BYTES_MAX = 32768 };
 
 static void put_be64(struct buf *out, uint64_t v)

@@ -1,6 +1,6 @@
-/* vbmeta.h: which bytes of a slot must be whole before Android starts. The head is AVB's ("AVB0", big
- * endian); the rows behind it are ours, since nobody has the key of a real one. tests/phone/README.md,
- * "Firmware images". */
+/* vbmeta.h: which bytes of a slot must be whole before Android starts. The head is AVB's ("AVB0",
+ * big endian); the rows behind it are ours, since nobody has the key of a real one.
+ * tests/phone/README.md, "Firmware images". */
 #ifndef FLASHRACK_TESTS_PHONE_VBMETA_H
 #define FLASHRACK_TESTS_PHONE_VBMETA_H
 

@@ -171,8 +171,7 @@ static void limits_hold(void **state)
     assert_true(r.torn);
 }
 
-/* ---- manifests
- * ------------------------------------------------------------------------------------- */
+/* ---- manifests ---- */
 
 #define HASH "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 #define PARTITION(name, area, offset, size, plausible, chunks)                                     \

@@ -9,8 +9,7 @@
 #include "server/store/db.h"
 #include "server/store/schema.h"
 
-/* ---- migrations
- * ------------------------------------------------------------------------------------ */
+/* ---- migrations ---- */
 
 static const char *const steps[] = {
     "CREATE TABLE a (x INTEGER NOT NULL PRIMARY KEY) STRICT; INSERT INTO a VALUES (7)",
@@ -104,8 +103,7 @@ static void nobody_else_reads_the_files(void **state)
     }
 }
 
-/* ---- what tables refuse
- * ---------------------------------------------------------------------------- */
+/* ---- what tables refuse ---- */
 
 static const struct refused {
     const char *name, *sql;
@@ -171,8 +169,7 @@ static void every_column_has_a_comment(void **state)
         }
 }
 
-/* ---- a full disk
- * ----------------------------------------------------------------------------------- */
+/* ---- a full disk ---- */
 
 static void limit_files(rlim_t bytes)
 {
@@ -239,8 +236,7 @@ static void a_full_disk_leaves_no_backup(void **state)
     span_free(&data);
 }
 
-/* ---- kill -9
- * --------------------------------------------------------------------------------------- */
+/* ---- kill -9 ---- */
 
 static void die_when_done(void *arg, int code, const struct err *err, json_t *body)
 {
@@ -328,8 +324,7 @@ static void a_kill_at_any_time_leaves_whole_backups(void **state)
     }
 }
 
-/* ---- closing
- * --------------------------------------------------------------------------------------- */
+/* ---- closing ---- */
 
 static void call_again(void *arg, int code, const struct err *err, json_t *body)
 {

@@ -234,6 +234,9 @@ static void ports_keep_label_and_last_result(void **state)
     assert_string_equal(text_of(c.body, "label"), "A1");
     assert_true(json_is_false(json_object_get(c.body, "enabled")));
     assert_string_equal(b->last_type, "port");
+    size_t events = b->event_count;
+    CALL_OK(b, &c, store_port_put, "p1", NULL, -1);
+    assert_int_equal(b->event_count, events);
     int64_t job = add_job(b, "p1", 0);
     add_job(b, "p1", 0);
     change_to(b, &c, job, "cancelled");

@@ -2,9 +2,15 @@
  */
 #include "tests/unit/store_bench.h"
 
+#include <semaphore.h>
+
 #include "server/store/inside.h"
 
+#ifdef __SANITIZE_ADDRESS__
+enum { LINES = 20000, BURST = 5000 };
+#else
 enum { LINES = 100000, BURST = 10000 };
+#endif
 
 static void write_lines(struct bench *b, int64_t job, int count)
 {
@@ -133,10 +139,46 @@ static void no_query_reads_a_whole_table(void **state)
     plans = NULL;
 }
 
+static void count_refused(void *arg, int code, const struct err *err, json_t *body)
+{
+    int *counts = arg;
+    (void)err, (void)body;
+    counts[code == 0 ? 0 : code == ERR_LIMIT ? 1 : 2]++;
+}
+
+static sem_t gate;
+static int wait_at_gate(struct conn *conn, struct task *task)
+{
+    (void)conn, (void)task;
+    while (sem_wait(&gate) < 0)
+        ;
+    return 0;
+}
+
+/* The writer stands still: the queue takes what it may, the rest is told at once, and what was taken is
+ * written when it goes on. */
+static void a_full_queue_is_told(void **state)
+{
+    struct bench *b = *state;
+    enum { CALLS = STORE_QUEUE_MAX + 2000 };
+    int counts[3] = {0};
+    assert_int_equal(sem_init(&gate, 0, 0), 0);
+    lane_submit(b->store, LANE_WRITE, task_new("wait", wait_at_gate, json_object(), NULL, NULL));
+    for (int i = 0; i < CALLS; i++)
+        store_audit_add(b->store, "a", "b", "c", NULL, count_refused, counts);
+    sem_post(&gate);
+    while (counts[0] + counts[1] + counts[2] < CALLS)
+        event_base_loop(b->base, EVLOOP_ONCE);
+    assert_int_equal(counts[2], 0);
+    assert_in_range(counts[0], STORE_QUEUE_MAX - 1, CALLS - 1);
+    sem_destroy(&gate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(no_query_reads_a_whole_table, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(a_full_queue_is_told, bench_setup, bench_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

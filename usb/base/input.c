@@ -1,6 +1,7 @@
 #include "usb/base/input.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,12 +17,12 @@ void input_close(struct input **in)
     *in = NULL;
 }
 
-/* ---- a file
- * --------------------------------------------------------------------------------------- */
+/* ---- a file --------------------------------------------------------------------------------- */
 
 struct file_input {
     struct input base;
     int fd;
+    bool owns_fd;
 };
 
 static ssize_t file_read(struct input *in, void *dst, size_t len, uint64_t offset, struct err *err)
@@ -45,8 +46,11 @@ static int file_seek(struct input *in, uint64_t offset, int whence, uint64_t *ou
 {
     const struct file_input *f = (const struct file_input *)in;
     off_t at = lseek(f->fd, (off_t)offset, whence);
-    if (at < 0 && errno == ENXIO) { /* only a hole, or nothing, is left */
-        *out = in->size_bytes;
+    if (at < 0 && errno == ENXIO) { /* only a hole is left, or nothing: the file may have shrunk */
+        struct stat st;
+        if (fstat(f->fd, &st) < 0)
+            return err_sys(err, ERR_IO, "fstat");
+        *out = MAX_OF(offset, (uint64_t)st.st_size);
         return 0;
     }
     if (at < 0)
@@ -67,7 +71,10 @@ static int file_next_hole(struct input *in, uint64_t offset, uint64_t *out, stru
 
 static void file_close(struct input *in)
 {
-    free(in);
+    struct file_input *f = (struct file_input *)in;
+    if (f->owns_fd)
+        fd_close(&f->fd);
+    free(f);
 }
 
 struct input *input_of_fd(int fd, struct err *err)
@@ -91,8 +98,23 @@ struct input *input_of_fd(int fd, struct err *err)
     return &f->base;
 }
 
-/* ---- memory
- * --------------------------------------------------------------------------------------- */
+int input_open(int dir_fd, const char *path, struct input **out, struct err *err)
+{
+    AUTO(fd_close) int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return err_sys(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "open '%s'", path);
+    struct input *in = input_of_fd(fd, err);
+    if (!in) {
+        err_in(err, "'%s'", path);
+        return ERR_INPUT;
+    }
+    ((struct file_input *)in)->owns_fd = true;
+    (void)STEAL_FD(fd);
+    *out = in;
+    return 0;
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
 
 struct span_input {
     struct input base;
@@ -110,17 +132,21 @@ static ssize_t span_read(struct input *in, void *dst, size_t len, uint64_t offse
     return (ssize_t)part.len;
 }
 
+static void span_close(struct input *in)
+{
+    free(in);
+}
+
 struct input *input_of_span(struct span data)
 {
-    static const struct input_ops ops = {span_read, NULL, NULL, file_close};
+    static const struct input_ops ops = {span_read, NULL, NULL, span_close};
     struct span_input *s = xcalloc(1, sizeof(*s));
     s->base = (struct input){.ops = &ops, .size_bytes = data.len};
     s->data = data;
     return &s->base;
 }
 
-/* ---- walking
- * -------------------------------------------------------------------------------------- */
+/* ---- walking -------------------------------------------------------------------------------- */
 
 /* Where the run that begins at `at` ends (at most `end`), and whether it is data. */
 static int run_at(struct input *in, uint64_t at, uint64_t end, uint64_t *run_end, bool *is_data,
@@ -138,7 +164,8 @@ static int run_at(struct input *in, uint64_t at, uint64_t end, uint64_t *run_end
     stop = MIN_OF(data, in->size_bytes); /* past the end of a file there are no zeros either */
     if (*is_data && (rc = in->ops->next_hole(in, at, &stop, err)) < 0)
         return rc;
-    *run_end = MIN_OF(stop, end);
+    if (stop > at) /* else the file has shrunk, which reading will show */
+        *run_end = MIN_OF(stop, end);
     return 0;
 }
 

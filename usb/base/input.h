@@ -31,6 +31,8 @@ struct input {
 
 /* An open regular file; the descriptor stays the caller's and must outlive the input. */
 struct input *input_of_fd(int fd, struct err *err);
+/* The same, opened by name and closed with the input; links are not followed. */
+int input_open(int dir_fd, const char *path, struct input **out, struct err *err);
 /* Bytes in memory, borrowed. */
 struct input *input_of_span(struct span data);
 void input_close(struct input **in); /* NULL-safe, clears *in; usable with AUTO */

@@ -62,8 +62,7 @@ struct usbip_interface { /* 4 bytes: class, subclass, protocol, 0; after each re
 int usbip_interface_decode(struct span in, struct usbip_interface *out, struct err *err);
 void usbip_interface_encode(const struct usbip_interface *msg, struct buf *out);
 
-/* ---- URBs ---------------------------------------------------------------------------------------
- */
+/* ---- URBs -------------------------------------------------------------------------------- */
 enum usbip_command {
     USBIP_CMD_SUBMIT = 1,
     USBIP_CMD_UNLINK = 2,

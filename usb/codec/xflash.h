@@ -176,8 +176,7 @@ int xflash_word_decode(struct span in, uint32_t *out, struct err *err);
 int xflash_message_decode(struct span in, struct span *text_out, struct err *err);
 void xflash_message_encode(struct span text, struct buf *out);
 
-/* ---- start of DA1 -------------------------------------------------------------------------------
- */
+/* ---- start of DA1 ------------------------------------------------------------------------ */
 enum xflash_log_channel { XFLASH_LOG_NONE, XFLASH_LOG_UART, XFLASH_LOG_USB, XFLASH_LOG_BOTH };
 enum xflash_host_os { XFLASH_OS_WINDOWS = 0, XFLASH_OS_LINUX = 1 };
 #define XFLASH_ENVIRONMENT_BYTES     20

@@ -28,8 +28,7 @@ static void warn(struct dump *d, const char *fmt, ...)
     va_end(ap);
 }
 
-/* ---- finding the table
- * ---------------------------------------------------------------------------- */
+/* ---- finding the table ---------------------------------------------------------------------- */
 
 /* Last bytes of the source, right-aligned meaning: *len_out bytes from the start of `tail`. */
 struct tail {
@@ -148,8 +147,7 @@ static int find_table(struct dump *d, const struct dump_options *o, struct err *
     return rc;
 }
 
-/* ---- parts
- * ---------------------------------------------------------------------------------------- */
+/* ---- parts ---------------------------------------------------------------------------------- */
 
 static bool name_is_safe(const char *name)
 {
@@ -265,8 +263,7 @@ void dump_close(struct dump **d)
     *d = NULL;
 }
 
-/* ---- folders
- * -------------------------------------------------------------------------------------- */
+/* ---- folders -------------------------------------------------------------------------------- */
 
 struct dump *dump_folder_new(void)
 {
@@ -321,8 +318,7 @@ int dump_folder_add(struct dump *d, const char *file_name, struct input *in, str
     return 1;
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 const struct dump_part *dump_find(const struct dump *d, const char *name)
 {
@@ -367,8 +363,10 @@ int dump_read(struct dump *d, struct dump_part *part, input_sink_fn *sink, void 
                        part->name, (unsigned long long)part->there_bytes,
                        (unsigned long long)part->size_bytes);
     int64_t n = walk_part(d, part, sink, arg, err);
-    if (n < 0)
-        return err_in(err, "%s", part->name);
+    if (n < 0) {
+        err_in(err, "%s", part->name);
+        return (int)n;
+    }
     part_seen(part, (uint64_t)n);
     if (!part->complete)
         return err_set(err, ERR_FORMAT, "the dump ends inside %s (%lld of %llu bytes)", part->name,
@@ -396,8 +394,10 @@ int dump_judge(struct dump *d, struct dump_part *part, uint64_t expected_bytes,
             scan.fed_bytes = part->size_bytes; /* nothing to look at: not read */
     } else {
         int64_t n = walk_part(d, part, scan_sink, &scan, err);
-        if (n < 0)
-            return err_in(err, "%s", part->name);
+        if (n < 0) {
+            err_in(err, "%s", part->name);
+            return (int)n;
+        }
         part_seen(part, (uint64_t)n);
     }
     plausible_end(&scan, out);

@@ -98,8 +98,7 @@ int emi_decode(struct span block, struct emi_info *out, struct err *err)
     return 0;
 }
 
-/* ---- synthetic preloader
- * -------------------------------------------------------------------------- */
+/* ---- synthetic preloader -------------------------------------------------------------------- */
 
 enum { CONTENT_OFFSET = 0xf0, SIGNATURE_BYTES = 0x66c, EMMC_HEADER_BYTES = 0x800 };
 

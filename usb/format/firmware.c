@@ -56,8 +56,7 @@ const struct firmware_file *firmware_file(const struct firmware *f, const char *
     return file ? file : file_by_name(f, name);
 }
 
-/* ---- the list of files
- * ---------------------------------------------------------------------------- */
+/* ---- the list of files ---------------------------------------------------------------------- */
 
 /* Head of a file into `head`; its length, or negative. */
 static ssize_t head_read(const struct firmware_source *source, const char *name, uint8_t *head,
@@ -73,8 +72,10 @@ static int file_add(struct firmware *f, const struct firmware_source *source, co
 {
     AUTO(input_close) struct input *in = NULL;
     int rc = firmware_open(source, name, &in, err);
-    if (rc < 0)
-        return err_in(err, "'%s'", name);
+    if (rc < 0) {
+        err_in(err, "'%s'", name);
+        return rc;
+    }
     struct firmware_file *file = &f->files[f->file_count++];
     snprintf(file->name, sizeof(file->name), "%s", name);
     file->size_bytes = file->expanded_bytes = in->size_bytes;
@@ -113,8 +114,7 @@ static int files_list(struct firmware *f, const struct firmware_source *source, 
     return 0;
 }
 
-/* ---- the scatter file
- * ----------------------------------------------------------------------------- */
+/* ---- the scatter file ----------------------------------------------------------------------- */
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -205,8 +205,7 @@ static int scatter_load(struct firmware *f, const struct firmware_source *source
     return 0;
 }
 
-/* ---- what it is
- * ----------------------------------------------------------------------------------- */
+/* ---- what it is ----------------------------------------------------------------------------- */
 
 static bool version_in_text(struct firmware *f, const struct firmware_source *source,
                             const char *name)
@@ -255,8 +254,7 @@ static void identity_of_package(struct firmware *f, const struct firmware_model 
                          f->version.text[0] ? ", version " : "", f->version.text, m->project);
 }
 
-/* ---- download agent, preloader, bootloaders
- * ------------------------------------------------------- */
+/* ---- download agent, preloader, bootloaders ------------------------------------------------- */
 
 static void da_find(struct firmware *f, const struct firmware_source *source,
                     const struct firmware_model *m)
@@ -395,8 +393,7 @@ static void auth_find(struct firmware *f)
             snprintf(f->auth_name, sizeof(f->auth_name), "%s", f->files[i].name);
 }
 
-/* ---- images against their partitions
- * -------------------------------------------------------------- */
+/* ---- images against their partitions -------------------------------------------------------- */
 
 static bool wants_image(const struct scatter_entry *e)
 {
@@ -430,10 +427,10 @@ static void image_check(struct firmware *f, const struct firmware_source *source
                          file->name);
         return;
     }
-    /* boundary_check false stands on entries that are counted from the end only; the size of userdata is a
-     * placeholder: it stretches to the phone's own eMMC (README.md, "Addresses") */
-    bool stretches = strcmp(e->name, "userdata") == 0;
-    if (e->size_bytes && !stretches && file->expanded_bytes > e->size_bytes)
+    /* What a scatter says of userdata is a placeholder: flashing stretches it to the end of the
+     * area. */
+    bool size_known = e->size_bytes && strcmp(e->name, "userdata") != 0;
+    if (size_known && file->expanded_bytes > e->size_bytes)
         firmware_problem(f, FIRMWARE_ERROR, "image_too_large", file->name, other_package,
                          "'%s' has %llu bytes%s, its partition %s has %llu", file->name,
                          (unsigned long long)file->expanded_bytes,

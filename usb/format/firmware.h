@@ -59,8 +59,10 @@ struct firmware_step {
     enum firmware_action action;
     const struct firmware_file *file; /* NULL when kept */
     const char *area;                 /* "user", or "boot" for the preloader's region */
-    struct extent extent;             /* what would be written: start in the area, expanded size */
-    const char *why;                  /* static text for operators */
+    /* What would be written: start in the area, expanded size of the image, which need not be a
+     * multiple of the sector size; whoever writes pads the last sector with zeros. */
+    struct extent extent;
+    const char *why; /* static text for operators */
 };
 struct firmware_plan {
     uint32_t count;
@@ -99,8 +101,7 @@ void firmware_free(struct firmware **f);
 /* A file as the scatter names it, or by its whole name in the package; NULL. */
 const struct firmware_file *firmware_file(const struct firmware *f, const char *name);
 
-/* ---- gates: may this package go onto this phone? (README.md, "Gates")
- * ----------------------------- */
+/* ---- gates: may this package go onto this phone? (README.md, "Gates") ----------------------- */
 
 enum gate_action { GATE_PASS, GATE_WARN, GATE_CONFIRM, GATE_REFUSE };
 struct gate_phone {
@@ -119,8 +120,7 @@ const char *gate_action_name(enum gate_action a); /* pass, warn, confirm, refuse
 enum gate_action firmware_gates(const struct fw_version *package, const struct gate_phone *phone,
                                 struct gate_result out[FIRMWARE_GATES]);
 
-/* ---- pieces, for the parts of the check and for tests
- * --------------------------------------------- */
+/* ---- pieces, for the parts of the check and for tests --------------------------------------- */
 
 /* Adds a problem; both texts may be formatted (what) or static (advice). */
 void firmware_problem(struct firmware *f, enum firmware_severity severity, const char *code,

@@ -21,8 +21,7 @@ const char *firmware_base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* ---- checksum lists
- * ------------------------------------------------------------------------------- */
+/* ---- checksum lists ------------------------------------------------------------------------- */
 
 static bool is_checksum_list(const struct firmware_file *file)
 {
@@ -98,8 +97,7 @@ static void sums_missing_files(struct firmware *f, const struct sums *sums)
     }
 }
 
-/* ---- one file
- * ------------------------------------------------------------------------------------- */
+/* ---- one file ------------------------------------------------------------------------------- */
 
 struct reading {
     struct hasher *sha, *md5;     /* md5 NULL when no list wants one */
@@ -189,8 +187,10 @@ static int file_read(struct firmware *f, const struct firmware_source *source,
 {
     AUTO(input_close) struct input *in = NULL;
     int rc = firmware_open(source, file->name, &in, err);
-    if (rc < 0)
-        return err_in(err, "'%s'", file->name);
+    if (rc < 0) {
+        err_in(err, "'%s'", file->name);
+        return rc;
+    }
     struct err sparse_err = {0};
     struct reading r = {.sha = hasher_new(), .sparse_err = &sparse_err};
     if (sum_of(sums, file->name, 32))
@@ -204,7 +204,9 @@ static int file_read(struct firmware *f, const struct firmware_source *source,
     if (r.md5)
         hasher_free(&r.md5);
     sparse_reader_free(&r.sparse);
-    return n < 0 ? err_in(err, "'%s'", file->name) : 0;
+    if (n < 0)
+        err_in(err, "'%s'", file->name);
+    return n < 0 ? (int)n : 0;
 }
 
 int firmware_read_all(struct firmware *f, const struct firmware_source *source, struct err *err)

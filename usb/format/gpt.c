@@ -239,8 +239,7 @@ int gpt_probe_backup(struct span tail, struct gpt *out, struct err *err)
     return err_set(err, ERR_FORMAT, "no GPT backup header");
 }
 
-/* ---- encoding
- * ------------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 /* Cylinder, head, sector of an LBA with 255 heads and 63 sectors a track, as sgdisk writes it into
  * the protective MBR; FF FF FF past cylinder 1023. */
@@ -333,8 +332,7 @@ void gpt_encode_backup(const struct gpt *table, uint64_t total_lbas, struct buf 
     header_encode(table, true, total_lbas, crc32_of(0, span_of(raw, sizeof(raw))), out);
 }
 
-/* ---- questions
- * ------------------------------------------------------------------------------------ */
+/* ---- questions ------------------------------------------------------------------------------ */
 
 const struct gpt_entry *gpt_find(const struct gpt *table, const char *name)
 {

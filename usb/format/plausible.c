@@ -27,8 +27,7 @@ static void say(struct plausible *out, enum plausible_verdict verdict, enum plau
     va_end(ap);
 }
 
-/* ---- scanning
- * ------------------------------------------------------------------------------------- */
+/* ---- scanning ------------------------------------------------------------------------------- */
 
 void plausible_begin(struct plausible_scan *s, const char *name, uint64_t size_bytes,
                      uint64_t expected_bytes)
@@ -104,8 +103,7 @@ void plausible_hole(struct plausible_scan *s, uint64_t len)
         s->carry_len = 0;
 }
 
-/* ---- judging
- * -------------------------------------------------------------------------------------- */
+/* ---- judging -------------------------------------------------------------------------------- */
 
 /* Places in an ext4 superblock, from the start of the image. */
 enum {
@@ -255,7 +253,7 @@ static bool judge_empty(const struct plausible_scan *s, struct plausible *out)
         return false;
     const char *all = s->nonzero_bytes ? "FF" : "00";
     enum role_contents c = s->role->contents;
-    if (c == CONTENTS_SECCFG || c == CONTENTS_PARA || c == CONTENTS_SYSTEMINFO)
+    if (c == CONTENTS_SECCFG || c == CONTENTS_PARA || c == CONTENTS_SYSTEMINFO || c == CONTENTS_LK)
         say(out, PLAUSIBLE_UNKNOWN, WHY_UNCERTAIN, "%s is empty (all %s)", s->name, all);
     else if (c == CONTENTS_ELABEL)
         say(out, PLAUSIBLE_NO, WHY_EMPTY, "elabel is empty (all %s); a phone works without it",
@@ -291,8 +289,7 @@ void plausible_of(const char *name, struct span image, uint64_t expected_bytes,
     plausible_end(&s, out);
 }
 
-/* ---- the set
- * -------------------------------------------------------------------------------------- */
+/* ---- the set -------------------------------------------------------------------------------- */
 
 const char *set_verdict_name(enum set_verdict v)
 {

@@ -55,8 +55,7 @@ void plausible_end(const struct plausible_scan *s, struct plausible *out);
 void plausible_of(const char *name, struct span image, uint64_t expected_bytes,
                   struct plausible *out);
 
-/* ---- the set
- * -------------------------------------------------------------------------------------- */
+/* ---- the set -------------------------------------------------------------------------------- */
 
 enum set_verdict {
     SET_USABLE,

@@ -29,8 +29,7 @@ struct parser {
     uint32_t seen; /* fields of `entry`, a bit for each row of fields[] */
 };
 
-/* ---- words
- * ---------------------------------------------------------------------------------------- */
+/* ---- words ---------------------------------------------------------------------------------- */
 
 static bool span_is(struct span s, const char *text)
 {
@@ -110,8 +109,7 @@ static int file_value(const struct line *l, char *out, size_t max, struct err *e
     return rc;
 }
 
-/* ---- fields of an entry
- * --------------------------------------------------------------------------- */
+/* ---- fields of an entry --------------------------------------------------------------------- */
 
 enum kind { TEXT, BOOL, HEX, NAME, FILE_NAME };
 enum { F_NAME, F_FILE, F_DOWNLOAD, F_LINEAR, F_PHYSICAL, F_SIZE, F_RESERVED };
@@ -269,8 +267,7 @@ static int entry_close(struct parser *p, struct err *err)
     return entry_fits(p->section, e, err);
 }
 
-/* ---- sections
- * ------------------------------------------------------------------------------------- */
+/* ---- sections ------------------------------------------------------------------------------- */
 
 static int section_open(struct parser *p, uint32_t line, struct err *err)
 {
@@ -358,8 +355,7 @@ static int take_line(struct parser *p, const struct line *l, struct err *err)
     return p->entry ? entry_field(p, l, err) : general_field(p, l, err);
 }
 
-/* ---- lines
- * ---------------------------------------------------------------------------------------- */
+/* ---- lines ---------------------------------------------------------------------------------- */
 
 /* The next line that says something: 1, or 0 at the end. */
 static int next_line(struct parser *p, struct line *out, struct err *err)
@@ -447,8 +443,7 @@ void scatter_free(struct scatter **s)
     *s = NULL;
 }
 
-/* ---- questions
- * ------------------------------------------------------------------------------------ */
+/* ---- questions ------------------------------------------------------------------------------ */
 
 const struct scatter_section *scatter_section(const struct scatter *s, const char *storage)
 {
@@ -495,8 +490,7 @@ int scatter_to_gpt(const struct scatter_section *section, uint64_t user_bytes, s
                    struct err *err)
 {
     uint32_t sector = strcasecmp(section->storage, "UFS") == 0 ? 4096 : 512;
-    struct gpt *made = xcalloc(1, sizeof(*made));
-    AUTO(free_ptr) struct gpt *owner = made;
+    AUTO(free_ptr) struct gpt *made = xcalloc(1, sizeof(*made));
     made->sector_bytes = sector;
     for (uint32_t i = 0; i < section->count; i++) {
         const struct scatter_entry *e = &section->entries[i];

@@ -63,8 +63,7 @@ typedef int sparse_read_fn(void *arg, uint64_t offset, void *dst, size_t len, st
 int sparse_has_crc(sparse_read_fn *read, void *arg, uint64_t file_bytes, bool *out,
                    struct err *err);
 
-/* ---- writing
- * -------------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 typedef int sparse_put_fn(void *arg, struct span data, struct err *err);
 

@@ -163,8 +163,7 @@ int64_t sparse_writer_next(struct sparse_writer *w, struct err *err)
     return (int64_t)(size + (block < w->total_blocks ? SPARSE_CHUNK_BYTES : 0));
 }
 
-/* ---- emitting
- * ------------------------------------------------------------------------------------- */
+/* ---- emitting ------------------------------------------------------------------------------- */
 
 static int put_chunk(sparse_put_fn *put, void *arg, uint16_t type, uint32_t blocks, uint32_t body,
                      struct err *err)

@@ -31,8 +31,7 @@ static uint32_t record_crc(const uint8_t head[8], struct span payload)
     return crc32_of(crc32_of(0, span_of(head, 8)), payload);
 }
 
-/* ---- writing
- * --------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static int put(struct spool_writer *w, struct span bytes, int64_t at, struct err *err)
 {
@@ -167,8 +166,7 @@ int spool_sync(struct spool_writer *w, struct err *err)
     return 0;
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static int read_header(struct spool_reader *r, struct err *err)
 {

@@ -41,8 +41,7 @@ enum spool_type {
     SPOOL_NOTE = 6,        /* JSON object */
 };
 
-/* ---- writing (worker)
- * ---------------------------------------------------------------------------- */
+/* ---- writing (worker) ---- */
 struct spool_writer {
     int fd;      /* borrowed; opened for reading and writing */
     int64_t end; /* where the next record goes */
@@ -63,8 +62,7 @@ int spool_append_json(struct spool_writer *w, enum spool_type type, const json_t
 /* fdatasync: what was appended before survives a power cut. */
 int spool_sync(struct spool_writer *w, struct err *err);
 
-/* ---- reading (store, station after a restart)
- * ----------------------------------------------------- */
+/* ---- reading (store, station after a restart) ---- */
 struct spool_record {
     enum spool_type type;
     int64_t offset;      /* of the record in the file */
@@ -93,8 +91,7 @@ int spool_chunk_decode(struct span payload, struct spool_chunk *out, struct err 
 /* The JSON object of a record that is not a chunk; a new reference. */
 int spool_json_decode(struct span payload, json_t **out, struct err *err);
 
-/* ---- the two manifests
- * ---------------------------------------------------------------------------- */
+/* ---- the two manifests ---- */
 enum spool_plausible { SPOOL_PLAUSIBLE_UNKNOWN, SPOOL_PLAUSIBLE_YES, SPOOL_PLAUSIBLE_NO };
 const char *spool_plausible_name(enum spool_plausible p); /* "unknown" "yes" "no" */
 
@@ -117,8 +114,7 @@ int spool_partition_decode(struct span payload, struct spool_partition *out, str
 /* The whole backup. Its manifest hash (in permits) is the SHA-256 of the record's payload: take it
  * from spool_manifest_append() or of the bytes that a reader returns. */
 struct spool_backup {
-    char key[40];     /* names the backup within its job, as "pre"; the same key again is the same
-                         backup */
+    char key[40];     /* what it is within its job, as "pre"; a resumed job may take another */
     char chip_id[65]; /* of the phone it was read from, lower-case hex; empty: a file */
     char serial[40];  /* inside its proinfo; empty: none that is plausible */
     char verdict[24]; /* usable | no_elabel | lost | foreign | placeholder: of the set */

@@ -48,8 +48,7 @@ static json_t *hash_json(const struct sha256 *hash)
     return json_string(hex);
 }
 
-/* ---- partition
- * ------------------------------------------------------------------------------------- */
+/* ---- partition ---- */
 
 void spool_partition_deinit(struct spool_partition *p)
 {
@@ -119,8 +118,7 @@ int spool_partition_decode(struct span payload, struct spool_partition *out, str
     return 0;
 }
 
-/* ---- backup
- * ---------------------------------------------------------------------------------------- */
+/* ---- backup ---- */
 
 json_t *spool_backup_encode(const struct spool_backup *b)
 {

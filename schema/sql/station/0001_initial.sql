@@ -157,7 +157,7 @@ CREATE TABLE event (
 CREATE TABLE backup (
     id              INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice: permits name it
     job_id          INTEGER REFERENCES job (id), -- that took it; null: an import without a job
-    key             TEXT NOT NULL,         -- names it within its job
+    key             TEXT NOT NULL,         -- what it is within its job: pre; a job that is resumed takes another
     phone_id        INTEGER REFERENCES phone (id), -- whose it is; null: an import that is not bound yet
     chip_id         TEXT,                  -- of the phone it was read from; null: from a file
     origin          TEXT NOT NULL CHECK (origin IN ('station', 'import', 'donor')), -- who took it: this station; from a read-back dump; of a donor
@@ -173,7 +173,7 @@ CREATE TABLE backup (
 CREATE INDEX backup_phone ON backup (phone_id, id);
 CREATE INDEX backup_serial ON backup (serial, id);
 CREATE INDEX backup_manifest ON backup (manifest_sha256);
-CREATE UNIQUE INDEX backup_of_job ON backup (job_id, key) WHERE job_id IS NOT NULL;
+CREATE INDEX backup_job ON backup (job_id, id);
 
 CREATE TABLE backup_partition (
     backup_id    INTEGER NOT NULL REFERENCES backup (id), -- of which backup

@@ -124,8 +124,8 @@ void rig_wait(struct board *b, bool (*holds)(const struct board *b))
 {
     int64_t until = clock_now_ms() + RIG_PATIENCE_MS;
     pthread_mutex_lock(&b->lock);
-    while (!holds(b) && board_wait(b, &b->changed, until))
-        ;
+    while (!holds(b) && clock_now_ms() < until)
+        board_wait(b, &b->changed, clock_now_ms() + 20); /* not every change is announced */
     bool held = holds(b);
     pthread_mutex_unlock(&b->lock);
     assert_true(held);

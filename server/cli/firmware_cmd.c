@@ -1,0 +1,307 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "server/cli/offline.h"
+#include "usb/archive/stream.h"
+#include "usb/archive/unpack.h"
+#include "usb/base/mem.h"
+#include "usb/format/firmware.h"
+
+/* ---- a folder as a package ------------------------------------------------------------------ */
+
+enum { DEPTH_MAX = 4 };
+
+struct folder {
+    int fd;
+    char *names[FIRMWARE_FILES_MAX];
+    size_t count;
+};
+
+static void folder_deinit(struct folder *f)
+{
+    for (size_t i = 0; i < f->count; i++)
+        free(f->names[i]);
+    f->count = 0;
+    fd_close(&f->fd);
+}
+
+static int folder_walk(struct folder *f, const char *prefix, int depth, struct err *err);
+
+static int folder_entry(struct folder *f, const char *name, int depth, struct err *err)
+{
+    struct stat st;
+    if (fstatat(f->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(err, ERR_IO, "'%s'", name);
+    if (S_ISDIR(st.st_mode))
+        return depth < DEPTH_MAX ? folder_walk(f, name, depth + 1, err) : 0;
+    if (!S_ISREG(st.st_mode))
+        return 0; /* links are not followed */
+    if (f->count == FIRMWARE_FILES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d files: this is not a firmware package",
+                       FIRMWARE_FILES_MAX);
+    f->names[f->count++] = xstrdup(name);
+    return 0;
+}
+
+static int folder_walk(struct folder *f, const char *prefix, int depth, struct err *err)
+{
+    int fd =
+        openat(f->fd, prefix[0] ? prefix : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir)
+        return err_sys(err, ERR_IO, "read folder '%s'", prefix);
+    int rc = 0;
+    for (struct dirent *d; rc >= 0 && (d = readdir(dir));) {
+        if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+            continue;
+        AUTO(free_ptr)
+        char *name = prefix[0] ? xasprintf("%s/%s", prefix, d->d_name) : xstrdup(d->d_name);
+        rc = folder_entry(f, name, depth, err);
+    }
+    closedir(dir);
+    return rc;
+}
+
+static int name_compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int folder_file_open(void *arg, const char *name, struct input **out, struct err *err)
+{
+    const struct folder *f = arg;
+    return input_open(f->fd, name, out, err);
+}
+
+/* Last part of the path: packages are named by their folder. */
+static void package_name(const char *path, char out[FIRMWARE_NAME_BYTES])
+{
+    AUTO(free_ptr) char *real = realpath(path, NULL);
+    const char *from = real ? real : path, *slash = strrchr(from, '/');
+    snprintf(out, FIRMWARE_NAME_BYTES, "%s", slash ? slash + 1 : from);
+}
+
+static int folder_open(struct folder *f, const char *path, struct err *err)
+{
+    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (f->fd < 0)
+        return err_sys(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "open '%s'", path);
+    struct stat st;
+    if (fstat(f->fd, &st) < 0)
+        return err_sys(err, ERR_IO, "'%s'", path);
+    if (!S_ISDIR(st.st_mode))
+        return err_set(err, ERR_INPUT, "'%s' is not a folder%s", path,
+                       archive_recognised(f->fd) ? "; unpack it first: flashrack firmware unpack"
+                                                 : "");
+    int rc = folder_walk(f, "", 0, err);
+    qsort(f->names, f->count, sizeof(f->names[0]), name_compare);
+    return rc;
+}
+
+/* ---- what is printed ------------------------------------------------------------------------ */
+
+static json_t *file_json(const struct firmware_file *file)
+{
+    json_t *j = json_object();
+    char hex[SHA256_HEX_BYTES] = "";
+    if (file->hashed)
+        sha256_hex(&file->sha256, hex);
+    json_object_set_new(j, "name", cli_json_text(file->name));
+    json_object_set_new(j, "size", json_integer((json_int_t)file->size_bytes));
+    json_object_set_new(j, "sha256", cli_json_text_or_null(hex));
+    json_object_set_new(j, "sparse", json_boolean(file->sparse));
+    json_object_set_new(j, "expanded_size", json_integer((json_int_t)file->expanded_bytes));
+    return j;
+}
+
+static const char *severity_name(enum firmware_severity s)
+{
+    return s == FIRMWARE_ERROR ? "error" : "warning";
+}
+
+static json_t *problem_json(const struct firmware_problem *p)
+{
+    json_t *j = json_object();
+    json_object_set_new(j, "severity", json_string(severity_name(p->severity)));
+    json_object_set_new(j, "code", json_string(p->code));
+    json_object_set_new(j, "where", cli_json_text_or_null(p->where));
+    json_object_set_new(j, "what", cli_json_text(p->what));
+    json_object_set_new(j, "advice", cli_json_text(p->advice));
+    return j;
+}
+
+static json_t *step_json(const struct firmware_step *s)
+{
+    json_t *j = json_object();
+    json_object_set_new(j, "partition", cli_json_text(s->entry->name));
+    if (s->action == FIRMWARE_KEEP) {
+        json_object_set_new(j, "reason", json_string(s->why));
+        return j;
+    }
+    json_object_set_new(j, "file", cli_json_text(s->file->name));
+    json_object_set_new(j, "area", json_string(s->area));
+    json_object_set_new(j, "start", json_integer((json_int_t)s->extent.start_bytes));
+    json_object_set_new(j, "size", json_integer((json_int_t)s->extent.size_bytes));
+    json_object_set_new(j, "partition_size", json_integer((json_int_t)s->entry->size_bytes));
+    return j;
+}
+
+static json_t *plan_json(const struct firmware_plan *plan)
+{
+    json_t *j = json_object(), *write = json_array(), *keep = json_array();
+    for (uint32_t i = 0; i < plan->count; i++)
+        json_array_append_new(plan->steps[i].action == FIRMWARE_WRITE ? write : keep,
+                              step_json(&plan->steps[i]));
+    json_object_set_new(j, "write_bytes", json_integer((json_int_t)plan->write_bytes));
+    json_object_set_new(j, "write", write);
+    json_object_set_new(j, "keep", keep);
+    return j;
+}
+
+static json_t *problems_json(const struct firmware *f)
+{
+    json_t *j = json_array();
+    for (uint32_t i = 0; i < MIN_OF(f->problem_count, (uint32_t)FIRMWARE_PROBLEMS_MAX); i++)
+        json_array_append_new(j, problem_json(&f->problems[i]));
+    return j;
+}
+
+static json_t *firmware_json(const struct firmware *f)
+{
+    json_t *j = json_object(), *files = json_array(), *plans = json_object();
+    for (uint32_t i = 0; i < f->file_count; i++)
+        json_array_append_new(files, file_json(&f->files[i]));
+    json_object_set_new(plans, "download_only", plan_json(&f->download_only));
+    json_object_set_new(plans, "firmware_upgrade", plan_json(&f->upgrade));
+    json_object_set_new(j, "name", cli_json_text(f->name));
+    json_object_set_new(j, "platform", cli_json_text_or_null(f->platform));
+    json_object_set_new(j, "project", cli_json_text_or_null(f->project));
+    json_object_set_new(j, "version", cli_json_text_or_null(f->version.text));
+    json_object_set_new(j, "usable", json_boolean(f->usable));
+    json_object_set_new(j, "scatter", cli_json_text_or_null(f->scatter_name));
+    json_object_set_new(j, "download_agent", cli_json_text_or_null(f->da_name));
+    json_object_set_new(j, "preloader", cli_json_text_or_null(f->preloader_name));
+    json_object_set_new(j, "lk", cli_json_text_or_null(f->lk_name));
+    json_object_set_new(j, "service_lk", cli_json_text_or_null(f->service_lk_name));
+    json_object_set_new(j, "auth_file", cli_json_text_or_null(f->auth_name));
+    json_object_set_new(j, "files", files);
+    json_object_set_new(j, "problems", problems_json(f));
+    json_object_set_new(j, "plans", plans);
+    return j;
+}
+
+static void plan_print(const char *title, const struct firmware_plan *plan)
+{
+    printf("\n%s writes %s:\n", title, cli_bytes(plan->write_bytes));
+    for (uint32_t i = 0; i < plan->count; i++) {
+        const struct firmware_step *s = &plan->steps[i];
+        if (s->action == FIRMWARE_WRITE)
+            printf("  %-14s %-4s %12llx + %-11llx %s\n", cli_printable(s->entry->name), s->area,
+                   (unsigned long long)s->extent.start_bytes,
+                   (unsigned long long)s->extent.size_bytes, cli_printable(s->file->name));
+    }
+    printf("and keeps:\n");
+    for (uint32_t i = 0; i < plan->count; i++)
+        if (plan->steps[i].action == FIRMWARE_KEEP)
+            printf("  %-14s %s\n", cli_printable(plan->steps[i].entry->name), plan->steps[i].why);
+}
+
+static void or_none(const char *title, const char *value)
+{
+    printf("%-15s %s\n", title, value[0] ? cli_printable(value) : "-");
+}
+
+static void firmware_print(const struct firmware *f)
+{
+    or_none("package", f->name);
+    or_none("platform", f->platform);
+    or_none("project", f->project);
+    or_none("version", f->version.text);
+    or_none("scatter", f->scatter_name);
+    or_none("download agent", f->da_name);
+    or_none("preloader", f->preloader_name);
+    or_none("bootloader", f->lk_name);
+    or_none("service", f->service_lk_name);
+    if (f->scatter) {
+        plan_print("Download Only", &f->download_only);
+        plan_print("Firmware Upgrade", &f->upgrade);
+    }
+    printf("\n%s\n", f->usable ? "usable" : "NOT usable");
+}
+
+static void problems_print(const struct firmware *f)
+{
+    for (uint32_t i = 0; i < MIN_OF(f->problem_count, (uint32_t)FIRMWARE_PROBLEMS_MAX); i++) {
+        const struct firmware_problem *p = &f->problems[i];
+        fprintf(stderr, "%s: %s: %s\n    %s\n", severity_name(p->severity), p->code,
+                cli_printable(p->what), p->advice);
+    }
+}
+
+int firmware_check_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    bool json = false, fast = false;
+    const struct cli_option options[] = {{"json", NULL, &json, 0}, {"fast", NULL, &fast, 0}, {0}};
+    int n = cli_options(self, argc, argv, options);
+    if (n < 0)
+        return CLI_USAGE;
+    if (n != 1)
+        return cli_usage(self, "the folder of a firmware package is needed");
+    struct err err;
+    AUTO(folder_deinit) struct folder folder = {.fd = -1};
+    AUTO(firmware_free) struct firmware *f = NULL;
+    char name[FIRMWARE_NAME_BYTES];
+    package_name(argv[0], name);
+    int rc = folder_open(&folder, argv[0], &err);
+    struct firmware_source source = {name, (const char *const *)folder.names, folder.count,
+                                     folder_file_open, &folder};
+    struct firmware_options how = {&FIRMWARE_MODEL_X5, "EMMC", !fast};
+    if (rc >= 0)
+        rc = firmware_check(&source, &how, &f, &err);
+    if (rc < 0)
+        return cli_fail(&err, NULL);
+    if (json)
+        cli_json_print(firmware_json(f));
+    else
+        firmware_print(f);
+    problems_print(f);
+    return f->usable ? CLI_FINE : CLI_BAD_INPUT;
+}
+
+/* ---- unpack --------------------------------------------------------------------------------- */
+
+int firmware_unpack(const struct cli_command *self, int argc, char **argv)
+{
+    const char *output = NULL;
+    const struct cli_option options[] = {{"output", &output, NULL, 'o'}, {0}};
+    int n = cli_options(self, argc, argv, options);
+    if (n < 0)
+        return CLI_USAGE;
+    if (n != 1 || !output)
+        return cli_usage(self, "an archive and -o are needed");
+    struct err err;
+    AUTO(fd_close) int fd = open(argv[0], O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        err_sys(&err, ERR_IO, "open '%s'", argv[0]);
+        return cli_fail(&err, NULL);
+    }
+    if (mkdir(output, 0755) < 0 && errno != EEXIST) {
+        err_sys(&err, ERR_IO, "make folder '%s'", output);
+        return cli_fail(&err, NULL);
+    }
+    AUTO(fd_close) int dir = open(output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) {
+        err_sys(&err, ERR_IO, "open folder '%s'", output);
+        return cli_fail(&err, NULL);
+    }
+    struct unpack_result done;
+    if (archive_unpack(fd, dir, &UNPACK_LIMITS_DEFAULT, NULL, NULL, &done, &err) < 0)
+        return cli_fail(&err, "The same command again goes on where it stopped.");
+    printf("%u files, %s\n", done.files, cli_bytes(done.bytes));
+    return CLI_FINE;
+}

@@ -1,0 +1,65 @@
+#include "server/cli/offline.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "usb/base/mem.h"
+
+const struct cli_command offline_commands[] = {
+    {"scatter show", "FILE [--json]", "What a scatter file says, partition by partition.",
+     scatter_show},
+    {"scatter derive", "FILE --only NAME[=IMAGE],... [--section EMMC] -o OUT",
+     "A copy of a scatter file that downloads exactly the named partitions.", scatter_derive_cmd},
+    {"dump list", "FILE|FOLDER [--scatter FILE] [--offset BYTES] [--serial SERIAL] [--json]",
+     "The partitions in a read-back dump (also packed), and whether they look right.", dump_list},
+    {"dump extract",
+     "FILE|FOLDER -o DIR [--only NAME,... | --identity] [--scatter FILE] [--offset BYTES]",
+     "Partitions out of a dump into DIR/<name>.img, with DIR/SHA256SUMS.", dump_extract},
+    {"serial", "SERIAL [--json]", "Checks a serial number and shows its dm-verity code.",
+     serial_cmd},
+    {"da show", "FILE [--json]", "The chips that a download agent file is for.", da_show},
+    {"firmware check", "DIR [--fast] [--json]",
+     "What a firmware package is, what is wrong with it, and what each mode would write.",
+     firmware_check_cmd},
+    {"firmware unpack", "ARCHIVE -o DIR", "Unpacks a .7z, .zip or .tar package; can be repeated.",
+     firmware_unpack},
+    {0},
+};
+
+int new_file_open(int dir_fd, const char *name, struct new_file *out, struct err *err)
+{
+    struct new_file f = {.dir_fd = dir_fd, .name = xstrdup(name)};
+    f.part_name = xasprintf("%s.part", name);
+    f.fd = openat(dir_fd, f.part_name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (f.fd < 0) {
+        err_sys(err, ERR_IO, "create '%s'", f.part_name);
+        free(f.name);
+        free(f.part_name);
+        return ERR_IO;
+    }
+    *out = f;
+    return 0;
+}
+
+int new_file_commit(struct new_file *f, struct err *err)
+{
+    if (fsync(f->fd) < 0)
+        return err_sys(err, ERR_IO, "write '%s'", f->name);
+    if (renameat(f->dir_fd, f->part_name, f->dir_fd, f->name) < 0)
+        return err_sys(err, ERR_IO, "rename to '%s'", f->name);
+    free_ptr(&f->part_name);
+    return 0;
+}
+
+void new_file_deinit(struct new_file *f)
+{
+    if (!f->name)
+        return;
+    if (f->part_name)
+        unlinkat(f->dir_fd, f->part_name, 0);
+    fd_close(&f->fd);
+    free_ptr(&f->name);
+    free_ptr(&f->part_name);
+}

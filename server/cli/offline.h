@@ -1,0 +1,26 @@
+/* offline.h: the commands that need no server, one file a noun. */
+#ifndef FLASHRACK_SERVER_CLI_OFFLINE_H
+#define FLASHRACK_SERVER_CLI_OFFLINE_H
+
+#include "server/cli/cli.h"
+
+int scatter_show(const struct cli_command *self, int argc, char **argv);
+int scatter_derive_cmd(const struct cli_command *self, int argc, char **argv);
+int dump_list(const struct cli_command *self, int argc, char **argv);
+int dump_extract(const struct cli_command *self, int argc, char **argv);
+int serial_cmd(const struct cli_command *self, int argc, char **argv);
+int da_show(const struct cli_command *self, int argc, char **argv);
+int firmware_check_cmd(const struct cli_command *self, int argc, char **argv);
+int firmware_unpack(const struct cli_command *self, int argc, char **argv);
+
+/* A new file that appears under its name whole or not at all: write to `fd`, then commit. Not
+ * committed, nothing is left behind. */
+struct new_file {
+    int dir_fd, fd;
+    char *name, *part_name;
+};
+int new_file_open(int dir_fd, const char *name, struct new_file *out, struct err *err);
+int new_file_commit(struct new_file *f, struct err *err); /* fsync, rename */
+void new_file_deinit(struct new_file *f);
+
+#endif

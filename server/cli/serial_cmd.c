@@ -1,0 +1,30 @@
+#include "server/cli/offline.h"
+#include "usb/format/serial.h"
+
+int serial_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    bool json = false;
+    const struct cli_option options[] = {{"json", NULL, &json, 0}, {0}};
+    int n = cli_options(self, argc, argv, options);
+    if (n < 0)
+        return CLI_USAGE;
+    if (n != 1)
+        return cli_usage(self, "one serial is needed");
+    struct serial_check check;
+    serial_check(argv[0], SERIAL_PROJECT_X5, &check);
+    bool valid = check.verdict == SERIAL_VALID;
+    if (json) {
+        json_t *j = json_object();
+        json_object_set_new(j, "valid", json_boolean(valid));
+        json_object_set_new(j, "serial", cli_json_text(argv[0]));
+        json_object_set_new(j, "dm_verity_code", cli_json_text_or_null(check.dm_verity_code));
+        json_object_set_new(j, "reason", cli_json_text_or_null(check.reason));
+        cli_json_print(j);
+    } else if (valid) {
+        printf("serial          %s\ndm-verity code  %s\n", argv[0], check.dm_verity_code);
+    }
+    if (valid)
+        return CLI_FINE;
+    fprintf(stderr, "flashrack: %s\n", check.reason);
+    return CLI_BAD_INPUT;
+}

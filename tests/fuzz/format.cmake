@@ -1,0 +1,8 @@
+fuzz_target(scatter DEPS usb/format)
+fuzz_target(gpt DEPS usb/format)
+fuzz_target(sparse DEPS usb/format)
+fuzz_target(da_file DEPS usb/format)
+fuzz_target(lk DEPS usb/format)
+fuzz_target(emi DEPS usb/format)
+fuzz_target(dump DEPS usb/format)
+fuzz_target(unpack DEPS usb/archive)

@@ -1,0 +1,299 @@
+#!/usr/bin/python3
+"""The station against emulated phones over the direct transport: whole restores, and every bad input with the proof
+that nothing was written. Usage: restore_test.py [CASE...]; without one all cases run."""
+import os
+import shutil
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import rack as bench  # noqa: E402
+
+QUICK = 0.2  # the phones' own waits (windows, restarts) run five times as fast; the station's do not
+
+
+class Bench(unittest.TestCase):
+    """One rack, one station, one package, all of this test alone."""
+
+    def setUp(self):
+        self.workspace = bench.Workspace("flashrack-test")
+        self.dir = self.workspace.__enter__()
+        self.addCleanup(self.workspace.__exit__)
+        self.package = bench.make_package(os.path.join(self.dir, "package"))
+
+    def open(self, station_extra=(), **rack):
+        rack.setdefault("time_scale", QUICK)
+        self.rack = bench.Rack(self.dir, **rack)
+        self.rack.start()
+        self.addCleanup(self.rack.stop)
+        self.station = bench.Station(self.dir, racks=[self.rack.address], import_dirs=[self.dir],
+                                     extra=station_extra)
+        self.station.start()
+        self.addCleanup(self.stop_station)
+
+    def stop_station(self):
+        self.assertEqual(self.station.stop(), 0, self.station.process.tail(40))
+
+    def prepare(self, index=0, package=None):
+        self.firmware = self.station.add_firmware(package or self.package)
+        label = self.rack.labels[index]
+        self.backup = self.station.import_dump(self.rack.dump(index), label["serial"])
+        return label
+
+    def order(self, index=0, **more):
+        label = self.rack.labels[index]
+        more.setdefault("firmware", self.firmware["id"])
+        more.setdefault("backup", self.backup["id"])
+        return self.station.restore(self.rack.port(index), label["serial"], label["imeis"], **more)
+
+    def restore(self, index=0, seconds=150, **more):
+        job = self.order(index, **more)
+        acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: index})
+        acceptor.start()
+        return acceptor.finish(seconds).get(job["id"]) or self.station.job(job["id"])
+
+    def assert_restored(self, job, index=0, finish="lk"):
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        passed, text = self.rack.check(index, self.package, finish)
+        self.assertTrue(passed, text)
+        self.assertEqual(self.rack.violations(), {})
+        label, screen = self.rack.labels[index], self.rack.screen(index)
+        for name in ("serial", "imeis", "wlan_mac", "bt_mac"):
+            self.assertEqual(screen[name], label[name])
+        self.assertTrue(screen["baseband"])
+        self.assertFalse(screen["wifi_warning"])
+
+    def download_mode(self, index=0):
+        """By hand, so that nobody starts the phone afterwards: a start writes to its flash."""
+        self.rack.control(index, "hold", keys=["vol_up", "vol_down"])
+        self.rack.control(index, "plug")
+
+    def assert_refused(self, call, *words):
+        """The call is answered with a problem that names each of the words."""
+        with self.assertRaises(bench.ApiError) as caught:
+            call()
+        self.assertIn(caught.exception.status, (404, 409, 413, 422), caught.exception)
+        for word in words:
+            self.assertIn(word.lower(), caught.exception.detail.lower())
+
+    def assert_failed(self, job, code, *words):
+        self.assertEqual(job["state"], "failed", job)
+        self.assertEqual(job["error"]["code"], code, job["error"])
+        self.assertTrue(job["error"]["advice"])
+        for word in words:
+            self.assertIn(word.lower(), job["error"]["message"].lower())
+
+
+class Restore(Bench):
+    def test_finish_lk(self):
+        self.open()
+        self.prepare()
+        self.assert_restored(self.restore(finish="lk"))
+        phone = self.station.get("/phones")["items"][0]
+        self.assertEqual(phone["identity"], "own")
+        self.assertEqual(phone["serial"], self.rack.labels[0]["serial"])
+        self.assertEqual(phone["chip_id"], self.rack.labels[0]["chip_id"])
+
+    def test_finish_upgrade(self):
+        self.open()
+        self.prepare()
+        self.assert_restored(self.restore(finish="upgrade"), finish="upgrade")
+
+    def test_slot_b_is_active(self):
+        # a phone that is whole: its para says that slot b is active (the accident would have erased that, too)
+        self.open(slot="b", lost=False)
+        self.prepare()
+        job = self.restore(finish="lk")
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        self.assertEqual(job["result"]["slot"], "b")
+        self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] in ("S8", "S18w")}, {"lk_b"})
+
+    def test_usb_model_buffered_build_2017(self):
+        self.open(settings=["usb_model=buffered", "da_build=2017"])
+        self.prepare()
+        self.assert_restored(self.restore())
+
+    def test_usb_model_exact_build_2019(self):
+        self.open(settings=["usb_model=exact", "da_build=2019"])
+        self.prepare()
+        self.assert_restored(self.restore())
+
+    def test_cable_pulled_while_writing(self):
+        # the link breaks in the middle of S5..S9; the person plugs the phone in again and the job goes on
+        self.open(faults=["1-1:unplug@byte=220000000"])
+        self.prepare()
+        job = self.restore()
+        self.assert_restored(job)
+        self.assertTrue(any(s["attempt"] > 1 for s in job["steps"]), job["steps"])
+
+    def test_acceptance_refuses_other_numbers(self):
+        self.open()
+        label = self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S21")
+        wrong = dict(self.rack.screen(0), imeis=[label["imeis"][0], "490154203237518"])
+        self.station.accept(job, wrong)
+        time.sleep(0.5)
+        job = self.station.wait(job["id"], until=("prompt",), step="S21")
+        self.assertIn("490154203237518", job["prompt"]["text"])
+        self.station.post(f"/jobs/{job['id']}/answer", {"prompt_id": job["prompt"]["id"], "answer": "abort"})
+        self.assert_failed(self.station.wait(job["id"]), "numbers_differ")
+
+    def test_cancel_while_waiting_for_the_phone(self):
+        self.open(hands="none")
+        self.prepare()
+        before = self.rack.hashes(0)
+        job = self.station.wait(self.order()["id"], until=("prompt",))
+        self.station.post(f"/jobs/{job['id']}/cancel")
+        self.assertEqual(self.station.wait(job["id"], seconds=15)["state"], "cancelled")
+        self.assertEqual(self.rack.hashes(0), before)
+
+    def test_idempotency_key(self):
+        self.open(hands="none")
+        label = self.prepare()
+        order = {"recipe": "x5-restore", "port": self.rack.port(0), "serial": label["serial"]}
+        key = {"Idempotency-Key": "order-4711"}
+        first = self.station.post("/jobs", order, key)
+        self.assertEqual(self.station.post("/jobs", order, key)["id"], first["id"])
+        with self.assertRaises(bench.ApiError) as caught:
+            self.station.post("/jobs", dict(order, priority=3), key)
+        self.assertEqual(caught.exception.status, 409)
+        self.assertEqual(len(self.station.get("/jobs")["items"]), 1)
+
+
+class LeftAlone(Bench):
+    def test_phone_that_nobody_asked_about(self):
+        self.open(hands="none")
+        self.download_mode()
+        end = time.monotonic() + 20
+        while self.station.get("/ports")["items"] == [] and time.monotonic() < end:
+            time.sleep(0.05)
+        port = self.station.get("/ports")["items"][0]
+        self.assertEqual(port["mode"], "brom")
+        time.sleep(0.5)
+        state = self.rack.control(0, "state")
+        self.assertEqual(state["transfers"], 0, state)
+        self.assertFalse(state["imported"], state)
+
+
+class BadInput(Bench):
+    """Each a clear error, and the phone's flash is as it was."""
+
+    def setUp(self):
+        super().setUp()
+        self.before = None
+
+    def open(self, **rack):
+        super().open(**rack)
+        self.before = [self.rack.hashes(i) for i in range(self.rack.count)]
+
+    def tearDown(self):
+        self.assertEqual([self.rack.hashes(i) for i in range(self.rack.count)], self.before)
+
+    def bad_package(self, *more, words):
+        self.open(hands="none")
+        self.prepare(package=bench.make_package(os.path.join(self.dir, "other"), *more))
+        self.assert_refused(self.order, *words)
+
+    def test_package_of_another_platform(self):
+        self.bad_package("--platform", "MT6765", words=["MT6765", "MT6771"])
+
+    def test_package_of_another_project(self):
+        self.bad_package("--version", "CTL-1100-0-00WW-B01", words=["CTL", "PDA"])
+
+    def test_package_without_service_lk(self):
+        self.bad_package("--without", "lk_service.img", words=["lk_service.img"])
+
+    def test_serial_that_is_an_imei(self):
+        self.open(hands="none")
+        self.prepare()
+        self.assert_refused(lambda: self.station.restore(self.rack.port(0), "490154203237518"), "IMEI", "serial")
+
+    def test_dump_of_another_phone(self):
+        self.open(phones=2, hands="none")
+        self.assert_refused(lambda: self.station.import_dump(self.rack.dump(1), self.rack.labels[0]["serial"]),
+                            self.rack.labels[1]["serial"])
+
+    def test_backup_of_another_phone(self):
+        self.open(phones=2, hands="none")
+        self.prepare(0)
+        other = self.station.import_dump(self.rack.dump(1), self.rack.labels[1]["serial"])
+        self.assert_refused(lambda: self.order(0, backup=other["id"]), self.rack.labels[1]["serial"])
+
+    def test_backup_copied_from_another_phone(self):
+        # the forum's "same for all phones": another phone's nvram beneath this phone's serial
+        self.open(phones=2, hands="none")
+        donor, label = self.rack.dump(1), self.rack.labels[0]
+        copy = os.path.join(self.dir, "copied.bin")
+        shutil.copy(donor, copy)
+        with open(self.rack.dump(0), "rb") as own, open(copy, "r+b") as f:
+            start, length = 135168 * 512, 6144 * 512  # proinfo of profile mini
+            own.seek(start)
+            f.seek(start)
+            f.write(own.read(length))
+        self.station.import_dump(donor, self.rack.labels[1]["serial"])
+        self.firmware = self.station.add_firmware(self.package)
+        self.backup = self.station.import_dump(copy, label["serial"])
+        self.assert_refused(self.order, "same", self.rack.labels[1]["serial"])
+
+    def test_dump_taken_after_the_loss(self):
+        self.open(hands="none")
+        lost = os.path.join(self.dir, "lost.bin")
+        shutil.copy(os.path.join(self.rack.phone_dir(0), "user.img"), lost)
+        self.assert_refused(lambda: self.station.import_dump(lost, self.rack.labels[0]["serial"]), "older dump")
+
+    def test_dump_cut_short_inside_nvram(self):
+        self.open(hands="none")
+        short = os.path.join(self.dir, "short.bin")
+        shutil.copy(self.rack.dump(0), short)
+        os.truncate(short, 145000 * 512)  # nvram of profile mini: LBA 141312, 10240 sectors
+        self.assert_refused(lambda: self.station.import_dump(short, self.rack.labels[0]["serial"]), "nvram")
+
+    def test_path_outside_the_import_folders(self):
+        self.open(hands="none")
+        self.assert_refused(lambda: self.station.add_firmware("/etc"), "import-dir")
+
+    def stopped_before_writing(self, code, **rack):
+        self.open(hands="none", **rack)
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        self.download_mode()
+        self.assert_failed(self.station.wait(job["id"], seconds=90), code)
+
+    def authentication(self, bits):
+        self.stopped_before_writing("authentication_needed", settings=[f"target_config={bits}"])
+
+    def test_phone_with_sla(self):
+        self.authentication(2)
+
+    def test_phone_with_daa(self):
+        self.authentication(4)
+
+    def test_package_of_an_older_generation(self):
+        self.stopped_before_writing("downgrade", version="PDA-3260-0-00WW-B01")
+
+    def test_flat_battery(self):
+        self.stopped_before_writing("battery_low", settings=["battery_mv=3400"])
+
+
+class Swap(Bench):
+    def test_second_phone_on_the_port(self):
+        """After the first half another phone comes back on the port: not one byte of it changes."""
+        self.open(phones=2, hands="none")
+        self.prepare()
+        job = self.order()
+        self.station.wait(job["id"], until=("prompt",), step="S3")
+        self.download_mode()
+        self.station.wait(job["id"], until=("running",), step="S4")
+        self.rack.control(0, "release", keys=["vol_up", "vol_down"])
+        self.station.wait(job["id"], until=("prompt",), step="S17", seconds=90)
+        self.rack.control(0, "unplug")
+        before = self.rack.hashes(1)
+        self.rack.control(0, "swap", **{"with": self.rack.labels[1]["bus_id"]})
+        self.download_mode()
+        self.assert_failed(self.station.wait(job["id"], seconds=60), "another_phone")
+        self.assertEqual(self.rack.hashes(1), before)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

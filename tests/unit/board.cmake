@@ -1,0 +1,1 @@
+unit_test(phone_parts DEPS tests/phone)

@@ -1,0 +1,442 @@
+/* LK of the emulated phone: dialogues of a host with it, word for word. */
+#include "phone_fake.h"
+
+#include "tests/phone/firmware.h"
+#include "tests/phone/identity.h"
+#include "usb/base/hash.h"
+
+enum {
+    SERVICE = 1,
+    SECURE = 2,
+    UNLOCKED = 4,
+    LOW_BATTERY = 8,
+    LOST_SERIAL = 16,
+    SLOT_B = 32,
+    LIES = 64
+};
+
+/* `script`: a command a line; "+4096 A" sends that many letters, "+nvram" an image of nvram's size,
+ * "+empty" an empty packet, "@MD5" stands for the digest of the serial. `want`: responses, one a
+ * line. */
+struct row {
+    const char *name;
+    unsigned how;
+    const char *script, *want;
+    enum board_next next;
+    const char *image; /* binary of "+image", in hex */
+};
+
+#define SERIAL_1 "PDAMXE31T5847874" /* of phone 1 of rack 1 */
+
+static struct row rows[] = {
+    {"reference transcript of the service build", SERVICE,
+     "getvar:product\ngetvar:serialno\ngetvar:unlocked\ngetvar:current-slot\n"
+     "getvar:partition-size:nvram\noem getBootloaderType\ndownload:00040000\n+nvram\nflash:nvram\n"
+     "oem dm-verity @MD5\ndownload:00040000\n+nvram\nflash:nvram\noem HALT",
+     "OKAYPDA\nOKAY" SERIAL_1 "\nOKAYno\nOKAYa\nOKAY40000\nINFOservice\nOKAY\nDATA00040000\nOKAY\n"
+     "FAILtarget device is locked\nOKAY\nDATA00040000\nOKAY\nOKAY\nOKAY\n",
+     NEXT_HALT, NULL},
+    {"the commercial build refuses and does not know dm-verity", 0,
+     "oem getBootloaderType\ndownload:00001000\n+4096 A\nflash:nvram\noem dm-verity "
+     "@MD5\nerase:nvram\n"
+     "boot",
+     "INFOcommercial\nOKAY\nDATA00001000\nOKAY\nFAILnot allowed in locked state\nFAILunknown "
+     "command\n"
+     "FAILnot allowed in locked state\nFAILnot allowed in locked state\n",
+     NEXT_OFF, NULL},
+    {"digest: lower case is taken, other lengths and digests are not", SERVICE,
+     "oem dm-verity 0123\noem dm-verity 00000000000000000000000000000000\noem dm-verity @md5",
+     "FAILargument size is wrong\n\nFAILdm-verity verify failed\nOKAY\n", NEXT_OFF, NULL},
+    {"lost serial", SERVICE | LOST_SERIAL, "getvar:serialno", "OKAY0123456789ABCDEF\n", NEXT_OFF,
+     NULL},
+    {"unknown names", 0, "getvar:nonsense\ngetvar\noem nonsense\nreboo",
+     "FAILGetVar Variable Not found\nFAILunknown command\nFAILunknown command\nFAILunknown "
+     "command\n",
+     NEXT_OFF, NULL},
+    {"variables", 0,
+     "getvar:max-download-size\ngetvar:battery-voltage\ngetvar:has-slot:boot\ngetvar:has-slot:"
+     "nvram\n"
+     "getvar:slot-count\ngetvar:partition-type:nvdata\ngetvar:secure\ngetvar:variant",
+     "OKAY0x8000000\nOKAY4000mV\nOKAYyes\nOKAYno\nOKAY2\nOKAYext4\nOKAYno\nOKAY\n", NEXT_OFF, NULL},
+    {"a command longer than 64 bytes falls apart", 0,
+     "getvar:version                                                    getvar:product",
+     "FAILGetVar Variable Not found\nFAILunknown command\n", NEXT_OFF, NULL},
+    {"an empty packet is an unknown command", 0, "+empty\ngetvar:kernel",
+     "FAILunknown command\nOKAYlk\n", NEXT_OFF, NULL},
+    {"too short a download ends the session", SERVICE, "download:00001000\n+100 A\ngetvar:product",
+     "DATA00001000\nFAILRead USB error\n", NEXT_OFF, NULL},
+    {"download limits", 0, "download:08000001", "FAILdata is too large\n", NEXT_OFF, NULL},
+    {"battery", LOW_BATTERY, "download:00000010", "FAILlow power, need battery charging.\n",
+     NEXT_OFF, NULL},
+    {"secure boot", SECURE, "continue\nsignature\ngetvar:secure",
+     "FAILnot support on security\nFAILnot support on security\nOKAYyes\n", NEXT_OFF, NULL},
+    {"nothing downloaded, nothing written, and content", UNLOCKED, "flash:nvram", "OKAY\n",
+     NEXT_OFF, NULL},
+    {"unlocked, commercial: checks in LK's order", UNLOCKED,
+     "getvar:unlocked\ndownload:00001000\n+4096 A\nflash:nonsense\nflash:boot\nflash:partition\n"
+     "flash:preloader_a\nflash:seccfg\nflash:para\ndownload:00005000\n+20480 A\nflash:para\n"
+     "erase:nvram\nerase:scp_a",
+     "OKAYyes\nDATA00001000\nOKAY\nFAILThis partition doesn't exist\nFAILimage is not a boot "
+     "image\n"
+     "FAILDo not support this operation.\nFAILflash preloader is not permitted.\n"
+     "FAILdownload for partition 'seccfg' is not allowed\n\nOKAY\nDATA00005000\nOKAY\nFAILsize too "
+     "large\n"
+     "FAILformat for partition 'nvram' is not allowed\n\nOKAY\n",
+     NEXT_OFF, NULL},
+    {"sparse: raw, fill, skip", UNLOCKED, "download:00001048\n+image\nflash:cda\n",
+     "DATA00001048\nOKAY\nOKAY\n", NEXT_OFF,
+     /* blocks of 4096: skip 1, fill 1, raw 1 */
+     "3aff26ed 0100 0000 1c00 0c00 00100000 03000000 03000000 00000000"
+     "c3ca0000 01000000 0c000000 c2ca0000 01000000 10000000 efbeadde c1ca0000 01000000 0c100000"},
+    {"sparse: a standard checksum chunk is refused", UNLOCKED,
+     "download:0000002c\n+image\nflash:cda",
+     "DATA0000002c\nOKAY\nFAILBogus chunk size for chunk type Dont Care\n", NEXT_OFF,
+     "3aff26ed 0100 0000 1c00 0c00 00100000 00000000 01000000 00000000 c4ca0000 00000000 10000000 "
+     "00000000"},
+    {"sparse: larger than the partition", UNLOCKED, "download:0000001c\n+image\nflash:cda",
+     "DATA0000001c\nOKAY\nFAILsparse image size span overflow.\n", NEXT_OFF,
+     "3aff26ed 0100 0000 1c00 0c00 00100000 ff000000 00000000 00000000"},
+    {"sparse: blocks missing", UNLOCKED, "download:0000001c\n+image\nflash:cda",
+     "DATA0000001c\nOKAY\nFAILsparse image write failure\n", NEXT_OFF,
+     "3aff26ed 0100 0000 1c00 0c00 00100000 01000000 00000000 00000000"},
+    {"sparse: unknown chunk", UNLOCKED, "download:00000028\n+image\nflash:cda",
+     "DATA00000028\nOKAY\nFAILUnknown chunk type\n", NEXT_OFF,
+     "3aff26ed 0100 0000 1c00 0c00 00100000 01000000 01000000 00000000 c9ca0000 01000000 0c000000"},
+    {"slots", SLOT_B,
+     "getvar:current-slot\nset_active:a\ngetvar:current-slot\nset_active:c\n"
+     "oem set_active:b\ngetvar:current-slot",
+     "OKAYb\nOKAY\nOKAYa\nFAILcommand parameter is not allowed\nOKAY\nOKAYb\n", NEXT_OFF, NULL},
+    {"unlocking is not allowed while Android does not allow it", 0,
+     "flashing get_unlock_ability\nflashing unlock\noem key 123\noem lks",
+     "INFOunlock_ability = 0\nOKAY\nFAILUnlock operation is not allowed\n\nFAILargument size is "
+     "wrong\n\n"
+     "INFOlks = 1\nOKAY\n",
+     NEXT_OFF, NULL},
+    {"versions", 0, "oem getversions\noem getSecurityVersion\noem getProjectCode",
+     "INFOmodel=TA-1105\nINFOsub_model=PDA\nINFOsoftware version=PDA-1100-0-00WW-B01\n"
+     "INFOhardware version=PVT\nINFOchip version=MT6771V/C\nINFOEMMC version=HCG8a4\nOKAY\n"
+     "INFO0001\nOKAY\nINFOPDA\nOKAY\n",
+     NEXT_OFF, NULL},
+    {"reboot", 0, "reboot\ngetvar:product", "OKAY\n", NEXT_RESET, NULL},
+    {"an unknown kind of reboot is a plain one", 0, "reboot-xyz", "OKAY\n", NEXT_RESET, NULL},
+    {"continue boots", 0, "continue", "OKAY\n", NEXT_ANDROID, NULL},
+};
+
+static void md5_put(const char *serial, char *line)
+{
+    char *at = strstr(line, "@");
+    if (!at || strlen(at) < 4)
+        return;
+    bool lower = at[1] == 'm';
+    char hex[MD5_HEX_BYTES];
+    md5_hex_upper(span_of(serial, strlen(serial)), hex);
+    for (int i = 0; hex[i]; i++)
+        at[i] = (char)(lower && hex[i] >= 'A' ? hex[i] + 32 : hex[i]);
+    at[32] = '\0';
+}
+
+static void line_script(struct board *b, const struct row *row, char *line)
+{
+    static uint8_t letters[1 << 18], image[8192];
+    memset(letters, 'A', sizeof(letters));
+    if (strcmp(line, "+empty") == 0)
+        fake_script(b, "", 0);
+    else if (strcmp(line, "+nvram") == 0)
+        fake_script(b, letters, fake_partition(b, "nvram")->size_bytes);
+    else if (strcmp(line, "+image") == 0) {
+        unsigned long len = strtoul(strstr(row->script, "download:") + 9, NULL, 16);
+        memset(image, 'R', sizeof(image));
+        assert_true(hex_decode(row->image, image, sizeof(image)) > 0);
+        fake_script(b, image, len);
+    } else if (line[0] == '+')
+        fake_script(b, letters, strtoul(line + 1, NULL, 10));
+    else {
+        md5_put(b->phone.label.serial, line);
+        fake_say(b, line);
+    }
+}
+
+static void service_put(struct board *b, const char *partition)
+{
+    struct firmware *f = NULL;
+    assert_int_equal(firmware_new(b->phone.profile, FACTORY_VERSION, &f, NULL), 0);
+    fake_put(b, partition, 0, f->lk_service.data, f->lk_service.len);
+    firmware_free(&f);
+}
+
+static struct board *phone_for(const struct row *row)
+{
+    const struct factory_order order = {
+        .profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = row->how & SLOT_B ? 'b' : 'a'};
+    struct board *b = fake_new(&order);
+    if (row->how & SERVICE)
+        service_put(b, "lk_a");
+    if (row->how & LOST_SERIAL)
+        fake_wipe(b, "proinfo");
+    if (row->how & SECURE)
+        b->settings.target_config = 1;
+    if (row->how & LOW_BATTERY)
+        b->settings.battery_mv = 3400;
+    if (row->how & UNLOCKED) {
+        uint8_t seccfg[SECCFG_BYTES];
+        seccfg_encode(&b->phone.chip, SECCFG_UNLOCKED, seccfg);
+        fake_put(b, "seccfg", 0, seccfg, sizeof(seccfg));
+    }
+    b->target = TARGET_FASTBOOT;
+    return b;
+}
+
+static void dialogue(void **state)
+{
+    const struct row *row = ROW(state);
+    AUTO(fake_free) struct board *b = phone_for(row);
+    char script[2048], *save = NULL;
+    char lines[64][160];
+    size_t count = 0;
+    snprintf(script, sizeof(script), "%s", row->script);
+    for (char *line = strtok_r(script, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        snprintf(lines[count], sizeof(lines[0]), "%s", line);
+        line_script(b, row, lines[count++]);
+    }
+    enum board_next next = lk_run(b);
+    assert_string_equal(b->output, row->want);
+    assert_int_equal(next, row->next);
+}
+
+static struct board *service_phone(void)
+{
+    static const struct row row = {.how = SERVICE};
+    return phone_for(&row);
+}
+
+static void flash_writes_only_what_was_sent(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    uint8_t before[8192], after[8192], sent[1000];
+    memset(sent, 'n', sizeof(sent));
+    uint64_t at = fake_partition(b, "nvram")->start_bytes;
+    assert_int_equal(board_flash_read(b, AREA_USER, at, before, sizeof(before)), 0);
+    char verity[64] = "oem dm-verity @MD5";
+    md5_put(b->phone.label.serial, verity);
+    fake_say(b, verity);
+    fake_say(b, "download:000003e8");
+    fake_script(b, sent, sizeof(sent));
+    fake_say(b, "flash:nvram");
+    lk_run(b);
+    assert_string_equal(b->output, "OKAY\nDATA000003e8\nOKAY\nOKAY\n");
+    assert_int_equal(board_flash_read(b, AREA_USER, at, after, sizeof(after)), 0);
+    assert_memory_equal(after, sent, sizeof(sent));
+    assert_memory_equal(after + sizeof(sent), before + sizeof(sent), sizeof(after) - sizeof(sent));
+}
+
+static void sparse_lands_where_it_must(void **state)
+{
+    (void)state;
+    static const struct row row = {.how = UNLOCKED};
+    AUTO(fake_free) struct board *b = phone_for(&row);
+    uint8_t image[4096 + 72], got[3 * 4096], old[4096];
+    memset(image, 'R', sizeof(image));
+    hex_decode(
+        "3aff26ed 0100 0000 1c00 0c00 00100000 03000000 03000000 00000000"
+        "c3ca0000 01000000 0c000000 c2ca0000 01000000 10000000 efbeadde c1ca0000 01000000 0c100000",
+        image, sizeof(image));
+    uint64_t at = fake_partition(b, "cda_a")->start_bytes;
+    assert_int_equal(board_flash_read(b, AREA_USER, at, old, sizeof(old)), 0);
+    fake_say(b, "download:00001048");
+    fake_script(b, image, sizeof(image));
+    fake_say(b, "flash:cda");
+    lk_run(b);
+    assert_string_equal(b->output, "DATA00001048\nOKAY\nOKAY\n");
+    assert_int_equal(board_flash_read(b, AREA_USER, at, got, sizeof(got)), 0);
+    assert_memory_equal(got, old, 4096); /* DONT_CARE keeps what was there */
+    for (int i = 0; i < 4096; i++) {
+        assert_int_equal(got[4096 + i], (uint8_t) "\xef\xbe\xad\xde"[i % 4]);
+        assert_int_equal(got[8192 + i], 'R');
+    }
+}
+
+static void lie_is_told(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    char verity[64] = "oem dm-verity @MD5";
+    uint8_t got[4];
+    md5_put(b->phone.label.serial, verity);
+    strcpy(b->fault, "lying_write");
+    fake_say(b, verity);
+    fake_say(b, "download:00000004");
+    fake_say(b, "XXXX");
+    fake_say(b, "flash:proinfo");
+    lk_run(b);
+    assert_string_equal(b->output, "OKAY\nDATA00000004\nOKAY\nOKAY\n");
+    board_flash_read(b, AREA_USER, fake_partition(b, "proinfo")->start_bytes, got, sizeof(got));
+    assert_memory_equal(got, "PDAM", 4);
+}
+
+struct fault_row {
+    const char *name, *command, *want;
+};
+static struct fault_row faults[] = {
+    {"verity_unknown", "oem dm-verity 00000000000000000000000000000000", "FAILunknown command\n"},
+    {"empty_getvar", "getvar:product", "OKAY\n"},
+    {"reply_newline", "getvar:product", "OKAYPDA\n\n"},
+    {"halt_stays", "oem HALT", "OKAY\n"},
+};
+
+static void fault_is_shown(void **state)
+{
+    const struct fault_row *row = ROW(state);
+    AUTO(fake_free) struct board *b = service_phone();
+    strcpy(b->fault, row->name);
+    fake_say(b, row->command);
+    assert_int_equal(lk_run(b), NEXT_OFF);
+    assert_string_equal(b->output, row->want);
+}
+
+static void long_and_many_replies(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    strcpy(b->fault, "long_reply");
+    fake_say(b, "getvar:product");
+    lk_run(b);
+    assert_int_equal(b->output_len, 201);
+    AUTO(fake_free) struct board *flooded = service_phone();
+    strcpy(flooded->fault, "info_flood");
+    fake_say(flooded, "getvar:product");
+    lk_run(flooded);
+    assert_non_null(strstr(flooded->output, "INFOline 100 of 100\nOKAYPDA\n"));
+}
+
+static void getvar_all_lists_newest_first(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    fake_say(b, "getvar:all");
+    lk_run(b);
+    const char *newest = strstr(b->output, "INFOhas-slot:flashinfo: no\n");
+    const char *oldest = strstr(b->output, "INFOversion: 0.5\nOKAYDone!!\n");
+    assert_ptr_equal(newest, b->output);
+    assert_non_null(oldest);
+    for (const char *line = b->output; *line; line = strchr(line, '\n') + 1)
+        assert_true(strcspn(line, "\n") <= 63);
+}
+
+static void descriptors_are_lks(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    uint8_t device[18], config[32];
+    hex_decode("12 01 0002 00 00 00 40 042e 09c0 0001 01 02 03 01", device, sizeof(device));
+    hex_decode("09 02 2000 01 01 00 80 80  09 04 00 00 02 ff 42 03 04  07 05 81 02 0002 00"
+               "07 05 01 02 0002 01",
+               config, sizeof(config));
+    assert_int_equal(lk_run(b), NEXT_OFF);
+    assert_memory_equal(b->device_desc, device, sizeof(device));
+    assert_memory_equal(b->config_desc, config, sizeof(config));
+    assert_string_equal(b->serial_string, SERIAL_1);
+}
+
+static void broken_lk_falls_back(void **state)
+{
+    (void)state;
+    const struct factory_order order = {
+        .profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'b'};
+    AUTO(fake_free) struct board *b = fake_new(&order);
+    service_put(b, "lk_a");
+    fake_put(b, "lk_b", 0x300, "torn", 4);
+    b->target = TARGET_FASTBOOT;
+    fake_say(b, "oem getBootloaderType");
+    lk_run(b);
+    assert_string_equal(b->output, "INFOservice\nOKAY\n");
+    b->powerless = false;
+    fake_put(b, "lk_a", 0x300, "torn", 4);
+    assert_int_equal(lk_run(b), NEXT_RESET); /* the preloader has nothing to start */
+}
+
+static void backup_table_is_used(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    assert_int_equal(board_flash_write(b, AREA_USER, 1100, "x", 1), 0);
+    fake_say(b, "getvar:partition-size:para");
+    lk_run(b);
+    assert_string_equal(b->output, "OKAY4000\n");
+}
+
+static void torn_slot_does_not_boot(void **state)
+{
+    (void)state;
+    const struct factory_order order = {
+        .profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'a'};
+    AUTO(fake_free) struct board *b = fake_new(&order);
+    assert_int_equal(lk_run(b), NEXT_ANDROID);
+    fake_put(b, "system_a", 100, "torn", 4);
+    fake_say(b, "getvar:slot-unbootable:a");
+    fake_say(b, "getvar:slot-successful:a");
+    lk_run(b); /* no slot can boot: fastboot */
+    assert_string_equal(b->output, "OKAYyes\nOKAYno\n");
+}
+
+static void other_slot_boots(void **state)
+{
+    (void)state;
+    const struct factory_order order = {
+        .profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'b'};
+    AUTO(fake_free) struct board *b = fake_new(&order);
+    fake_put(b, "boot_b", 100, "torn", 4);
+    assert_int_equal(lk_run(b), NEXT_ANDROID);
+    b->target = TARGET_FASTBOOT;
+    fake_say(b, "getvar:current-slot");
+    lk_run(b);
+    assert_string_equal(b->output, "OKAYa\n");
+}
+
+static void cable_start_ends_on_the_charging_screen(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    b->target = TARGET_NORMAL;
+    b->start = START_RESET;
+    assert_int_equal(lk_run(b), NEXT_OFF);
+    b->target = TARGET_HOME;
+    assert_int_equal(lk_run(b), NEXT_ANDROID);
+}
+
+static void unlocking_asks_and_wipes(void **state)
+{
+    (void)state;
+    AUTO(fake_free) struct board *b = service_phone();
+    const struct partition *frp = fake_partition(b, "frp");
+    fake_put(b, "frp", frp->size_bytes - 4, "\1\0\0\0", 4);
+    b->keys = KEY_VOL_UP;
+    b->target = TARGET_FASTBOOT;
+    fake_say(b, "flashing unlock");
+    fake_say(b, "getvar:unlocked");
+    lk_run(b);
+    assert_string_equal(b->output, "INFOStart unlock flow\n\nOKAY\nOKAYyes\n");
+    uint8_t got[8] = {1};
+    board_flash_read(b, AREA_USER, fake_partition(b, "userdata")->start_bytes, got, sizeof(got));
+    assert_memory_equal(got, "\0\0\0\0\0\0\0\0", 8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(flash_writes_only_what_was_sent),
+        cmocka_unit_test(sparse_lands_where_it_must),
+        cmocka_unit_test(lie_is_told),
+        cmocka_unit_test(long_and_many_replies),
+        cmocka_unit_test(getvar_all_lists_newest_first),
+        cmocka_unit_test(descriptors_are_lks),
+        cmocka_unit_test(broken_lk_falls_back),
+        cmocka_unit_test(backup_table_is_used),
+        cmocka_unit_test(torn_slot_does_not_boot),
+        cmocka_unit_test(other_slot_boots),
+        cmocka_unit_test(cable_start_ends_on_the_charging_screen),
+        cmocka_unit_test(unlocking_asks_and_wipes),
+    };
+    return RUN_ROWS(dialogue, rows) + RUN_ROWS(fault_is_shown, faults) +
+           cmocka_run_group_tests(tests, NULL, NULL);
+}

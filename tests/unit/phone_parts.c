@@ -1,0 +1,208 @@
+/* The parts of the emulated phone's hardware that need no phone: settings, faults, standard
+ * requests, and what the person at the bench decides. */
+#include "tests/unit/rows.h"
+
+#include <stdio.h>
+
+#include "tests/phone/hands.h"
+#include "tests/phone/hardware.h"
+#include "tests/phone/usb_standard.h"
+#include "usb/base/clock.h"
+#include "usb/base/mem.h"
+
+/* ---- settings
+ * ------------------------------------------------------------------------------------- */
+
+static const struct setting_row {
+    const char *name, *setting, *value;
+    int want;
+    const char *reads; /* the value as it comes back; NULL: as before */
+} setting_rows[] = {
+    {"choice", "usb_model", "exact", 0, "exact"},
+    {"other choice", "da_build", "2017", 0, "2017"},
+    {"no such choice", "usb_model", "best", ERR_INPUT, "field"},
+    {"flag", "format_stop", "true", 0, "1"},
+    {"flag off", "format_stop", "0", 0, "0"},
+    {"flag that is none", "format_stop", "yes", ERR_INPUT, "0"},
+    {"number", "brom_window_ms", "700", 0, "700"},
+    {"hexadecimal", "fastboot_vid", "0x18d1", 0, "6353"},
+    {"too large for 16 bits", "fastboot_pid", "0x10000", ERR_INPUT, "49161"},
+    {"negative", "battery_mv", "-1", ERR_INPUT, "4000"},
+    {"64 bits", "max_download", "0x100000000", 0, "4294967296"},
+    {"text", "android", "10", 0, "10"},
+    {"text too long", "android", "android ten", ERR_INPUT, "8.1"},
+    {"no such setting", "colour", "red", ERR_INPUT, NULL},
+};
+
+struct wanted {
+    const char *name;
+    char value[32];
+};
+
+static void find_setting(void *arg, const char *name, const char *value)
+{
+    struct wanted *w = arg;
+    if (strcmp(name, w->name) == 0)
+        snprintf(w->value, sizeof(w->value), "%s", value);
+}
+
+static void setting_row(void **state)
+{
+    const struct setting_row *row = ROW(state);
+    struct board_settings s;
+    struct err err;
+    struct wanted w = {row->setting, ""};
+    settings_default(&s);
+    assert_int_equal(settings_set(&s, row->setting, row->value, &err), row->want);
+    settings_each(&s, find_setting, &w);
+    assert_string_equal(w.value, row->reads ? row->reads : "");
+}
+
+/* ---- faults
+ * --------------------------------------------------------------------------------------- */
+
+/* Ten transfers of 100 bytes; from the sixth on the phone is on the bus for the second time, in LK.
+ */
+static const struct fault_row {
+    const char *name, *spec;
+    int want; /* transfer it happens to, 0: none, negative: refused */
+} fault_rows[] = {
+    {"first occasion", "stall", 1},
+    {"third transfer", "stall@transfer=3", 3},
+    {"byte inside a transfer", "corrupt@byte=250", 3},
+    {"last byte of a transfer", "corrupt@byte=300", 3},
+    {"first byte of the next", "corrupt@byte=301", 4},
+    {"second step", "late@step=2", 6},
+    {"third transfer of the second step", "late@step=2@transfer=3", 8},
+    {"third transfer in LK", "late@step=lk@transfer=3", 8},
+    {"byte in LK", "late@step=lk@byte=101", 7},
+    {"past the end", "unplug@transfer=11", 0},
+    {"other stage", "unplug@step=android", 0},
+    {"word of the firmware", "no_alive_byte", 0},
+    {"no word", "@transfer=1", ERR_INPUT},
+    {"no such place", "stall@moon=1", ERR_INPUT},
+    {"no number", "stall@transfer=x", ERR_INPUT},
+};
+
+static void fault_row(void **state)
+{
+    const struct fault_row *row = ROW(state);
+    struct fault_plan plan;
+    struct err err;
+    int hit = 0;
+    fault_plan_init(&plan);
+    int rc = fault_plan_add(&plan, row->spec, &err);
+    assert_int_equal(rc, row->want < 0 ? row->want : 0);
+    fault_plan_step(&plan, "brom");
+    for (int i = 1; i <= 10; i++) {
+        uint64_t seed;
+        if (i == 6)
+            fault_plan_step(&plan, "lk");
+        if (fault_plan_transfer(&plan, 100, &seed) != FAULT_NONE) {
+            assert_int_equal(hit, 0); /* once */
+            hit = i;
+        }
+    }
+    assert_int_equal(hit, row->want < 0 ? 0 : row->want);
+    fault_plan_deinit(&plan);
+}
+
+static void firmware_asks_for_its_faults(void **state)
+{
+    (void)state;
+    struct fault_plan plan;
+    fault_plan_init(&plan);
+    assert_int_equal(fault_plan_add(&plan, "storage_write@byte=5000", NULL), 0);
+    assert_false(fault_plan_due(&plan, "storage_read", 9999));
+    assert_false(fault_plan_due(&plan, "storage_write", 4999));
+    assert_true(fault_plan_due(&plan, "storage_write", 5000));
+    assert_false(fault_plan_due(&plan, "storage_write", 9999));
+    fault_plan_deinit(&plan);
+}
+
+/* ---- the person
+ * ------------------------------------------------------------------------------------ */
+
+#define SEE(d, ...)                                                                                \
+    {                                                                                              \
+        .display = DISPLAY_##d, __VA_ARGS__                                                        \
+    }
+static const struct hands_row {
+    const char *name;
+    struct view view;
+    enum memory memory;
+    unsigned fruitless;
+    enum action want;
+} hands_rows[] = {
+    {"found switched off", SEE(DARK, .cable = false), MEMORY_NOTHING, 0, ACTION_DOWNLOAD},
+    {"missed its window", SEE(CHARGING, .cable = true), MEMORY_NOTHING, 0, ACTION_DOWNLOAD},
+    {"at work", SEE(DARK, .cable = true, .on_bus = true), MEMORY_DOWNLOAD, 0, ACTION_WAIT},
+    {"between two identities", SEE(DARK, .cable = true, .quiet_ms = 1000), MEMORY_DOWNLOAD, 0,
+     ACTION_WAIT},
+    {"agent said goodbye", SEE(DARK, .cable = true, .quiet_ms = 3000), MEMORY_DOWNLOAD, 0,
+     ACTION_POWER_ON},
+    {"halted", SEE(DARK, .cable = true, .quiet_ms = 3000), MEMORY_BOOTLOADER, 0, ACTION_DOWNLOAD},
+    {"hangs on the bus", SEE(DARK, .cable = true, .on_bus = true, .idle_ms = 61000),
+     MEMORY_DOWNLOAD, 0, ACTION_FORCE},
+    {"boot loop", SEE(DARK, .cable = true, .quiet_ms = 10, .idle_ms = 61000), MEMORY_NOTHING, 0,
+     ACTION_FORCE},
+    {"nothing came twice", SEE(DARK, .cable = true, .quiet_ms = 3000), MEMORY_NOTHING, 2,
+     ACTION_FORCE},
+    {"bootloader", SEE(BOOTLOADER, .cable = true, .idle_ms = 999999), MEMORY_BOOTLOADER, 0,
+     ACTION_WAIT},
+    {"bootloader unplugged", SEE(BOOTLOADER, .cable = false), MEMORY_BOOTLOADER, 0, ACTION_PLUG},
+    {"logo on the way up", SEE(BOOTLOADER, .cable = false), MEMORY_POWERED_ON, 0, ACTION_WAIT},
+    {"stuck in the bootloader", SEE(BOOTLOADER, .cable = false, .quiet_ms = 3000),
+     MEMORY_POWERED_ON, 0, ACTION_FORCE},
+    {"starting", SEE(DARK, .cable = false, .idle_ms = 20000), MEMORY_POWERED_ON, 0, ACTION_WAIT},
+    {"does not start", SEE(DARK, .cable = false, .idle_ms = 91000), MEMORY_POWERED_ON, 0,
+     ACTION_FORCE},
+    {"Android comes up", SEE(ANDROID, .cable = false), MEMORY_NOTHING, 0, ACTION_WAIT},
+    {"no baseband", SEE(ANDROID, .cable = true, .numbers = true), MEMORY_NOTHING, 0, ACTION_FORCE},
+    {"whole", SEE(ANDROID, .cable = true, .numbers = true, .own = true), MEMORY_NOTHING, 0,
+     ACTION_WAIT},
+    {"whole, unplugged", SEE(ANDROID, .cable = false, .numbers = true, .own = true), MEMORY_NOTHING,
+     0, ACTION_PLUG},
+};
+
+static void hands_row(void **state)
+{
+    const struct hands_row *row = ROW(state);
+    assert_int_equal(hands_decide(&row->view, row->memory, row->fruitless), row->want);
+}
+
+/* ---- standard requests: what the USB/IP test does not reach
+ * ----------------------------------------- */
+
+static void broken_descriptors_do_not_mislead(void **state)
+{
+    (void)state;
+    static const uint8_t device[18] = {18, 1};
+    static const uint8_t config[] = {9, 2,    40, 0, 1, 1, 0, 0xc0, 0, 8,
+                                     5, 0x81, 2,  0, 2, 0, 0, 0,    5, 7};
+    const struct gadget g = {
+        .device_desc = device, .config_desc = config, .config_len = sizeof(config)};
+    struct usb_state s = {.configuration = 1};
+    enum usb_effect effect;
+    uint8_t in[2];
+    const uint8_t status[8] = {0x80, 0, 0, 0, 0, 0, 2};
+    assert_true(usb_has_endpoint(&g, 0x81));  /* an endpoint descriptor of 8 bytes */
+    assert_false(usb_has_endpoint(&g, 0x07)); /* a length of 0 ends the walk */
+    assert_int_equal(usb_standard(&g, &s, status, in, sizeof(in), &effect), 2);
+    assert_int_equal(in[0], 1); /* self powered */
+    assert_int_equal(usb_standard(&g, &s, status, in, 1, &effect),
+                     1); /* no more than there is room */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(firmware_asks_for_its_faults),
+        cmocka_unit_test(broken_descriptors_do_not_mislead),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    failed += RUN_ROWS(setting_row, setting_rows);
+    failed += RUN_ROWS(fault_row, fault_rows);
+    failed += RUN_ROWS(hands_row, hands_rows);
+    return failed;
+}

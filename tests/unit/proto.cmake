@@ -1,0 +1,8 @@
+unit_test(codec_brom DEPS usb/codec)
+unit_test(codec_xflash DEPS usb/codec)
+unit_test(codec_fastboot DEPS usb/codec)
+unit_test(codec_usbip DEPS usb/codec)
+unit_test(descriptor DEPS usb/transport)
+unit_test(fault DEPS usb/transport)
+unit_test(usbip_client DEPS usb/transport)
+unit_test(usbip_rack DEPS usb/transport)

@@ -1,0 +1,80 @@
+# lib.sh: what test scripts in the guest share (`. "$(dirname "$0")/lib.sh"`). Sourced by bash.
+# shellcheck shell=bash disable=SC2034 # output, status are for the tests
+set -euo pipefail
+
+[ -n "${FLASHRACK_VM-}" ] || { echo "this script runs in the guest: tests/vm/guest.sh $0" >&2; exit 2; }
+out=$FLASHRACK_VM_OUT
+work=$(mktemp -d)
+rack_pid=
+
+say() { printf '%s: %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$*"; }
+fail() { say "FAILED: $*"; exit 1; }
+
+# Runs a command, its output in $output (and shown); $status is its exit status.
+try() {
+    status=0
+    output=$("$@" 2>&1) || status=$?
+    printf '$ %s\n%s\n' "$*" "$output"
+}
+
+# expect 0 PATTERN COMMAND...: exit status zero (or nonzero: !0) and output that matches the pattern.
+expect() {
+    local want=$1 pattern=$2
+    shift 2
+    try "$@"
+    case $want in
+    0) [ "$status" = 0 ] || fail "'$*' exited with $status" ;;
+    !0) [ "$status" != 0 ] || fail "'$*' succeeded" ;;
+    esac
+    grep -Eq -- "$pattern" <<<"$output" || fail "'$*' did not say '$pattern'"
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < until)) || fail "waited in vain for: $*"
+        sleep 0.2
+    done
+}
+
+# rack PHONES OPTION...: starts the emulated phones; their state is in $work/rack.
+rack() {
+    local phones=$1
+    shift
+    "$FLASHRACK_BUILD/emulated-x5" --phones "$phones" --state "$work/rack" --control "$work/control" \
+        "$@" >"$out/emulated-x5.log" 2>&1 &
+    rack_pid=$!
+    wait_for 60 test -S "$work/control"
+}
+
+rack_stop() {
+    [ -n "$rack_pid" ] || return 0
+    kill "$rack_pid" 2>/dev/null || true
+    wait "$rack_pid" 2>/dev/null || true
+    rack_pid=
+}
+
+# control JSON: one order to the rack's hands, prints the answer.
+control() {
+    /usr/bin/python3 - "$work/control" "$1" <<'EOF'
+import socket, sys
+link = socket.socket(socket.AF_UNIX)
+link.connect(sys.argv[1])
+link.sendall(sys.argv[2].encode() + b"\n")
+print(link.makefile().readline().strip())
+EOF
+}
+
+# usb_device VID:PID: prints the sysfs names of the devices with this id.
+usb_device() {
+    local dir
+    for dir in /sys/bus/usb/devices/*/; do
+        [ -f "$dir/idVendor" ] || continue
+        [ "$(cat "$dir/idVendor"):$(cat "$dir/idProduct")" != "$1" ] || basename "$dir"
+    done
+}
+usb_has() { [ -n "$(usb_device "$1")" ]; }
+
+trap rack_stop EXIT
