@@ -217,7 +217,7 @@ static int file_finish(struct unpacker *u, int fd, int parent, const char *part,
 
 static int file_unpack(struct unpacker *u, struct archive *a, const char *path, struct err *err)
 {
-    const char *leaf;
+    const char *leaf = NULL; /* gcc 12 at -O2 does not see that parent_open sets it */
     AUTO(fd_close) int parent = parent_open(u->dir_fd, path, &leaf, err);
     if (parent < 0)
         return parent;
