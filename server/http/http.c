@@ -13,7 +13,7 @@
 
 #define HEADERS_MAX_BYTES (16 * 1024)
 #define IDLE_DEFAULT_MS   30000
-#define ACCEPT_PAUSE_MS   500 /* without descriptors accept() would spin */
+#define ACCEPT_PAUSE_US   500000L /* without descriptors accept() would spin */
 #define LISTEN_BACKLOG    64
 
 /* "HOST:PORT" or "[V6]:PORT" into a numeric address and a port. Names are not looked up: what is
@@ -114,7 +114,7 @@ static void accept_failed(struct evconnlistener *listener, void *arg)
     struct http *h = arg;
     log_line(LOG_WARN, "http", NULL, "cannot accept a connection: %s", strerror(errno));
     evconnlistener_disable(listener);
-    event_add(h->accept_again, &(struct timeval){.tv_usec = ACCEPT_PAUSE_MS * 1000});
+    event_add(h->accept_again, &(struct timeval){.tv_usec = ACCEPT_PAUSE_US});
 }
 
 static const char **hosts_copy(const char *const *hosts)

@@ -42,6 +42,10 @@ struct store {
     struct station *station;
 };
 
+static const char acceptance_todo[] =
+    "Dial *#06# and open About: enter serial, IMEIs and MAC addresses exactly as the phone shows "
+    "them. Check that no NVRAM WARNING is in the Wi-Fi list.";
+
 /* ---- small JSON ---- */
 
 static const char *text_of(json_t *o, const char *key)
@@ -273,11 +277,7 @@ static void job_tick(struct station *s, json_t *job)
         step_end(job, "done");
         step_begin(s, job, "S21 acceptance");
         port_follow(s, job, "prompt", "android");
-        prompt_set(
-            s, job, "S21-1", "Check the phone's numbers",
-            "Dial *#06# and open About: enter serial, IMEIs and MAC addresses exactly as the "
-            "phone shows them. Check that no NVRAM WARNING is in the Wi-Fi list.",
-            "person");
+        prompt_set(s, job, "S21-1", "Check the phone's numbers", acceptance_todo, "person");
     }
 }
 
@@ -409,7 +409,11 @@ void station_job_answer(struct station *s, const char *job_id, const char *promp
     }
     bool ok = strcmp(answer, "ok") == 0;
     if (ok && values && strcmp(text_of(values, "serial"), text_of(job, "serial")) != 0) {
-        fail(done, arg, ERR_MISMATCH, "the serial on the phone is not the job's");
+        AUTO(free_ptr)
+        char *why = xasprintf("the phone shows serial '%s', the label says %s",
+                              text_of(values, "serial"), text_of(job, "serial"));
+        prompt_set(s, job, "S21-2", why, acceptance_todo, "person"); /* as the worker asks again */
+        job_answer_done(job, done, arg);
         return;
     }
     step_end(job, ok ? "done" : "failed");

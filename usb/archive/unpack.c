@@ -233,9 +233,11 @@ static int file_unpack(struct unpacker *u, struct archive *a, const char *path, 
     int rc = copy_data(u, a, fd, path, &size, err);
     if (rc >= 0)
         rc = file_finish(u, fd, parent, part, leaf, path, size, err);
-    if (rc < 0)
+    if (rc < 0) {
         unlinkat(parent, part, 0);
-    return rc < 0 ? err_in(err, "'%s'", path) : 0;
+        err_in(err, "'%s'", path);
+    }
+    return rc;
 }
 
 /* A file that was finished but not written into the journal before a crash is unpacked again. */

@@ -5,14 +5,14 @@ import { el, fill, icon, setAttr, setIcon, setText, show } from "../dom.js";
 import {
   between, bytesOf, duration, isOpen, jobShare, modeWord, portName, portState, resultText, speed, stepIndex,
 } from "../format.js";
-import { jobOf, live, onChange } from "../live.js";
+import { changed, jobOf, live, onChange } from "../live.js";
 
 const recipeSteps = new Map(); // recipe -> its steps, filled as recipes arrive
 
 function stepsOf(job) {
   if (!recipeSteps.has(job.recipe)) {
     recipeSteps.set(job.recipe, null);
-    recipeOnce(job.recipe).then((r) => recipeSteps.set(job.recipe, r?.steps ?? null));
+    recipeOnce(job.recipe).then((r) => (recipeSteps.set(job.recipe, r?.steps ?? null), changed()));
   }
   return recipeSteps.get(job.recipe);
 }
