@@ -27,6 +27,7 @@ struct host {
     struct wire_attach attach;
     int attach_fd;
     struct wire_seen seen;
+    bool seen_none; /* since the last device was handed over */
     struct wire_run run;
     int run_fd;
     struct host_input inputs[HOST_INPUTS_MAX];
