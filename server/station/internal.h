@@ -37,6 +37,7 @@ struct station {
     char *data_dir, *program_dir, *schema_dir;
     char **racks, **import_dirs;
     bool usb;
+    int64_t record_keep_bytes;
     struct worker_pool *workers;
     struct portwatch_link *portwatch;
     LIST_HEAD(, port) ports;
@@ -126,6 +127,9 @@ void permit_begin(struct job *j, const struct wire_backup *asked);
 int path_allowed(const struct station *s, const char *path, char *resolved, size_t size,
                  struct err *err);
 int spool_open(const struct station *s, const char *name, struct err *err);
+/* record.c: the black box of a job, DATA/record/job-N.pcapng. A fresh file, or ERR_IO; old ones go. */
+int record_open(const struct station *s, int64_t job_id, struct err *err);
+enum { RECORD_KEEP_BYTES = 512, RECORD_MAX_BYTES = 64 << 20, RECORDS_MAX = 500 };
 int memfd_sealed(const char *name, const char *text, struct err *err);
 
 static inline void done_error(station_done_fn *done, void *arg, const struct err *err)

