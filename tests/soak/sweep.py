@@ -26,6 +26,7 @@ PHONE_SCALE, STATION_SCALE = 0.05, 0.3
 # room for a loaded machine.
 QUIET_S = 120 * STATION_SCALE + 60
 JOB_S = 1500  # of one job, whatever it does: four attempts of each of its steps are the bound, this is a net
+PATIENCE_S = 5  # of a person who did what the prompt says, before trying once more
 KINDS = ("reset", "stall", "short", "late", "corrupt", "lie")
 # Words that the emulated firmware asks for, and where they can happen
 WORDS = ("da_checksum", "da_refused", "no_alive_byte", "emi_error", "digest_error", "merged", "ready_noise", "log_packet",
@@ -59,8 +60,9 @@ class Person:
         return self.state()
 
     def force_off(self):
+        """Only a phone that is not off needs the key; held on one that is off it would start it."""
         self.do("unplug")
-        if self.state()["stage"] not in ("off", "charging"):
+        if self.wait_state(lambda s: s["stage"] == "off", 0.5)["stage"] != "off":
             self.do("power_long")
             self.wait_state(lambda s: s["stage"] == "off")
 
@@ -75,6 +77,8 @@ class Person:
     def obey(self, job):
         prompt = job["prompt"]
         if not prompt:
+            if self.done_for:
+                self.do("release")
             self.done_for = None
             return
         if prompt["answered_by"] == "person":
@@ -82,9 +86,9 @@ class Person:
             if screen.get("state") == "android":
                 self.sweep.station.accept(job, screen)
             return
-        what = (prompt["id"], prompt["text"])
-        if self.done_for == what and time.monotonic() < self.since + 8:
-            return  # done; the station needs a moment to see it
+        what = (prompt["id"], "fastboot" in prompt["text"], len(job["steps"]))
+        if self.done_for == what and time.monotonic() < self.since + PATIENCE_S:
+            return  # done, even if the words changed; the station needs a moment to see it
         if "fastboot" in prompt["text"]:
             self.force_off()
             self.plug_with("vol_down")

@@ -57,7 +57,8 @@ static void echo_close(struct transport *t)
     (void)t;
 }
 
-static const struct transport_ops echo_ops = {"echo", echo_read, echo_write, echo_control, echo_close};
+static const struct transport_ops echo_ops = {"echo", echo_read, echo_write, echo_control,
+                                              echo_close};
 
 /* Every kind of call once; what a host would do. */
 static void talk(struct transport *t)

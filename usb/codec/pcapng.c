@@ -177,7 +177,8 @@ int pcapng_next(struct span file, size_t *at, struct pcapng_usb *out, struct err
             get_le32(file.data + *at + len - 4) != len || (*at == 0 && type != BLOCK_SECTION))
             return err_set(err, ERR_FORMAT, "pcapng block at %zu", *at);
         struct span body = span_sub(file, *at + 8, len - BLOCK_FRAME_BYTES);
-        if (type == BLOCK_INTERFACE && (body.len < 8 || get_le32(body.data) != PCAPNG_LINK_USB_MMAPPED))
+        if (type == BLOCK_INTERFACE &&
+            (body.len < 8 || get_le32(body.data) != PCAPNG_LINK_USB_MMAPPED))
             return err_set(err, ERR_FORMAT, "pcapng: not a recording of USB transfers");
         struct pcapng_usb packet;
         if (type == BLOCK_PACKET && (body.len < PACKET_FIXED_BYTES || !packet_take(body, &packet)))

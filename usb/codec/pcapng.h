@@ -23,10 +23,10 @@ struct pcapng_usb {
     uint8_t device;         /* which of the phone's appearances on the bus, from 1 */
     bool has_setup;
     uint8_t setup[8];
-    int32_t status;      /* 0, -115 in an 'S', or a negative errno */
-    uint32_t length;     /* bytes asked for, or moved */
-    struct span data;    /* what was kept of them, from the first one on */
-    bool has_crc32;      /* of all `length` bytes, when not all were kept */
+    int32_t status;   /* 0, -115 in an 'S', or a negative errno */
+    uint32_t length;  /* bytes asked for, or moved */
+    struct span data; /* what was kept of them, from the first one on */
+    bool has_crc32;   /* of all `length` bytes, when not all were kept */
     uint32_t crc32;
     char comment[PCAPNG_COMMENT_MAX]; /* empty: none */
 };

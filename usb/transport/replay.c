@@ -103,7 +103,8 @@ static int code_of(int32_t status)
 }
 
 /* The recorded transfer if the call is what was recorded, else NULL. */
-static const struct transfer *next(struct transport *t, const struct pcapng_usb *call, struct err *err)
+static const struct transfer *next(struct transport *t, const struct pcapng_usb *call,
+                                   struct err *err)
 {
     struct replay *r = self(t);
     const struct transfer *want = r->at < r->count ? &r->transfers[r->at] : NULL;
@@ -112,9 +113,11 @@ static const struct transfer *next(struct transport *t, const struct pcapng_usb 
                 want->asked.device == ((struct replay_layer *)(void *)t)->device &&
                 want->asked.length == call->length && want->asked.data.len == call->data.len &&
                 memcmp(want->asked.setup, call->setup, sizeof(call->setup)) == 0 &&
-                (call->data.len == 0 || memcmp(want->asked.data.data, call->data.data, call->data.len) == 0);
+                (call->data.len == 0 ||
+                 memcmp(want->asked.data.data, call->data.data, call->data.len) == 0);
     if (!same) {
-        err_set(err, ERR_PROTOCOL, "transfer %zu of %zu is not what was recorded", r->at + 1, r->count);
+        err_set(err, ERR_PROTOCOL, "transfer %zu of %zu is not what was recorded", r->at + 1,
+                r->count);
         return NULL;
     }
     r->at++;
