@@ -5,8 +5,8 @@ A clean run on the first phone says what goes over the bus. Then `unplug` happen
 at one position per (step, message). A job has to succeed, recover (succeed after another attempt), or fail with a named
 error; after a failure a second, clean run must restore the phone, which an independent checker confirms. One JSON line.
 
-Without options it runs as a part of `./run soak` for a fifth of its minutes; FLASHRACK_SOAK_SWEEP=1 (./run soak --sweep) or --all
-runs every case."""
+As a part of `./run soak` it tries cases in random order for a fifth of the minutes; --all (./run soak --sweep) tries
+every one; `./run test` has a sample of a minute."""
 import argparse
 import collections
 import json
@@ -252,6 +252,8 @@ class Sweep:
         kind = "did not happen" if not happened and outcome == "succeeded" else outcome.split(":")[0]
         with self.lock:
             self.counts[kind] += 1
+            if sum(self.counts.values()) % 100 == 0:
+                print(f"sweep: {sum(self.counts.values())} tried: {dict(self.counts)}", file=sys.stderr, flush=True)
             self.by_kind[case["kind"]][kind] += 1
             if outcome.startswith("failed"):
                 self.by_code[outcome[7:]] += 1
@@ -345,7 +347,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     soak_s = int(os.environ.get("FLASHRACK_SOAK_MINUTES", "5")) * 60 // 5
     parser.add_argument("--seconds", type=int, default=soak_s, help="stop beginning new jobs after so long")
-    parser.add_argument("--all", action="store_true", default=os.environ.get("FLASHRACK_SOAK_SWEEP") == "1")
+    parser.add_argument("--all", action="store_true", help="every case, in order")
     parser.add_argument("--phones", type=int, default=24)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("FLASHRACK_SOAK_SEED", "1")))
     parser.add_argument("--kinds", default="", help="only these, comma separated")
