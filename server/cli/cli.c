@@ -9,7 +9,7 @@
 #include "usb/base/buf.h"
 #include "usb/base/mem.h"
 
-enum { OPTIONS_MAX = 24, SLOTS = 4, SLOT_BYTES = 512, FIRST_KEY = 256 };
+enum { OPTIONS_MAX = 24, SLOTS = 8, SLOT_BYTES = 512, FIRST_KEY = 256 };
 
 int cli_usage(const struct cli_command *self, const char *fmt, ...)
 {

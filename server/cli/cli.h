@@ -46,7 +46,7 @@ json_t *cli_json_text(const char *s);
 json_t *cli_json_text_or_null(const char *s); /* "" is null */
 /* Prints and frees. */
 void cli_json_print(json_t *j);
-/* For terminals: control characters become '?'. The buffer is one of four, reused. */
+/* For terminals: control characters become '?'. The buffer is one of eight, reused. */
 const char *cli_printable(const char *s);
 /* 1.5 MiB, 512 B ...; reused like cli_printable. */
 const char *cli_bytes(uint64_t n);

@@ -44,9 +44,12 @@ static void subject_print(const struct client_event *e)
     else if (strcmp(e->type, "port") == 0)
         printf("%s  %s  %s", text_or_dash(e->data, "id"), text_or_dash(e->data, "state"),
                text_or_dash(e->data, "mode"));
+    else if (strcmp(e->type, "prompt") == 0)
+        printf("job %s  DO NOW: %s", text_or_dash(e->data, "job_id"),
+               text_or_dash(json_object_get(e->data, "prompt"), "text"));
     else
-        printf("%s  %s", text_or_dash(e->data, "id"),
-               text_or_dash(e->data, strcmp(e->type, "phone") == 0 ? "serial" : "text"));
+        printf("%s  %s  %s", text_or_dash(e->data, "id"), text_or_dash(e->data, "serial"),
+               text_or_dash(e->data, "identity"));
 }
 
 static void event_print(const struct client_event *e)

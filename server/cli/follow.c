@@ -162,8 +162,9 @@ static int follow_end(struct follow *f, bool json)
     return job_verdict(f->job);
 }
 
-int job_follow(struct client *c, const char *job_id, bool json)
+int job_follow(struct client *c, const char *id, bool json)
 {
+    AUTO(free_ptr) char *job_id = xstrdup(id); /* `id` may be one of the texts that are reused */
     struct follow f = {.client = c, .job_id = job_id};
     struct err err;
     job_view_init(&f.view, json ? stderr : stdout);

@@ -173,10 +173,13 @@ bool job_view_show(struct job_view *v, json_t *job)
 
 void job_view_log(struct job_view *v, json_t *line)
 {
-    const char *level = text_of(line, "level");
+    const char *level = text_of(line, "level"), *message = text_of(line, "message");
     if (!level || strcmp(level, "debug") == 0)
         return;
     bool plain = strcmp(level, "info") == 0;
+    if (plain && message &&
+        message[0] == '{') /* facts as JSON: for `job ID --json` and the report */
+        return;
     job_view_say(v, "  %s%s%s", plain ? "" : level, plain ? "" : ": ",
                  text_or_dash(line, "message"));
 }
