@@ -55,6 +55,9 @@ export function cancelDialog(job) {
         }, "Cancel the job"))));
 }
 
+// What was typed for a job: when one number was wrong, the others need not be typed again.
+const typed = new Map();
+
 function field(label, name, hint, props) {
   return el("label", null, el("span", null, label),
     el("input", { name, autocomplete: "off", spellcheck: "false", autocapitalize: "characters", ...props }),
@@ -63,12 +66,13 @@ function field(label, name, hint, props) {
 
 // Acceptance wants the numbers as the phone shows them; they are compared by the station, not here.
 function numberFields(job) {
+  const last = typed.get(job.id) ?? { imeis: [] };
   return [
-    field("Serial (Settings, About phone)", "serial", null, { required: true, autofocus: true, maxlength: 64 }),
-    field("IMEI 1 (dial *#06#)", "imei1", null, { required: true, inputmode: "numeric", maxlength: 15 }),
-    field("IMEI 2", "imei2", "Leave empty on a phone with one SIM.", { inputmode: "numeric", maxlength: 15 }),
-    field("Wi-Fi MAC address", "wlan_mac", null, { placeholder: "a4:50:46:01:02:03", maxlength: 17 }),
-    field("Bluetooth MAC address", "bt_mac", null, { placeholder: "a4:50:46:01:02:04", maxlength: 17 }),
+    field("Serial (Settings, About phone)", "serial", null, { required: true, autofocus: true, maxlength: 64, value: last.serial }),
+    field("IMEI 1 (dial *#06#)", "imei1", null, { required: true, inputmode: "numeric", maxlength: 15, value: last.imeis[0] }),
+    field("IMEI 2", "imei2", "Leave empty on a phone with one SIM.", { inputmode: "numeric", maxlength: 15, value: last.imeis[1] }),
+    field("Wi-Fi MAC address", "wlan_mac", null, { placeholder: "a4:50:46:01:02:03", maxlength: 17, value: last.wlan_mac }),
+    field("Bluetooth MAC address", "bt_mac", null, { placeholder: "a4:50:46:01:02:04", maxlength: 17, value: last.bt_mac }),
   ];
 }
 
@@ -111,7 +115,7 @@ export async function answerDialog(job) {
   const wantsNumbers = step?.do === "accept";
   const send = (answer, form) => async () => {
     const body = { prompt_id: prompt.id, answer };
-    if (answer === "ok" && wantsNumbers) body.values = valuesOf(form);
+    if (answer === "ok" && wantsNumbers) typed.set(job.id, (body.values = valuesOf(form)));
     putJob(await api.jobAnswer(job.id, body));
     toast(`Job ${job.id}: answered.`);
   };

@@ -40,7 +40,7 @@ function prune() {
 }
 
 let changePending = false;
-function changed() {
+export function changed() {
   if (changePending) return;
   changePending = true;
   requestAnimationFrame(() => {

@@ -1,7 +1,8 @@
 /* health.c: for supervisors and Prometheus. Outside of the API's base and its versions. */
 #include "server/api/internal.h"
 
-#include <event2/buffer.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "usb/base/mem.h"
@@ -26,10 +27,10 @@ static void readyz(struct http_call *call, void *arg)
 
 /* ---- metrics ---- */
 
-static void states_print(struct evbuffer *out, const char *metric, const char *help,
-                         const char *const *states, size_t state_count, json_t *items)
+static void states_print(FILE *out, const char *metric, const char *help, const char *const *states,
+                         size_t state_count, json_t *items)
 {
-    evbuffer_add_printf(out, "# HELP %s %s\n# TYPE %s gauge\n", metric, help, metric);
+    fprintf(out, "# HELP %s %s\n# TYPE %s gauge\n", metric, help, metric);
     for (size_t k = 0; k < state_count; k++) {
         size_t i;
         unsigned count = 0;
@@ -39,11 +40,11 @@ static void states_print(struct evbuffer *out, const char *metric, const char *h
             const char *state = json_string_value(json_object_get(item, "state"));
             count += state && strcmp(state, states[k]) == 0;
         }
-        evbuffer_add_printf(out, "%s{state=\"%s\"} %u\n", metric, states[k], count);
+        fprintf(out, "%s{state=\"%s\"} %u\n", metric, states[k], count);
     }
 }
 
-static void bytes_print(struct evbuffer *out, json_t *jobs)
+static void bytes_print(FILE *out, json_t *jobs)
 {
     json_int_t done = 0;
     double per_s = 0;
@@ -55,35 +56,34 @@ static void bytes_print(struct evbuffer *out, json_t *jobs)
         done += json_integer_value(json_object_get(progress, "done_bytes"));
         per_s += json_number_value(json_object_get(progress, "bytes_per_s"));
     }
-    evbuffer_add_printf(out,
-                        "# HELP flashrack_open_jobs_done_bytes Bytes moved in the current steps.\n"
-                        "# TYPE flashrack_open_jobs_done_bytes gauge\n"
-                        "flashrack_open_jobs_done_bytes %lld\n"
-                        "# HELP flashrack_bytes_per_second All phones together.\n"
-                        "# TYPE flashrack_bytes_per_second gauge\n"
-                        "flashrack_bytes_per_second %.0f\n",
-                        (long long)done, per_s);
+    fprintf(out,
+            "# HELP flashrack_open_jobs_done_bytes Bytes moved in the current steps.\n"
+            "# TYPE flashrack_open_jobs_done_bytes gauge\n"
+            "flashrack_open_jobs_done_bytes %lld\n"
+            "# HELP flashrack_bytes_per_second All phones together.\n"
+            "# TYPE flashrack_bytes_per_second gauge\n"
+            "flashrack_bytes_per_second %.0f\n",
+            (long long)done, per_s);
 }
 
-static void counters_print(struct evbuffer *out, const struct api *a)
+static void counters_print(FILE *out, const struct api *a)
 {
-    evbuffer_add_printf(out,
-                        "# HELP flashrack_jobs_ended_total Jobs that ended since the start.\n"
-                        "# TYPE flashrack_jobs_ended_total counter\n"
-                        "flashrack_jobs_ended_total{state=\"succeeded\"} %llu\n"
-                        "flashrack_jobs_ended_total{state=\"failed\"} %llu\n"
-                        "flashrack_jobs_ended_total{state=\"cancelled\"} %llu\n"
-                        "flashrack_jobs_ended_total{state=\"interrupted\"} %llu\n"
-                        "# HELP flashrack_event_streams Clients of the event stream.\n"
-                        "# TYPE flashrack_event_streams gauge\n"
-                        "flashrack_event_streams %zu\n"
-                        "# HELP flashrack_event_streams_dropped_total Clients too slow.\n"
-                        "# TYPE flashrack_event_streams_dropped_total counter\n"
-                        "flashrack_event_streams_dropped_total %llu\n",
-                        (unsigned long long)a->jobs_succeeded, (unsigned long long)a->jobs_failed,
-                        (unsigned long long)a->jobs_cancelled,
-                        (unsigned long long)a->jobs_interrupted, sse_clients(a->sse),
-                        (unsigned long long)sse_dropped(a->sse));
+    fprintf(out,
+            "# HELP flashrack_jobs_ended_total Jobs that ended since the start.\n"
+            "# TYPE flashrack_jobs_ended_total counter\n"
+            "flashrack_jobs_ended_total{state=\"succeeded\"} %llu\n"
+            "flashrack_jobs_ended_total{state=\"failed\"} %llu\n"
+            "flashrack_jobs_ended_total{state=\"cancelled\"} %llu\n"
+            "flashrack_jobs_ended_total{state=\"interrupted\"} %llu\n"
+            "# HELP flashrack_event_streams Clients of the event stream.\n"
+            "# TYPE flashrack_event_streams gauge\n"
+            "flashrack_event_streams %zu\n"
+            "# HELP flashrack_event_streams_dropped_total Clients too slow.\n"
+            "# TYPE flashrack_event_streams_dropped_total counter\n"
+            "flashrack_event_streams_dropped_total %llu\n",
+            (unsigned long long)a->jobs_succeeded, (unsigned long long)a->jobs_failed,
+            (unsigned long long)a->jobs_cancelled, (unsigned long long)a->jobs_interrupted,
+            sse_clients(a->sse), (unsigned long long)sse_dropped(a->sse));
 }
 
 static void metrics_print(void *arg, int code, const struct err *err, json_t *body)
@@ -99,17 +99,20 @@ static void metrics_print(void *arg, int code, const struct err *err, json_t *bo
     json_t *jobs = json_object_get(body, "items"), *ports = station_ports(a->station), *job;
     size_t i;
     json_array_foreach(jobs, i, job) station_job_overlay(a->station, job);
-    struct evbuffer *out = evbuffer_new();
+    AUTO(free_ptr) char *text = NULL, *process = http_process_metrics();
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+    if (!out)
+        abort(); /* no memory */
     states_print(out, "flashrack_jobs", "Open jobs by state, at most 1000.", open_states,
                  ARRAY_LEN(open_states), jobs);
     states_print(out, "flashrack_ports", "Ports by state.", port_states, ARRAY_LEN(port_states),
                  ports);
     bytes_print(out, jobs);
     counters_print(out, a);
-    AUTO(free_ptr) char *process = http_process_metrics();
-    evbuffer_add(out, process, strlen(process) + 1);
-    http_reply_text(call, 200, "text/plain; version=0.0.4", (const char *)evbuffer_pullup(out, -1));
-    evbuffer_free(out);
+    fputs(process, out);
+    fclose(out);
+    http_reply_text(call, 200, "text/plain; version=0.0.4", text);
     json_decref(ports);
     ask_free(q);
 }

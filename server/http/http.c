@@ -11,9 +11,9 @@
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
-#define HEADERS_MAX_BYTES (16 * 1024)
+#define HEADERS_MAX_BYTES 16384
 #define IDLE_DEFAULT_MS   30000
-#define ACCEPT_PAUSE_MS   500 /* without descriptors accept() would spin */
+#define ACCEPT_PAUSE_US   500000L /* without descriptors accept() would spin */
 #define LISTEN_BACKLOG    64
 
 /* "HOST:PORT" or "[V6]:PORT" into a numeric address and a port. Names are not looked up: what is
@@ -114,7 +114,7 @@ static void accept_failed(struct evconnlistener *listener, void *arg)
     struct http *h = arg;
     log_line(LOG_WARN, "http", NULL, "cannot accept a connection: %s", strerror(errno));
     evconnlistener_disable(listener);
-    event_add(h->accept_again, &(struct timeval){.tv_usec = ACCEPT_PAUSE_MS * 1000});
+    event_add(h->accept_again, &(struct timeval){.tv_usec = ACCEPT_PAUSE_US});
 }
 
 static const char **hosts_copy(const char *const *hosts)
@@ -213,7 +213,7 @@ static int socket_bind(struct http *h, evutil_socket_t *fd_out, struct err *err)
 
 int http_listen(struct http *h, struct err *err)
 {
-    evutil_socket_t fd;
+    evutil_socket_t fd = -1;
     int rc = socket_bind(h, &fd, err);
     if (rc < 0)
         return rc;

@@ -19,8 +19,8 @@ struct http;
 struct http_call; /* one request; answered exactly once, at once or later */
 
 #define HTTP_BODY_MAX_BYTES                                                                        \
-    (8u * 1024 * 1024 + 64 * 1024)       /* largest body of any route: an upload part */
-#define HTTP_JSON_MAX_BYTES (64u * 1024) /* body_max_bytes of routes that take JSON */
+    ((size_t)8 * 1024 * 1024 + (size_t)64 * 1024) /* largest body of any route: an upload part */
+#define HTTP_JSON_MAX_BYTES ((size_t)64 * 1024)   /* body_max_bytes of routes that take JSON */
 
 struct http_config {
     const char *listen; /* "127.0.0.1:8080" or "[::1]:8080"; port 0 takes a free one */

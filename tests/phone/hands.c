@@ -122,7 +122,7 @@ static void look(struct hands *h)
     h->seen = now;
     if (now.display == DISPLAY_BOOTLOADER && h->memory != MEMORY_POWERED_ON)
         h->memory = MEMORY_BOOTLOADER;
-    else if (now.display == DISPLAY_DARK && now.on_bus && now.traffic)
+    else if (now.display == DISPLAY_DARK && now.traffic && h->memory == MEMORY_NOTHING)
         h->memory = MEMORY_DOWNLOAD;
     else if (now.display == DISPLAY_ANDROID)
         h->memory = MEMORY_NOTHING;
@@ -131,14 +131,14 @@ static void look(struct hands *h)
 /* ---- moving
  * ---------------------------------------------------------------------------------------- */
 
-/* Waits as a person does; false when the program ends. */
+/* Waits as a person does, with open eyes; false when the program ends. */
 static bool pause_for(struct hands *h, int64_t ms)
 {
     struct board *b = h->b;
     pthread_mutex_lock(&b->lock);
     int64_t until = clock_now_ms() + ms;
     while (!b->stopping && board_wait(b, &b->changed, until))
-        ;
+        look(h);
     bool goes_on = !b->stopping;
     pthread_mutex_unlock(&b->lock);
     return goes_on;
@@ -157,7 +157,7 @@ static bool wait_on_bus(struct hands *h)
     int64_t until = clock_in(APPEAR_MS);
     pthread_mutex_lock(&b->lock);
     while (!b->stopping && !(b->usb.gadget && !b->usb.lost) && board_wait(b, &b->changed, until))
-        ;
+        look(h);
     bool there = b->usb.gadget && !b->usb.lost;
     pthread_mutex_unlock(&b->lock);
     return there;
@@ -174,12 +174,14 @@ static void download(struct hands *h, bool force)
     board_keys_hold(b, KEY_VOL_UP | KEY_VOL_DOWN);
     if (!human_pause(h))
         return;
-    h->plugged_transfers = h->seen_transfers;
+    pthread_mutex_lock(&b->lock);
+    h->plugged_transfers = b->usb.transfers;
+    pthread_mutex_unlock(&b->lock);
+    h->memory = MEMORY_NOTHING;
     board_cable_set(b, true);
     h->fruitless = wait_on_bus(h) ? 0 : h->fruitless + 1;
     human_pause(h);
     board_keys_release(b, KEY_VOL_UP | KEY_VOL_DOWN);
-    h->memory = MEMORY_NOTHING;
 }
 
 static void power_on(struct hands *h)

@@ -56,6 +56,22 @@ make_target() { # target
         >>"$log" 2>&1 || { tail -n 30 "$log" >&2; die "target $1 failed"; }
 }
 
+# The station in its container, as its user, until its own health check is content.
+station_answers() {
+    local port
+    port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    # shellcheck disable=SC2016 # for the shell inside
+    run_in station env FLASHRACK_LISTEN="127.0.0.1:$port" FLASHRACK_NO_USB=1 bash -c '
+        flashrackd & station=$!
+        for try in $(seq 100); do
+            flashrack-healthcheck 2>/dev/null && kill "$station" && exit 0
+            sleep 0.2
+        done
+        echo "the health check fails" >&2
+        kill "$station"
+        exit 1' >>"$log" 2>&1 || { tail -n 30 "$log" >&2; die "the station does not answer"; }
+}
+
 # Runs in a mount namespace of its own, so that nothing stays mounted whatever fails.
 inside() {
     local target program user started=$SECONDS
@@ -68,6 +84,7 @@ inside() {
     run_in rack emulated-x5 --version >&2
     user=$(run_in station id -un)
     [ "$user" = flashrack ] || die "the station runs as $user"
+    station_answers
     say "demo with one phone"
     run_in build /src/run demo --once --phones 1 >"$store/demo"
     printf '{"container":{"seconds":%d,"demo":%s}}\n' $((SECONDS - started)) "$(tail -n 1 "$store/demo")"

@@ -17,8 +17,12 @@ int transcript_bytes(const char *text, struct buf *out, struct err *err)
         unsigned mul = 0, add = 0, count = 0;
         int used = 0;
         uint8_t byte;
+        const char *quote = *text == '"' ? strchr(text + 1, '"') : NULL;
         if (*text == ' ') {
             text++;
+        } else if (quote) {
+            buf_put(out, text + 1, (size_t)(quote - text - 1));
+            text = quote + 1;
         } else if (sscanf(text, "[linear %u %u %u]%n", &mul, &add, &count, &used) == 3 && used) {
             uint8_t *at = buf_grow(out, count);
             for (unsigned i = 0; at && i < count; i++)
@@ -27,7 +31,8 @@ int transcript_bytes(const char *text, struct buf *out, struct err *err)
         } else {
             char pair[3] = {text[0], text[1], 0};
             if (hex_decode(pair, &byte, 1) != 1)
-                return err_set(err, ERR_FORMAT, "'%.20s' is neither hex nor [linear ...]", text);
+                return err_set(err, ERR_FORMAT,
+                               "'%.20s' is neither hex nor \"text\" nor [linear ...]", text);
             buf_put_u8(out, byte);
             text += 2;
         }

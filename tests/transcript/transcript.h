@@ -34,7 +34,7 @@ void transcript_free(struct transcript **t); /* NULL-safe, clears *t */
 const char *transcript_value(const struct transcript *t, const char *key, size_t n);
 /* The first one as a number, decimal or 0x; `fallback` when there is none. */
 uint64_t transcript_number(const struct transcript *t, const char *key, uint64_t fallback);
-/* Hex digits and [linear M A N] into bytes; used for lines and for @content, @after values. */
+/* Hex digits, "text" and [linear M A N] into bytes; used for lines and for @content, @after values. */
 int transcript_bytes(const char *text, struct buf *out, struct err *err);
 /* "USER 0x0 [linear 7 3 1024]" of @content and @after. */
 int transcript_place(const char *value, char area[16], uint64_t *address_out, struct buf *bytes_out,

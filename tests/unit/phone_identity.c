@@ -314,11 +314,16 @@ static void restored_phone_is_itself_again(void **state)
 {
     (void)state;
     AUTO(fake_free) struct board *b = phone();
+    struct sha256 factory = partition_hash(b, "nvdata");
     assert_int_equal(factory_lose_identity(b->dir, LOSS_FORMAT_DOWNLOAD, NULL), 0);
     json_t *lost = boot(b); /* leaves defaults in nvdata */
+    struct sha256 defaults = partition_hash(b, "nvdata");
+    assert_false(sha256_equal(&factory, &defaults));
     restore(b, &b->phone);
     json_t *screen = boot(b);
     assert_own_numbers(b, screen);
+    struct sha256 rebuilt = partition_hash(b, "nvdata");
+    assert_true(sha256_equal(&factory, &rebuilt));
     json_decref(lost);
     json_decref(screen);
 }

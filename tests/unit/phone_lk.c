@@ -118,7 +118,6 @@ static struct row rows[] = {
      "INFO0001\nOKAY\nINFOPDA\nOKAY\n",
      NEXT_OFF, NULL},
     {"reboot", 0, "reboot\ngetvar:product", "OKAY\n", NEXT_RESET, NULL},
-    {"an unknown kind of reboot is a plain one", 0, "reboot-xyz", "OKAY\n", NEXT_RESET, NULL},
     {"continue boots", 0, "continue", "OKAY\n", NEXT_ANDROID, NULL},
 };
 
@@ -309,6 +308,27 @@ static void long_and_many_replies(void **state)
     assert_non_null(strstr(flooded->output, "INFOline 100 of 100\nOKAYPDA\n"));
 }
 
+struct reboot_row {
+    const char *name;
+    enum board_boot_target want;
+};
+static struct reboot_row reboots[] = {
+    {"reboot", TARGET_HOME},
+    {"reboot-bootloader", TARGET_FASTBOOT},
+    {"reboot-recovery", TARGET_HOME},
+    {"reboot-xyz", TARGET_HOME},
+};
+
+static void reboot_leads_there(void **state)
+{
+    const struct reboot_row *row = ROW(state);
+    AUTO(fake_free) struct board *b = service_phone();
+    fake_say(b, row->name);
+    assert_int_equal(lk_run(b), NEXT_RESET);
+    assert_int_equal(b->target, row->want);
+    assert_string_equal(b->output, "OKAY\n");
+}
+
 static void getvar_all_lists_newest_first(void **state)
 {
     (void)state;
@@ -393,6 +413,35 @@ static void other_slot_boots(void **state)
     assert_string_equal(b->output, "OKAYa\n");
 }
 
+static void assert_slot_a(struct board *b, const char *want)
+{
+    b->powerless = false;
+    b->target = TARGET_FASTBOOT;
+    b->output_len = 0;
+    fake_say(b, "getvar:slot-successful:a");
+    fake_say(b, "getvar:slot-retry-count:a");
+    lk_run(b);
+    b->powerless = false;
+    assert_string_equal(b->output, want);
+}
+
+static void tries_are_counted_until_android_is_up(void **state)
+{
+    (void)state;
+    const struct factory_order order = {
+        .profile = PROFILE_TINY, .seed = 1, .index = 1, .slot = 'a'};
+    AUTO(fake_free) struct board *b = fake_new(&order);
+    assert_int_equal(factory_lose_identity(b->dir, LOSS_FORMAT_DOWNLOAD, NULL), 0);
+    assert_slot_a(b, "OKAYno\nOKAY7\n"); /* para is blank: LK's own idea, not written */
+    assert_int_equal(lk_run(b), NEXT_ANDROID);
+    assert_slot_a(b, "OKAYno\nOKAY6\n");
+    assert_int_equal(lk_run(b), NEXT_ANDROID);
+    android_run(b);
+    assert_slot_a(b, "OKAYyes\nOKAY0\n");
+    assert_int_equal(lk_run(b), NEXT_ANDROID);
+    assert_slot_a(b, "OKAYyes\nOKAY0\n");
+}
+
 static void cable_start_ends_on_the_charging_screen(void **state)
 {
     (void)state;
@@ -434,9 +483,10 @@ int main(void)
         cmocka_unit_test(backup_table_is_used),
         cmocka_unit_test(torn_slot_does_not_boot),
         cmocka_unit_test(other_slot_boots),
+        cmocka_unit_test(tries_are_counted_until_android_is_up),
         cmocka_unit_test(cable_start_ends_on_the_charging_screen),
         cmocka_unit_test(unlocking_asks_and_wipes),
     };
     return RUN_ROWS(dialogue, rows) + RUN_ROWS(fault_is_shown, faults) +
-           cmocka_run_group_tests(tests, NULL, NULL);
+           RUN_ROWS(reboot_leads_there, reboots) + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# guest.sh [--time SECONDS] [--memory MIB] SCRIPT [ARGUMENT...]
+# guest.sh [--time SECONDS] [--memory MIB] [--smp N] SCRIPT [ARGUMENT...]
 #
 # Runs a test script (bash) in the guest, with a time limit, and exits with its status. The script finds
 # the programs under $FLASHRACK_BUILD (default build/release) and may leave files in $FLASHRACK_VM_OUT; on
@@ -8,12 +8,11 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
-time_s=300
-memory_mib=2048
+options=(--timeout 300)
 while [[ ${1-} == --* ]]; do
     case $1 in
-    --time) time_s=$2 ;;
-    --memory) memory_mib=$2 ;;
+    --time) options+=(--timeout "$2") ;;
+    --memory | --smp) options+=("$1" "$2") ;;
     *) echo "guest.sh: unknown option $1" >&2; exit 2 ;;
     esac
     shift 2
@@ -37,6 +36,6 @@ show_leftovers() {
 }
 
 status=0
-"$here/vm.sh" --timeout "$time_s" --memory "$memory_mib" -- /bin/bash "$script" "$@" || status=$?
+"$here/vm.sh" "${options[@]}" -- /bin/bash "$script" "$@" || status=$?
 [ "$status" = 0 ] || [ "$status" = 77 ] || show_leftovers >&2
 exit "$status"

@@ -1,5 +1,5 @@
 # lib.sh: what test scripts in the guest share (`. "$(dirname "$0")/lib.sh"`). Sourced by bash.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # output, status are for the tests
 set -euo pipefail
 
 [ -n "${FLASHRACK_VM-}" ] || { echo "this script runs in the guest: tests/vm/guest.sh $0" >&2; exit 2; }

@@ -42,6 +42,14 @@ struct store {
     struct station *station;
 };
 
+/* the longest of the recipe: must fit the smallest card */
+static const char keys_todo[] =
+    "Unplug the phone. Do not switch it on. Hold Volume Up and Volume Down, plug it in again, keep "
+    "both keys until this text goes.";
+static const char acceptance_todo[] =
+    "Dial *#06# and open About: enter serial, IMEIs and MAC addresses exactly as the phone shows "
+    "them. Check that no NVRAM WARNING is in the Wi-Fi list.";
+
 /* ---- small JSON ---- */
 
 static const char *text_of(json_t *o, const char *key)
@@ -249,10 +257,7 @@ static void job_tick(struct station *s, json_t *job)
     if (strcmp(state, "queued") == 0) {
         step_begin(s, job, "S3 connect");
         port_follow(s, job, "prompt", "none");
-        prompt_set(s, job, "S3-1", "Phone wanted in download mode",
-                   "Switch the phone off. Hold Volume Up and Volume Down, plug it into this port, "
-                   "keep both keys until this text goes.",
-                   "usb");
+        prompt_set(s, job, "S3-1", "Unplug, then download mode once more", keys_todo, "usb");
     } else if (strcmp(state, "prompt") == 0 && strcmp(step, "S3 connect") == 0) {
         if (!s->hands || s->frozen || ticks < PROMPT_TICKS)
             return;
@@ -273,11 +278,7 @@ static void job_tick(struct station *s, json_t *job)
         step_end(job, "done");
         step_begin(s, job, "S21 acceptance");
         port_follow(s, job, "prompt", "android");
-        prompt_set(
-            s, job, "S21-1", "Check the phone's numbers",
-            "Dial *#06# and open About: enter serial, IMEIs and MAC addresses exactly as the "
-            "phone shows them. Check that no NVRAM WARNING is in the Wi-Fi list.",
-            "person");
+        prompt_set(s, job, "S21-1", "Check the phone's numbers", acceptance_todo, "person");
     }
 }
 
@@ -409,7 +410,11 @@ void station_job_answer(struct station *s, const char *job_id, const char *promp
     }
     bool ok = strcmp(answer, "ok") == 0;
     if (ok && values && strcmp(text_of(values, "serial"), text_of(job, "serial")) != 0) {
-        fail(done, arg, ERR_MISMATCH, "the serial on the phone is not the job's");
+        AUTO(free_ptr)
+        char *why = xasprintf("the phone shows serial '%s', the label says %s",
+                              text_of(values, "serial"), text_of(job, "serial"));
+        prompt_set(s, job, "S21-2", why, acceptance_todo, "person"); /* as the worker asks again */
+        job_answer_done(job, done, arg);
         return;
     }
     step_end(job, ok ? "done" : "failed");

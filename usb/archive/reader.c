@@ -12,7 +12,8 @@ int archive_reader_error(struct archive *a, struct err *err)
     const char *text = archive_error_string(a);
     if (archive_errno(a) == ENOMEM)
         return err_set(err, ERR_LIMIT, "archive: needs more memory than there is");
-    if (archive_read_has_encrypted_entries(a) > 0)
+    /* Asking before a format was recognised makes libarchive 3.6 read what it has not set up. */
+    if (archive_format(a) != 0 && archive_read_has_encrypted_entries(a) > 0)
         return err_set(err, ERR_FORMAT, "the archive is protected by a password: unpack it first");
     return err_set(err, ERR_FORMAT, "archive: %s", text ? text : "damaged");
 }
@@ -23,7 +24,6 @@ static void set_up(struct archive *a, bool raw)
     archive_read_support_filter_gzip(a);
     archive_read_support_filter_bzip2(a);
     archive_read_support_filter_xz(a);
-    archive_read_support_filter_lzma(a);
     archive_read_support_filter_zstd(a);
     archive_read_support_format_7zip(a);
     archive_read_support_format_zip(a);

@@ -217,7 +217,7 @@ static int file_finish(struct unpacker *u, int fd, int parent, const char *part,
 
 static int file_unpack(struct unpacker *u, struct archive *a, const char *path, struct err *err)
 {
-    const char *leaf;
+    const char *leaf = NULL; /* gcc 12 at -O2 does not see that parent_open sets it */
     AUTO(fd_close) int parent = parent_open(u->dir_fd, path, &leaf, err);
     if (parent < 0)
         return parent;
@@ -233,9 +233,11 @@ static int file_unpack(struct unpacker *u, struct archive *a, const char *path, 
     int rc = copy_data(u, a, fd, path, &size, err);
     if (rc >= 0)
         rc = file_finish(u, fd, parent, part, leaf, path, size, err);
-    if (rc < 0)
+    if (rc < 0) {
         unlinkat(parent, part, 0);
-    return rc < 0 ? err_in(err, "'%s'", path) : 0;
+        err_in(err, "'%s'", path);
+    }
+    return rc;
 }
 
 /* A file that was finished but not written into the journal before a crash is unpacked again. */

@@ -46,8 +46,11 @@ static int file_seek(struct input *in, uint64_t offset, int whence, uint64_t *ou
 {
     const struct file_input *f = (const struct file_input *)in;
     off_t at = lseek(f->fd, (off_t)offset, whence);
-    if (at < 0 && errno == ENXIO) { /* only a hole, or nothing, is left */
-        *out = in->size_bytes;
+    if (at < 0 && errno == ENXIO) { /* only a hole is left, or nothing: the file may have shrunk */
+        struct stat st;
+        if (fstat(f->fd, &st) < 0)
+            return err_sys(err, ERR_IO, "fstat");
+        *out = MAX_OF(offset, (uint64_t)st.st_size);
         return 0;
     }
     if (at < 0)
@@ -101,8 +104,10 @@ int input_open(int dir_fd, const char *path, struct input **out, struct err *err
     if (fd < 0)
         return err_sys(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "open '%s'", path);
     struct input *in = input_of_fd(fd, err);
-    if (!in)
-        return err_in(err, "'%s'", path);
+    if (!in) {
+        err_in(err, "'%s'", path);
+        return ERR_INPUT;
+    }
     ((struct file_input *)in)->owns_fd = true;
     (void)STEAL_FD(fd);
     *out = in;
@@ -159,7 +164,8 @@ static int run_at(struct input *in, uint64_t at, uint64_t end, uint64_t *run_end
     stop = MIN_OF(data, in->size_bytes); /* past the end of a file there are no zeros either */
     if (*is_data && (rc = in->ops->next_hole(in, at, &stop, err)) < 0)
         return rc;
-    *run_end = MIN_OF(stop, end);
+    if (stop > at) /* else the file has shrunk, which reading will show */
+        *run_end = MIN_OF(stop, end);
     return 0;
 }
 
@@ -188,7 +194,7 @@ int64_t input_walk(struct input *in, uint64_t offset, uint64_t len, input_sink_f
     if (len > INT64_MAX || offset > INT64_MAX - len)
         return err_set(err, ERR_FORMAT, "%llu bytes at %llu: no file is that large",
                        (unsigned long long)len, (unsigned long long)offset);
-    AUTO(free_ptr) uint8_t *part = xcalloc(1, PART_BYTES);
+    AUTO(free_ptr) uint8_t *part = xcalloc(1, (size_t)MIN_OF(len, (uint64_t)PART_BYTES));
     uint64_t at = offset, end = offset + len;
     while (at < end) {
         uint64_t run_end;

@@ -59,8 +59,10 @@ static int entry_decode(struct span raw, bool old, uint64_t file_bytes, struct d
     r.pos = old ? REGIONS_AT_OLD : REGIONS_AT;
     for (uint16_t i = 0; i < e.region_count; i++) {
         int rc = region_decode(&r, file_bytes, &e.regions[i], err);
-        if (rc < 0)
-            return err_in(err, "region %u", i);
+        if (rc < 0) {
+            err_in(err, "region %u", i);
+            return rc;
+        }
     }
     *out = e;
     return 0;
@@ -106,8 +108,10 @@ int da_file_decode(struct span head, uint64_t file_bytes, struct da_file *out, s
         if (raw.len < entry_bytes)
             return err_set(err, ERR_FORMAT, "entry %u of %u is cut off", i, made.count);
         rc = entry_decode(raw, made.old_entries, file_bytes, &made.entries[i], err);
-        if (rc < 0)
-            return err_in(err, "download agent entry %u", i);
+        if (rc < 0) {
+            err_in(err, "download agent entry %u", i);
+            return rc;
+        }
     }
     *out = made;
     return 0;

@@ -363,8 +363,10 @@ int dump_read(struct dump *d, struct dump_part *part, input_sink_fn *sink, void 
                        part->name, (unsigned long long)part->there_bytes,
                        (unsigned long long)part->size_bytes);
     int64_t n = walk_part(d, part, sink, arg, err);
-    if (n < 0)
-        return err_in(err, "%s", part->name);
+    if (n < 0) {
+        err_in(err, "%s", part->name);
+        return (int)n;
+    }
     part_seen(part, (uint64_t)n);
     if (!part->complete)
         return err_set(err, ERR_FORMAT, "the dump ends inside %s (%lld of %llu bytes)", part->name,
@@ -392,8 +394,10 @@ int dump_judge(struct dump *d, struct dump_part *part, uint64_t expected_bytes,
             scan.fed_bytes = part->size_bytes; /* nothing to look at: not read */
     } else {
         int64_t n = walk_part(d, part, scan_sink, &scan, err);
-        if (n < 0)
-            return err_in(err, "%s", part->name);
+        if (n < 0) {
+            err_in(err, "%s", part->name);
+            return (int)n;
+        }
         part_seen(part, (uint64_t)n);
     }
     plausible_end(&scan, out);

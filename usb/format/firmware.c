@@ -72,8 +72,10 @@ static int file_add(struct firmware *f, const struct firmware_source *source, co
 {
     AUTO(input_close) struct input *in = NULL;
     int rc = firmware_open(source, name, &in, err);
-    if (rc < 0)
-        return err_in(err, "'%s'", name);
+    if (rc < 0) {
+        err_in(err, "'%s'", name);
+        return rc;
+    }
     struct firmware_file *file = &f->files[f->file_count++];
     snprintf(file->name, sizeof(file->name), "%s", name);
     file->size_bytes = file->expanded_bytes = in->size_bytes;

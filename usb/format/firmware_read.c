@@ -187,8 +187,10 @@ static int file_read(struct firmware *f, const struct firmware_source *source,
 {
     AUTO(input_close) struct input *in = NULL;
     int rc = firmware_open(source, file->name, &in, err);
-    if (rc < 0)
-        return err_in(err, "'%s'", file->name);
+    if (rc < 0) {
+        err_in(err, "'%s'", file->name);
+        return rc;
+    }
     struct err sparse_err = {0};
     struct reading r = {.sha = hasher_new(), .sparse_err = &sparse_err};
     if (sum_of(sums, file->name, 32))
@@ -202,7 +204,9 @@ static int file_read(struct firmware *f, const struct firmware_source *source,
     if (r.md5)
         hasher_free(&r.md5);
     sparse_reader_free(&r.sparse);
-    return n < 0 ? err_in(err, "'%s'", file->name) : 0;
+    if (n < 0)
+        err_in(err, "'%s'", file->name);
+    return n < 0 ? (int)n : 0;
 }
 
 int firmware_read_all(struct firmware *f, const struct firmware_source *source, struct err *err)

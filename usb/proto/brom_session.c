@@ -276,7 +276,8 @@ int brom_get_id(struct link *link, enum brom_command code, struct brom_id *out, 
     int rc = ask(link, code, raw, 4, err);
     if (rc < 0)
         return rc;
-    uint32_t length = (uint32_t)(raw[0] << 24 | raw[1] << 16 | raw[2] << 8 | raw[3]);
+    struct reader r = reader_of(span_of(raw, 4));
+    uint32_t length = rd_be32(&r);
     if (length != want) {
         err_set(err, ERR_PROTOCOL, "length %u", length);
         return link_lost(link, what, err);
@@ -316,8 +317,9 @@ int brom_read32(struct link *link, uint32_t address, uint32_t *out, struct err *
         rc = read_fields(link, raw, sizeof(raw), "READ32", err);
     if (rc == 0)
         rc = status_good(link, "READ32", err);
+    struct reader r = reader_of(span_of(raw, sizeof(raw)));
     if (rc == 0)
-        *out = (uint32_t)raw[0] << 24 | (uint32_t)raw[1] << 16 | (uint32_t)raw[2] << 8 | raw[3];
+        *out = rd_be32(&r);
     return rc;
 }
 

@@ -21,9 +21,9 @@ enum {
 #define PIECE_BYTES (512u << 10) /* of a download: a multiple of LK's 16 KiB reads */
 #define READ_BYTES  1024         /* multiple of any packet size, more than any response */
 
-void fb_init(struct fb *fb, struct link *link, uint16_t packet_in)
+void fb_init(struct fb *fb, struct link *link)
 {
-    *fb = (struct fb){.link = link, .packet = packet_in};
+    *fb = (struct fb){.link = link};
 }
 
 void fb_reply_init(struct fb_reply *reply)

@@ -8,12 +8,11 @@
 #include "usb/proto/link.h"
 
 struct fb {
-    struct link *link; /* borrowed */
-    uint16_t packet;   /* wMaxPacketSize of the bulk IN endpoint: reads ask for multiples of it */
-    bool answered;     /* something came back since the phone appeared */
+    struct link *link;           /* borrowed */
+    bool answered;               /* something came back since the phone appeared */
     uint64_t max_download_bytes; /* 0: not asked yet */
 };
-void fb_init(struct fb *fb, struct link *link, uint16_t packet_in);
+void fb_init(struct fb *fb, struct link *link);
 
 #define FB_LINES_MAX 16384
 struct fb_reply {

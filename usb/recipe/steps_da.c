@@ -636,6 +636,6 @@ int action_leave(struct session *s, const struct recipe_step *step, struct err *
     rc = session_attach(s, "fastboot", step->timeout_s ? step->timeout_s : 600, false, err);
     if (rc < 0)
         return failed(s, "D1", err);
-    fb_init(&s->fb, &s->link, s->identity.packet_in);
+    fb_init(&s->fb, &s->link);
     return 0;
 }

@@ -46,6 +46,15 @@ static enum board_next on_bus(struct board *b, void (*action)(struct board *b))
     return NEXT_OFF;
 }
 
+/* Pulls the cable once the firmware has taken everything. */
+static void end_session(int fd)
+{
+    rig_drain(rig.boards[0]);
+    board_cable_set(rig.boards[0], false);
+    rig_wait(rig.boards[0], rig_is_off);
+    close(fd);
+}
+
 /* ---- handshake
  * ------------------------------------------------------------------------------------ */
 
@@ -172,11 +181,12 @@ static int resets_seen;
 static void count_resets(struct board *b)
 {
     uint8_t byte;
-    while (board_cable(b) && board_out_stream(b, &byte, 1, -1) == BOARD_GONE) {
-        if (board_cable(b))
-            resets_seen++;
+    for (;;) {
+        if (board_out_stream(b, &byte, 1, -1) == BOARD_OK)
+            continue;
         if (board_usb_configured(b, -1) < 0)
             return;
+        resets_seen++;
     }
 }
 
@@ -194,6 +204,9 @@ static void descriptor_of_64_bytes_is_a_bus_reset(void **state)
     rig_firmware.brom = reset_rom;
     rig_enter_brom(&rig, 0);
     int fd = client_open(&rig, "1-1");
+    client_submit(fd, 29, 0x01, 1, "x", 0); /* the firmware is there when it has taken this */
+    assert_int_equal(client_reply(fd, false, &reply), 0);
+    rig_drain(rig.boards[0]);
     client_submit(fd, 30, 0x81, 512, NULL, 0);
     assert_int_equal(client_control(fd, 31, which, NULL, in), 1);
     assert_int_equal(in[0], 1);
@@ -212,10 +225,8 @@ static void descriptor_of_64_bytes_is_a_bus_reset(void **state)
     client_configure(fd);
     client_submit(fd, 34, 0x01, 1, "x", 0);
     assert_int_equal(client_reply(fd, false, &reply), 0);
-    board_cable_set(rig.boards[0], false);
-    rig_wait(rig.boards[0], rig_is_off);
+    end_session(fd);
     assert_int_equal(resets_seen, 1);
-    close(fd);
 }
 
 /* ---- bulk
@@ -330,14 +341,6 @@ static void hear_packets(struct board *b)
 static enum board_next hearing_rom(struct board *b)
 {
     return on_bus(b, hear_packets);
-}
-
-static void end_session(int fd)
-{
-    rig_drain(rig.boards[0]);
-    board_cable_set(rig.boards[0], false);
-    rig_wait(rig.boards[0], rig_is_off);
-    close(fd);
 }
 
 static void out_is_cut_into_packets(void **state)

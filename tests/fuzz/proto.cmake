@@ -1,0 +1,6 @@
+fuzz_target(brom DEPS usb/codec)
+fuzz_target(xflash DEPS usb/codec)
+fuzz_target(fastboot DEPS usb/codec)
+fuzz_target(usbip DEPS usb/codec)
+fuzz_target(descriptor DEPS usb/transport)
+fuzz_target(phone DEPS usb/proto)
