@@ -231,6 +231,23 @@ class Agent(Base):
         self.fails(1, "MTK_DOWNLOAD_AGENT", "da", "show", self.path("other.bin", b"x" * 1000))
 
 
+class Preloader(Base):
+    def test_show_and_cut(self):
+        block = b"MTK_BLOADER_INFO_v36".ljust(0x1b, b"\0") + b"preloader_pda.bin".ljust(0x3d, b"\0") + b"V116" + \
+            struct.pack("<II", 0x33448822, 0x700090) + b"MTK_BIN\0" + struct.pack("<I", 1) + b"\1" * 0xa0
+        rest = b"code" * 8 + block + struct.pack("<I", len(block)) + b"signature"
+        head = b"MMM\1\x38\0\0\0FILE_INFO".ljust(0x1c, b"\0") + \
+            struct.pack("<5I", 0x200f10, 0x38 + len(rest), 0x40000, 0x38, 9).ljust(0x1c, b"\0")
+        path, out = self.path("preloader.bin", head + rest), self.path("emi")
+        d = self.json("preloader", "show", path, "-o", out)
+        self.assertEqual((d["version"], d["preloader"], d["memory_entries"], d["offset"], d["length"]),
+                         (36, "preloader_pda.bin", 1, 0x38 + 32, len(block)))
+        self.assertEqual(d["sha256"], hashlib.sha256(block).hexdigest())
+        with open(out, "rb") as f:
+            self.assertEqual(f.read(), block)
+        self.fails(1, "cut off", "preloader", "show", self.path("cut.bin", (head + rest)[:-1]))
+
+
 class Firmware(Base):
     def test_check_finds_everything_wrong(self):
         with open(sample("v1-emmc-crlf.txt"), "rb") as f:
