@@ -7,7 +7,7 @@
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
 
-#define RECIPE_MAX_BYTES (256 * 1024)
+#define RECIPE_MAX_BYTES ((size_t)256 * 1024)
 
 static void dir_close(DIR **d)
 {

@@ -12,7 +12,7 @@
 
 #include "usb/base/mem.h"
 
-#define FILE_MAX_BYTES (4 * 1024 * 1024) /* read in one go on the loop */
+#define FILE_MAX_BYTES ((off_t)4 * 1024 * 1024) /* read in one go on the loop */
 #define NAME_MAX_BYTES 100
 
 static const struct {

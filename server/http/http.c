@@ -11,7 +11,7 @@
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
-#define HEADERS_MAX_BYTES (16 * 1024)
+#define HEADERS_MAX_BYTES 16384
 #define IDLE_DEFAULT_MS   30000
 #define ACCEPT_PAUSE_US   500000L /* without descriptors accept() would spin */
 #define LISTEN_BACKLOG    64
@@ -213,7 +213,7 @@ static int socket_bind(struct http *h, evutil_socket_t *fd_out, struct err *err)
 
 int http_listen(struct http *h, struct err *err)
 {
-    evutil_socket_t fd;
+    evutil_socket_t fd = -1;
     int rc = socket_bind(h, &fd, err);
     if (rc < 0)
         return rc;

@@ -9,7 +9,7 @@
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
-#define QUEUE_DEFAULT_BYTES  (512 * 1024)
+#define QUEUE_DEFAULT_BYTES  ((size_t)512 * 1024)
 #define CLIENTS_DEFAULT      64
 #define HEARTBEAT_DEFAULT_MS 15000
 #define LIVE_DEFAULT_MS      200

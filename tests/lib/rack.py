@@ -106,8 +106,10 @@ class Rack:
     """Phones on USB/IP. `with Rack(...) as rack:`; labels: what stands on each phone's label."""
 
     def __init__(self, dir_, phones=1, profile="mini", hands="auto", hands_speed=20, lost=True, slot="a",
-                 time_scale=1, faults=(), settings=(), extra=(), version=VERSION, seed=1, dump_bytes=None):
+                 time_scale=1, faults=(), settings=(), extra=(), version=VERSION, seed=1, dump_bytes=None,
+                 vhci=False):
         self.dir = dir_
+        self.vhci = vhci
         self.count = phones
         self.state = os.path.join(dir_, "phones")
         self.dumps = os.path.join(dir_, "dumps")
@@ -126,9 +128,11 @@ class Rack:
                      "--time-scale", str(time_scale), "--control", self.control_path, "--seed", str(seed)]
         for fault in faults:
             self.args += ["--fault", fault]
-        # Over USB/IP nobody configures a preloader that no job waits for; a kernel would, at once.
-        for setting in ("preloader_configure_ms=600", *settings):
+        # Over USB/IP nobody configures a preloader that no job waits for; a kernel does, at once.
+        for setting in (() if vhci else ("preloader_configure_ms=600",)) + tuple(settings):
             self.args += ["--set", setting]
+        if vhci:
+            self.args.append("--vhci")
         self.args += list(extra)
         self.process = None
         self.address = None
@@ -150,6 +154,8 @@ class Rack:
 
     def port(self, index):
         """Port id of the phone with this index, from 0."""
+        if self.vhci:  # neighbours are on different controllers, tests/phone/vhci.c
+            return f"platform-vhci_hcd.{index % 8}-usb-0:{index // 8 + 1}"
         return f"usbip-{self.address}-{self.labels[index]['bus_id']}"
 
     def dump(self, index):
@@ -207,10 +213,11 @@ def make_package(dir_, *more):
 class Station:
     """flashrackd with a data folder of its own."""
 
-    def __init__(self, dir_, racks=(), import_dirs=(), listen="127.0.0.1:0", usb=False, time_scale=1, extra=()):
+    def __init__(self, dir_, racks=(), import_dirs=(), listen="127.0.0.1:0", usb=False, time_scale=1, extra=(),
+                 as_user=()):
         self.dir = dir_
         self.data = os.path.join(dir_, "data")
-        self.args = [program("flashrackd"), "--listen", listen, "--data", self.data, "--time-scale",
+        self.args = [*as_user, program("flashrackd"), "--listen", listen, "--data", self.data, "--time-scale",
                      str(time_scale)]
         for rack in racks:
             self.args += ["--usbip", rack]

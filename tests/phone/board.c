@@ -240,19 +240,33 @@ void board_cable_set(struct board *b, bool plugged)
     pthread_mutex_unlock(&b->lock);
 }
 
+/* Until the key has been held long enough for what the phone is, which may change under the finger. True
+ * when it was on. Lock held. */
+static bool press_power(struct board *b)
+{
+    int64_t since_ms = clock_now_ms();
+    bool on = !is_off(b);
+    while (!b->stopping) {
+        int64_t until = since_ms + (int64_t)((on ? FORCED_OFF_MS : POWER_ON_MS) / b->hands_speed);
+        if (!board_wait(b, &b->changed, until))
+            break;
+        if (on == is_off(b)) {
+            on = !on;
+            since_ms = clock_now_ms();
+        }
+    }
+    return on;
+}
+
 void board_power_long(struct board *b)
 {
     pthread_mutex_lock(&b->lock);
-    bool on = !is_off(b);
     b->keys |= KEY_POWER;
     notice(b);
-    int64_t until = clock_now_ms() + (int64_t)((on ? FORCED_OFF_MS : POWER_ON_MS) / b->hands_speed);
-    while (!b->stopping && board_wait(b, &b->changed, until))
-        ;
-    if (on && !is_off(b)) {
+    if (press_power(b)) {
         b->power_lost = true;
         usb_device_lose(b);
-    } else if (!on) {
+    } else {
         b->power_key_edge = true;
     }
     b->keys &= ~(unsigned)KEY_POWER;

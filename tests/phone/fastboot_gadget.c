@@ -51,6 +51,8 @@ static void device_make(struct fastboot_device *d, const struct lk *lk)
 enum { LONG_RESPONSE_BYTES = 200 };
 
 static enum lk_outcome respond(struct lk *lk, const char *kind, const char *fmt, va_list args)
+    __attribute__((format(printf, 3, 0)));
+static enum lk_outcome respond(struct lk *lk, const char *kind, const char *fmt, va_list args)
 {
     char text[LONG_RESPONSE_BYTES + 1];
     memcpy(text, kind, 4);

@@ -76,15 +76,25 @@ static bool starts(struct board *b)
     return b->power_key_edge;
 }
 
+/* Dark, or the battery symbol. Lock held. */
+static void show_off(struct board *b)
+{
+    enum board_stage stage = b->cable ? STAGE_CHARGING : STAGE_OFF;
+    if (b->stage != stage)
+        board_stage_set(b, stage);
+}
+
 static enum board_next be_off(struct board *b)
 {
-    save(b);
     pthread_mutex_lock(&b->lock);
     b->ram = (struct board_ram){.dram_up = false};
+    if (!b->stopping)
+        show_off(b);
+    pthread_mutex_unlock(&b->lock);
+    save(b);
+    pthread_mutex_lock(&b->lock);
     while (!b->stopping && !starts(b)) {
-        enum board_stage stage = b->cable ? STAGE_CHARGING : STAGE_OFF;
-        if (b->stage != stage)
-            board_stage_set(b, stage);
+        show_off(b);
         board_wait(b, &b->wake, -1);
     }
     bool by_key = b->power_key_edge;

@@ -42,6 +42,10 @@ struct store {
     struct station *station;
 };
 
+/* the longest of the recipe: must fit the smallest card */
+static const char keys_todo[] =
+    "Unplug the phone. Do not switch it on. Hold Volume Up and Volume Down, plug it in again, keep "
+    "both keys until this text goes.";
 static const char acceptance_todo[] =
     "Dial *#06# and open About: enter serial, IMEIs and MAC addresses exactly as the phone shows "
     "them. Check that no NVRAM WARNING is in the Wi-Fi list.";
@@ -253,10 +257,7 @@ static void job_tick(struct station *s, json_t *job)
     if (strcmp(state, "queued") == 0) {
         step_begin(s, job, "S3 connect");
         port_follow(s, job, "prompt", "none");
-        prompt_set(s, job, "S3-1", "Phone wanted in download mode",
-                   "Switch the phone off. Hold Volume Up and Volume Down, plug it into this port, "
-                   "keep both keys until this text goes.",
-                   "usb");
+        prompt_set(s, job, "S3-1", "Unplug, then download mode once more", keys_todo, "usb");
     } else if (strcmp(state, "prompt") == 0 && strcmp(step, "S3 connect") == 0) {
         if (!s->hands || s->frozen || ticks < PROMPT_TICKS)
             return;

@@ -24,7 +24,6 @@ static void set_up(struct archive *a, bool raw)
     archive_read_support_filter_gzip(a);
     archive_read_support_filter_bzip2(a);
     archive_read_support_filter_xz(a);
-    archive_read_support_filter_lzma(a);
     archive_read_support_filter_zstd(a);
     archive_read_support_format_7zip(a);
     archive_read_support_format_zip(a);

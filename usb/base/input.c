@@ -194,7 +194,7 @@ int64_t input_walk(struct input *in, uint64_t offset, uint64_t len, input_sink_f
     if (len > INT64_MAX || offset > INT64_MAX - len)
         return err_set(err, ERR_FORMAT, "%llu bytes at %llu: no file is that large",
                        (unsigned long long)len, (unsigned long long)offset);
-    AUTO(free_ptr) uint8_t *part = xcalloc(1, PART_BYTES);
+    AUTO(free_ptr) uint8_t *part = xcalloc(1, (size_t)MIN_OF(len, (uint64_t)PART_BYTES));
     uint64_t at = offset, end = offset + len;
     while (at < end) {
         uint64_t run_end;

@@ -23,6 +23,16 @@ function stepText(job) {
   return at >= 0 ? `${at + 1}/${steps.length} ${steps[at].name}` : job.step ?? "";
 }
 
+// A prompt is never cut: a long one is set smaller until it fits its card.
+function fitPrompt({ node, part }) {
+  const inner = node.firstChild;
+  const cut = () => inner.scrollHeight > inner.clientHeight + 1 || part.promptTodo.scrollHeight > part.promptTodo.clientHeight + 1;
+  for (const size of [null, "small", "smaller", "smallest"]) {
+    setAttr(node, "data-fit", size);
+    if (part.prompt.hidden || !cut()) return;
+  }
+}
+
 const currentJob = (port) => (port.job_id ? jobOf(port.job_id) : undefined);
 const lastJob = (port) => (port.job_id ? undefined : jobOf(port.last?.job_id));
 
@@ -60,7 +70,7 @@ function buildCard(port) {
     el("div", { class: "card-in" },
       el("div", { class: "top" }, el("h2", null, part.label), part.stateLine), part.id,
       part.who, part.prompt, part.step, part.numbers, part.share, part.bar, part.result, part.advice, part.mode, part.actions));
-  const card = { node, part, job: null };
+  const card = { node, part, job: null, promptKey: "" };
   part.label.addEventListener("click", () => portDialog(live.ports.get(port.id)));
   part.answer.addEventListener("click", () => answerDialog(card.job));
   part.cancel.addEventListener("click", () => cancelDialog(card.job));
@@ -126,6 +136,7 @@ function updateCard(card, port, behind) {
   setText(part.mode, modeText(port, behind));
   const prompt = job?.prompt;
   show(part.prompt, Boolean(prompt));
+  const promptKey = prompt ? `${prompt.text}\n${prompt.todo}` : "";
   setText(part.promptText, prompt?.text);
   setText(part.promptTodo, prompt?.todo);
   setText(part.step, job && !prompt ? stepText(job) : "");
@@ -137,6 +148,10 @@ function updateCard(card, port, behind) {
   if (card.job) setAttr(part.link, "href", `#/jobs/${card.job.id}`);
   else part.link.removeAttribute("href");
   setText(part.link, card.job ? `Job ${card.job.id}` : "");
+  if (promptKey !== card.promptKey) {
+    card.promptKey = promptKey;
+    fitPrompt(card);
+  }
 }
 
 // Open jobs that no card shows: behind another one on their port, or for any port.
@@ -225,13 +240,17 @@ export function portsView(main) {
       grid.replaceChildren(...ports.map((p) => cards.get(p.id).node));
       if (grid.parentNode !== main) fill(main, anywhere, grid);
       layout(grid, ports.length);
+      cards.forEach((card) => (card.promptKey = null)); // measured anew below
     }
     const queued = queuedJobs();
     show(anywhere, queued.anywhere > 0);
     setText(anywhereText, `${queued.anywhere} ${queued.anywhere === 1 ? "job waits" : "jobs wait"} for the next phone on any port.`);
     for (const port of ports) updateCard(cards.get(port.id), port, queued.behind.get(port.id) ?? 0);
   };
-  const resized = () => layout(grid, live.ports.size);
+  const resized = () => {
+    layout(grid, live.ports.size);
+    cards.forEach(fitPrompt);
+  };
   const key = (e) => arrows(grid, e);
   const stop = onChange(update);
   window.addEventListener("resize", resized);
