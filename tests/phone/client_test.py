@@ -22,6 +22,7 @@ from restore_test import Bench  # noqa: E402
 
 IMEI = "490154203237518"
 WAIT = 120
+DIST = os.path.join(bench.ROOT, "server", "dist")
 
 
 def free_port():
@@ -484,6 +485,10 @@ class Peer(Client):
         self.assertRegex(text, r"FAIL +firmware ")
 
 
+COMMANDS = ("ports", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups", "import-dump",
+            "firmware list", "firmware add", "events", "doctor")
+
+
 class NoStation(Client):
     def setUp(self):
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -512,12 +517,33 @@ class NoStation(Client):
 
     def test_every_command_has_help(self):
         everything = self.out("--help")
-        for command in ("ports", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups",
-                        "import-dump", "firmware list", "firmware add", "events", "doctor"):
+        for command in COMMANDS:
             text = self.out(*command.split(), "--help")
             self.assertIn(f"usage: flashrack {command} ", text)
             self.assertIn("FLASHRACK_SERVER", text)
             self.assertIn(f"\n  {command} ", everything)
+
+    def complete(self, *words):
+        script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _flashrack; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", script, "complete", os.path.join(DIST, "flashrack.bash"),
+                               bench.program("flashrack"), *words], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    def test_completion(self):
+        first = self.complete("")
+        self.assertEqual({c.split()[0] for c in COMMANDS} - set(first), set())
+        self.assertEqual(self.complete("resu"), ["resume"])
+        self.assertLessEqual({"add", "list", "check"}, set(self.complete("firmware", "")))
+        self.assertLessEqual({"--port", "--serial", "--follow", "--json"}, set(self.complete("restore", "--")))
+        self.assertEqual(self.complete("restore", "--finish", "u"), ["upgrade"])
+        self.assertIn("--token", self.complete("firmware", "add", "--"))
+
+    def test_man_page_names_every_command(self):
+        with open(os.path.join(DIST, "flashrack.1")) as f:
+            page = f.read().replace("\\-", "-")
+        for command in COMMANDS:
+            self.assertRegex(page, rf"(?m)^\.B .*\b{command}\b|\\fB{command}\b")
 
 
 class Tls(Station):
