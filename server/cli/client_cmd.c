@@ -1,76 +1,73 @@
 #include "server/cli/client_cmd.h"
 
-#define COMMON "[--json]"
+#define JSON "[--json]"
 
-/* Said in every --help of this table. */
-#define STATION_HELP                                                                               \
-    "\n\nThe station: --server URL or FLASHRACK_SERVER (" CLIENT_SERVER_DEFAULT                    \
-    "); --token T or FLASHRACK_TOKEN;\n"                                                           \
-    "for https --tls-ca FILE or FLASHRACK_TLS_CA where the system does not know the "              \
-    "certificate's issuer.\n"                                                                      \
-    "--json prints what the API answers."
+/* Ends the --help of every command here. */
+#define STATION                                                                                    \
+    "\n\n"                                                                                         \
+    "--server URL   the station, or FLASHRACK_SERVER; " CLIENT_SERVER_DEFAULT " unless told\n"     \
+    "--token T      access token, better in FLASHRACK_TOKEN\n"                                     \
+    "--tls-ca FILE  certificates that may vouch for the station, or FLASHRACK_TLS_CA\n"            \
+    "--json         what the API answers"
 
 const struct cli_command client_commands[] = {
-    {"ports", COMMON, "The station's ports, and what is on each." STATION_HELP, ports_cmd},
-    {"phones", "[--serial SERIAL] " COMMON,
-     "The phones that the station has met, and whose identity is whole." STATION_HELP, phones_cmd},
-    {"jobs", "[--open] [--state STATE] [--port PORT] [--serial SERIAL] [--limit N] " COMMON,
-     "Jobs, newest first.\n--open: only those that have not ended. --limit: 50 unless "
-     "told." STATION_HELP,
+    {"ports", JSON, "The station's ports, and what is on each." STATION, ports_cmd},
+    {"phones", "[--serial SERIAL] " JSON,
+     "The phones that the station has met, and whose identity is whole." STATION, phones_cmd},
+    {"jobs", "[--open] [--state STATE] [--port PORT] [--serial SERIAL] [--limit N] " JSON,
+     "Jobs, newest first.\n\n"
+     "--open         only those that have not ended\n"
+     "--limit N      50 unless told" STATION,
      jobs_cmd},
-    {"job", "ID [--follow] " COMMON,
-     "One job with its steps.\n--follow shows it until it ends and exits 0 only when it succeeded. "
-     "What a person "
-     "must do stands out;\nat a terminal the phone's numbers can be entered there. Ctrl-C leaves "
-     "the job "
-     "running." STATION_HELP,
+    {"job", "ID [--follow] " JSON,
+     "One job with its steps.\n\n"
+     "--follow       shows it until it ends; exits 0 only when it succeeded. Ctrl-C leaves it\n"
+     "               running. At a terminal the phone's numbers can be entered there." STATION,
      job_cmd},
     {"restore",
-     "--port PORT --serial SERIAL [--firmware ID] [--backup ID] [--imei IMEI]... [--finish "
-     "lk|upgrade]\n"
-     "      [--accept scan|usb] [--owner-ref T] [--client-ref T] [--key KEY] [--follow] " COMMON,
-     "Orders the restore of one phone; --follow shows it and exits with its result.\n"
-     "PORT: id or label. SERIAL: from the phone's label, begins with PDA. --firmware may be left "
-     "out while the\n"
-     "station has one package, --backup: the newest import for the serial. --imei: as on the "
-     "label, once for each.\n"
-     "--finish lk puts the commercial bootloader back (default), upgrade writes the whole "
-     "package.\n"
-     "--accept scan: a person enters the phone's numbers at the end (default); usb: its USB serial "
-     "is enough.\n"
-     "--key: the same order sent again with the same key is the same job (a random one unless "
-     "given)." STATION_HELP,
+     "--port PORT --serial SERIAL [--firmware ID] [--backup ID] [--imei IMEI]...\n"
+     "      [--finish lk|upgrade] [--accept scan|usb] [--owner-ref T] [--client-ref T]\n"
+     "      [--key KEY] [--follow] " JSON,
+     "Orders the restore of one phone.\n\n"
+     "--port PORT    id or label, see 'flashrack ports'\n"
+     "--serial S     from the phone's label, begins with PDA\n"
+     "--firmware ID  may be left out while the station has one package\n"
+     "--backup ID    the newest import for the serial, unless told\n"
+     "--imei IMEI    as on the label, once for each\n"
+     "--finish       lk: commercial bootloader back (default); upgrade: the whole package\n"
+     "--accept       scan: a person enters the phone's numbers at the end (default);\n"
+     "               usb: the serial that the phone shows on USB is enough\n"
+     "--key KEY      the same order sent again with the same key is the same job\n"
+     "--follow       shows it and exits with its result, as 'flashrack job' does" STATION,
      restore_cmd},
-    {"answer", "ID [--serial SERIAL --imei IMEI... --wlan-mac MAC --bt-mac MAC] [--abort] " COMMON,
+    {"answer", "ID [--serial SERIAL --imei IMEI... --wlan-mac MAC --bt-mac MAC] [--abort] " JSON,
      "Answers a job's question with what the phone shows (*#06# and About).\n"
-     "Exits 1 when the numbers do not fit; the job then asks again. --abort ends the job as "
-     "failed." STATION_HELP,
+     "Exits 1 when the numbers do not fit; the job then asks again.\n\n"
+     "--abort        ends the job as failed: the numbers are not the label's" STATION,
      answer_cmd},
-    {"pause", "ID " COMMON, "Lets a job wait after the step it is in." STATION_HELP, pause_cmd},
-    {"resume", "ID " COMMON, "Lets a paused job go on." STATION_HELP, resume_cmd},
-    {"cancel", "ID " COMMON, "Stops a job after the step it is in." STATION_HELP, cancel_cmd},
-    {"backups", "[--serial SERIAL] [--phone ID] " COMMON,
-     "Backups of phones, newest first." STATION_HELP, backups_cmd},
-    {"import-dump", "FILE --serial SERIAL " COMMON,
+    {"pause", "ID " JSON, "Lets a job wait after the step it is in." STATION, pause_cmd},
+    {"resume", "ID " JSON, "Lets a paused job go on." STATION, resume_cmd},
+    {"cancel", "ID " JSON, "Stops a job after the step it is in." STATION, cancel_cmd},
+    {"backups", "[--serial SERIAL] [--phone ID] " JSON, "Backups of phones, newest first." STATION,
+     backups_cmd},
+    {"import-dump", "FILE --serial SERIAL " JSON,
      "Makes a backup of a read-back dump that lies on the station.\n"
-     "FILE must lie below a folder that the station may read (flashrackd --import-dir). SERIAL: "
-     "from the label of "
-     "the\nphone that the dump was read from." STATION_HELP,
+     "FILE lies below a folder that the station may read (flashrackd --import-dir).\n\n"
+     "--serial S     from the label of the phone that the dump was read from" STATION,
      import_dump_cmd},
-    {"firmware list", COMMON, "The firmware packages that the station knows." STATION_HELP,
+    {"firmware list", JSON, "The firmware packages that the station knows." STATION,
      firmware_list_cmd},
-    {"firmware add", "PATH " COMMON,
+    {"firmware add", "PATH " JSON,
      "Catalogues an unpacked package that lies on the station.\n"
-     "PATH must lie below a folder that the station may read (flashrackd "
-     "--import-dir)." STATION_HELP,
+     "PATH lies below a folder that the station may read (flashrackd --import-dir)." STATION,
      firmware_add_cmd},
-    {"events", "[--after CURSOR] [--type TYPE]... " COMMON,
-     "What changes, as it changes, until Ctrl-C.\n"
-     "--after: everything since that event, 0 for all. TYPE: port, job, prompt, log, "
-     "phone." STATION_HELP,
+    {"events", "[--after CURSOR] [--type TYPE]... " JSON,
+     "What changes, as it changes, until Ctrl-C.\n\n"
+     "--after CURSOR everything since that event, 0 for all\n"
+     "--type TYPE    port, job, prompt, log or phone; may be given again" STATION,
      events_cmd},
-    {"doctor", COMMON,
-     "What is wrong with the station and this machine, and what to do about it." STATION_HELP,
+    {"doctor", JSON,
+     "What is wrong with the station and this machine, and what to do about it." STATION,
      doctor_cmd},
     {0},
 };

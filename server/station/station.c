@@ -132,6 +132,7 @@ void station_free(struct station **sp)
     struct station *s = *sp;
     if (!s)
         return;
+    store_on_event(s->store, NULL, NULL); /* the store lives on and commits what is queued */
     worker_pool_free(&s->workers);
     portwatch_link_free(&s->portwatch);
     while (!LIST_EMPTY(&s->jobs)) {

@@ -22,6 +22,7 @@ from restore_test import Bench  # noqa: E402
 
 IMEI = "490154203237518"
 WAIT = 120
+DIST = os.path.join(bench.ROOT, "server", "dist")
 
 
 def free_port():
@@ -143,7 +144,9 @@ class AtTheStation(Station):
         self.assertRegex(self.out("phones"), rf"\n1 +{self.label['serial']} +own +{', '.join(self.label['imeis'])} ")
         self.assertRegex(self.out("ports"), r"job 1 succeeded\n")
         self.assertEqual([b["origin"] for b in self.json("backups")["items"]], ["station", "import"])
-        self.assertEqual(len(self.json("backups", "--phone", "1", "--serial", self.label["serial"])["items"]), 2)
+        self.assertIn("station", [b["origin"] for b in self.json("backups", "--phone", "1")["items"]])
+        by_serial = self.json("backups", "--serial", self.label["serial"])["items"]
+        self.assertEqual([b["origin"] for b in by_serial], ["import"])
         self.assertEqual(self.json("jobs")["items"][0]["client_ref"], "order 4711")
         self.assertEqual(self.json("jobs", "--open")["items"], [])
         self.assertEqual(len(self.json("jobs", "--state", "succeeded", "--serial", self.label["serial"])["items"]), 1)
@@ -239,10 +242,13 @@ class AtTheStation(Station):
         args = self.station.args
         args[args.index("--listen") + 1] = self.url.split("//")[1]
         self.station.start()
-        if self.station.job("1")["state"] not in ("interrupted", "failed"):
-            self.run_client("cancel", "1")
+        end = time.monotonic() + 30  # the station takes the job over first
+        while self.station.job("1")["state"] not in ("cancelled", "interrupted", "failed"):
+            self.assertLess(time.monotonic(), end)
+            subprocess.run([bench.program("flashrack"), "cancel", "1"], env=self.environment(), capture_output=True)
+            time.sleep(0.1)
         self.assertEqual(follow.child.wait(60), 1)
-        self.assertIn(self.station.job("1")["state"], follow.tail())
+        self.assertRegex(follow.tail(), rf"flashrack: job 1 {self.station.job('1')['state']}")
 
     def test_refusals(self):
         self.open(hands="none")
@@ -261,7 +267,7 @@ class AtTheStation(Station):
         self.refused("firmware", "add", "/etc", words=["import-dir"])
         self.refused("job", "99", words=["99"])
         self.refused("job", "99", "--follow", words=["99"])
-        self.refused("job", "../ports", words=["job"])
+        self.refused("job", "../ports", words=["nothing at this address"])
         for verb in ("cancel", "pause", "resume", "answer"):
             self.refused(verb, "99", words=["99"])
         self.refused("jobs", "--state", "nice", words=["state"])
@@ -479,6 +485,10 @@ class Peer(Client):
         self.assertRegex(text, r"FAIL +firmware ")
 
 
+COMMANDS = ("ports", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups", "import-dump",
+            "firmware list", "firmware add", "events", "doctor")
+
+
 class NoStation(Client):
     def setUp(self):
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -507,12 +517,33 @@ class NoStation(Client):
 
     def test_every_command_has_help(self):
         everything = self.out("--help")
-        for command in ("ports", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups",
-                        "import-dump", "firmware list", "firmware add", "events", "doctor"):
+        for command in COMMANDS:
             text = self.out(*command.split(), "--help")
             self.assertIn(f"usage: flashrack {command} ", text)
             self.assertIn("FLASHRACK_SERVER", text)
             self.assertIn(f"\n  {command} ", everything)
+
+    def complete(self, *words):
+        script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _flashrack; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", script, "complete", os.path.join(DIST, "flashrack.bash"),
+                               bench.program("flashrack"), *words], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    def test_completion(self):
+        first = self.complete("")
+        self.assertEqual({c.split()[0] for c in COMMANDS} - set(first), set())
+        self.assertEqual(self.complete("resu"), ["resume"])
+        self.assertLessEqual({"add", "list", "check"}, set(self.complete("firmware", "")))
+        self.assertLessEqual({"--port", "--serial", "--follow", "--json"}, set(self.complete("restore", "--")))
+        self.assertEqual(self.complete("restore", "--finish", "u"), ["upgrade"])
+        self.assertIn("--token", self.complete("firmware", "add", "--"))
+
+    def test_man_page_names_every_command(self):
+        with open(os.path.join(DIST, "flashrack.1")) as f:
+            page = f.read().replace("\\-", "-")
+        for command in COMMANDS:
+            self.assertRegex(page, rf"(?m)^\.B .*\b{command}\b|\\fB{command}\b")
 
 
 class Tls(Station):
