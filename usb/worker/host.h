@@ -27,6 +27,7 @@ struct host {
     struct wire_attach attach;
     int attach_fd;
     struct wire_seen seen;
+    char wanted[WIRE_NAME_MAX]; /* modes of the want that waits for its attach; empty: none */
     struct wire_run run;
     int run_fd;
     struct host_input inputs[HOST_INPUTS_MAX];

@@ -39,8 +39,8 @@ static int flush(struct import *im, struct err *err)
 {
     if (im->chunk_len == 0)
         return 0;
-    int rc = im->to.chunk(im->h, span_of(im->chunk, im->chunk_len), &im->chunks[im->chunk_count],
-                          err);
+    int rc =
+        im->to.chunk(im->h, span_of(im->chunk, im->chunk_len), &im->chunks[im->chunk_count], err);
     im->chunk_count++;
     im->chunk_len = 0;
     return rc;

@@ -1,0 +1,1 @@
+unit_test(gate DEPS usb/recipe)
