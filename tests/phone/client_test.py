@@ -176,7 +176,7 @@ class AtTheStation(Station):
         self.feed()
         done = self.run_client(*self.order_args(), "--follow", status=1)
         self.assertRegex(done.stdout, r"job 1 failed after ")
-        self.assertRegex(done.stderr, r"flashrack: job 1 failed: .*battery.*\n +Charge the phone")
+        self.assertRegex(done.stderr, r"flashrack: job 1 failed: .*battery.*\n +.*Charge the phone")
         again = self.run_client("job", "1", "--follow", "--json", status=1)
         self.assertEqual(json.loads(again.stdout)["error"]["code"], "battery_low")
         self.assertIn("failed", again.stderr)
