@@ -182,6 +182,7 @@ void station_free(struct station **sp)
     struct station *s = *sp;
     if (!s)
         return;
+    store_on_event(s->store, NULL, NULL); /* the store lives on and commits what is queued */
     station_stop(s);
     adoptions_free(s);
     while (!LIST_EMPTY(&s->jobs)) {

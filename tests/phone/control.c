@@ -12,6 +12,7 @@
 
 #include "tests/phone/hardware.h"
 #include "tests/phone/rack.h"
+#include "usb/base/hash.h"
 #include "usb/base/mem.h"
 #include "usb/base/span.h"
 
@@ -160,10 +161,41 @@ static int do_fault(struct rack *r, struct board *b, const json_t *command, json
                     struct err *err)
 {
     const char *spec = json_string_value(json_object_get(command, "fault"));
-    (void)r, (void)reply;
+    (void)r;
+    if (json_is_true(json_object_get(command, "clear"))) {
+        size_t dropped = fault_plan_clear(&b->faults);
+        json_object_set_new(reply, "dropped", json_integer((json_int_t)dropped));
+        return 0;
+    }
     if (!spec)
         return err_set(err, ERR_INPUT, "fault needs \"fault\": \"KIND@PLACE\"");
     return fault_plan_add(&b->faults, spec, err);
+}
+
+static json_t *seen_json(const struct fault_seen *s)
+{
+    char head[2 * FAULT_HEAD_BYTES + 1];
+    hex_encode(span_of(s->head, MIN_OF((size_t)s->len, sizeof(s->head))), head);
+    return json_pack("{s:I, s:I, s:I, s:s, s:b, s:I, s:s}", "at_ms", (json_int_t)s->at_ms, "step",
+                     (json_int_t)s->step, "transfer", (json_int_t)s->transfer, "stage", s->stage,
+                     "in", s->in, "len", (json_int_t)s->len, "head", head);
+}
+
+/* What went by since the last time this was asked; the first time begins the watch. */
+static int do_transfers(struct rack *r, struct board *b, const json_t *command, json_t *reply,
+                        struct err *err)
+{
+    (void)r, (void)command, (void)err;
+    struct fault_plan *p = &b->faults;
+    json_t *list = json_array();
+    pthread_mutex_lock(&p->lock);
+    json_object_set_new(reply, "steps", json_integer((json_int_t)p->steps));
+    for (size_t i = 0; i < p->seen_count; i++)
+        json_array_append_new(list, seen_json(&p->seen[i]));
+    pthread_mutex_unlock(&p->lock);
+    json_object_set_new(reply, "transfers", list);
+    fault_plan_watch(p);
+    return 0;
 }
 
 static void put_setting(void *arg, const char *name, const char *value)
@@ -239,6 +271,7 @@ static const struct command {
     {"state", true, do_state},
     {"screen", true, do_screen},
     {"fault", false, do_fault},
+    {"transfers", false, do_transfers},
     {"settings", true, do_settings},
     {"violations", true, do_violations},
     {"bytes_written", true, do_bytes_written},

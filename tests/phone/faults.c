@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "usb/base/clock.h"
 #include "usb/base/mem.h"
 
 struct fault_item {
@@ -18,14 +19,49 @@ void fault_plan_init(struct fault_plan *p)
     pthread_mutex_init(&p->lock, NULL);
 }
 
-void fault_plan_deinit(struct fault_plan *p)
+size_t fault_plan_clear(struct fault_plan *p)
 {
-    while (p->first) {
+    size_t count = 0;
+    pthread_mutex_lock(&p->lock);
+    for (; p->first; count++) {
         struct fault_item *f = p->first;
         p->first = f->next;
         free(f);
     }
+    pthread_mutex_unlock(&p->lock);
+    return count;
+}
+
+void fault_plan_deinit(struct fault_plan *p)
+{
+    fault_plan_clear(p);
+    free(p->seen);
     pthread_mutex_destroy(&p->lock);
+}
+
+void fault_plan_watch(struct fault_plan *p)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!p->seen)
+        p->seen = xcalloc(FAULT_SEEN_MAX, sizeof(*p->seen));
+    p->seen_count = 0;
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Lock held. */
+static void watch(struct fault_plan *p, bool in, const void *data, size_t len)
+{
+    if (!p->seen || p->seen_count == FAULT_SEEN_MAX)
+        return;
+    struct fault_seen *s = &p->seen[p->seen_count++];
+    *s = (struct fault_seen){.at_ms = clock_utc_ms(),
+                             .step = p->steps,
+                             .transfer = p->transfers - p->step_transfers,
+                             .in = in,
+                             .len = (uint32_t)len};
+    memcpy(s->stage, p->stage, sizeof(s->stage));
+    if (data)
+        memcpy(s->head, data, MIN_OF(len, (size_t)FAULT_HEAD_BYTES));
 }
 
 static int parse(const char *text, struct fault_item *out, struct err *err)
@@ -92,12 +128,14 @@ static bool byte_fits(const struct fault_plan *p, const struct fault_spec *s)
     return s->byte < 0 || p->bytes - before >= (uint64_t)s->byte;
 }
 
-enum fault_kind fault_plan_transfer(struct fault_plan *p, size_t len, uint64_t *seed_out)
+enum fault_kind fault_plan_transfer(struct fault_plan *p, bool in, const void *data, size_t len,
+                                    uint64_t *seed_out)
 {
     enum fault_kind kind = FAULT_NONE;
     pthread_mutex_lock(&p->lock);
     p->transfers++;
     p->bytes += len;
+    watch(p, in, data, len);
     for (struct fault_item **at = &p->first; *at; at = &(*at)->next) {
         struct fault_item *f = *at;
         if (f->spec.kind == FAULT_NONE || !step_fits(p, &f->spec) || !transfer_fits(p, &f->spec) ||

@@ -17,22 +17,40 @@
 
 enum { FAULT_LATE_MS = 1500, FAULT_WORD_BYTES = 32 };
 
+/* One bulk transfer, as a later fault can name it: step and number, and what it looked like. */
+enum { FAULT_SEEN_MAX = 8192, FAULT_HEAD_BYTES = 12 };
+struct fault_seen {
+    int64_t at_ms; /* UTC */
+    uint64_t step, transfer;
+    bool in;
+    uint32_t len;
+    uint8_t head[FAULT_HEAD_BYTES];
+    char stage[16];
+};
+
 struct fault_plan {
     pthread_mutex_t lock;
     struct fault_item *first;
     uint64_t transfers, bytes, steps;    /* so far */
     uint64_t step_transfers, step_bytes; /* before the present step */
     char stage[16];                      /* in which the phone last came on the bus */
+    struct fault_seen *seen;             /* FAULT_SEEN_MAX, once somebody has asked for it */
+    size_t seen_count;
 };
 
 void fault_plan_init(struct fault_plan *p);
 void fault_plan_deinit(struct fault_plan *p);
 int fault_plan_add(struct fault_plan *p, const char *spec, struct err *err);
+/* Forgets what has not happened yet; how many that were. */
+size_t fault_plan_clear(struct fault_plan *p);
+/* From now on transfers are noted, the first FAULT_SEEN_MAX of them. */
+void fault_plan_watch(struct fault_plan *p);
 /* The phone came on the bus. */
 void fault_plan_step(struct fault_plan *p, const char *stage);
 /* Counts a bulk transfer of `len` bytes and says what shall happen to it; *seed_out belongs to it.
  */
-enum fault_kind fault_plan_transfer(struct fault_plan *p, size_t len, uint64_t *seed_out);
+enum fault_kind fault_plan_transfer(struct fault_plan *p, bool in, const void *data, size_t len,
+                                    uint64_t *seed_out);
 /* board_fault_due() */
 bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at);
 

@@ -127,6 +127,15 @@ class Restore(Bench):
         self.assert_restored(job)
         self.assertTrue(any(s["attempt"] > 1 for s in job["steps"]), job["steps"])
 
+    def test_phone_deaf_on_the_bus(self):
+        # a lost transfer leaves the agent out of step and on the bus: it is not taken again before it was off
+        self.open(faults=["1-1:lie@step=brom@transfer=700"])
+        self.prepare()
+        job = self.restore()
+        self.assert_restored(job)
+        connects = [s for s in job["steps"] if s["name"].startswith("S3 ")]
+        self.assertEqual([s["state"] for s in connects], ["done", "done"], job["steps"])
+
     def test_acceptance_refuses_other_numbers(self):
         self.open()
         label = self.prepare()

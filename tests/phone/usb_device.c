@@ -285,7 +285,7 @@ static bool fault_out(struct board *b, struct urb *u)
 {
     struct usb_device *d = &b->usb;
     uint64_t seed = 0;
-    enum fault_kind kind = fault_plan_transfer(&b->faults, u->length, &seed);
+    enum fault_kind kind = fault_plan_transfer(&b->faults, false, u->data, u->length, &seed);
     switch (kind) {
     case FAULT_NONE:
         return false;
@@ -746,7 +746,7 @@ static bool fault_in(struct board *b, struct answer *a, uint8_t **copy_out)
 {
     struct usb_device *d = &b->usb;
     uint64_t seed = 0;
-    enum fault_kind kind = fault_plan_transfer(&b->faults, a->actual, &seed);
+    enum fault_kind kind = fault_plan_transfer(&b->faults, true, a->data, a->actual, &seed);
     if (kind == FAULT_UNPLUG)
         board_cable_move(b, false);
     else if (kind == FAULT_LATE)

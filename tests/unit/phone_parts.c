@@ -98,7 +98,7 @@ static void fault_row(void **state)
         uint64_t seed;
         if (i == 6)
             fault_plan_step(&plan, "lk");
-        if (fault_plan_transfer(&plan, 100, &seed) != FAULT_NONE) {
+        if (fault_plan_transfer(&plan, false, NULL, 100, &seed) != FAULT_NONE) {
             assert_int_equal(hit, 0); /* once */
             hit = i;
         }

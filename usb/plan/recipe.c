@@ -91,12 +91,22 @@ static int only(json_t *object, const char *const *known, const char *where, str
             return rc_;                                                                            \
     } while (0)
 
+static int take_prompt(json_t *prompt, const char *where, char text[RECIPE_TEXT_MAX],
+                       char todo[RECIPE_TEXT_MAX], struct err *err)
+{
+    static const char *const known[] = {"text", "todo", NULL};
+    if (!prompt)
+        return 0;
+    TRY(only(prompt, known, where, err));
+    TRY(take_text(json_object_get(prompt, "text"), text, RECIPE_TEXT_MAX, "text", err));
+    return take_text(json_object_get(prompt, "todo"), todo, RECIPE_TEXT_MAX, "todo", err);
+}
+
 static int step_decode(json_t *json, struct recipe_step *s, struct err *err)
 {
     static const char *const known[] = {"id", "name", "do", "class", "target", "modes", "partitions",
-                                        "of", "reopen", "prompt", "timeout_s", "hand_after_s",
+                                        "of", "reopen", "prompt", "lost", "timeout_s", "hand_after_s",
                                         "optional", NULL};
-    static const char *const prompt_known[] = {"text", "todo", NULL};
     TRY(only(json, known, "step", err));
     TRY(take_text(json_object_get(json, "id"), s->id, sizeof(s->id), "id", err));
     TRY(take_text(json_object_get(json, "name"), s->name, sizeof(s->name), "name", err));
@@ -111,14 +121,8 @@ static int step_decode(json_t *json, struct recipe_step *s, struct err *err)
     TRY(take_number(json_object_get(json, "timeout_s"), &s->timeout_s, "timeout_s", err));
     TRY(take_number(json_object_get(json, "hand_after_s"), &s->hand_after_s, "hand_after_s", err));
     s->optional = json_is_true(json_object_get(json, "optional"));
-    json_t *prompt = json_object_get(json, "prompt");
-    if (prompt) {
-        TRY(only(prompt, prompt_known, "prompt", err));
-        TRY(take_text(json_object_get(prompt, "text"), s->prompt_text, RECIPE_TEXT_MAX, "text",
-                      err));
-        TRY(take_text(json_object_get(prompt, "todo"), s->prompt_todo, RECIPE_TEXT_MAX, "todo",
-                      err));
-    }
+    TRY(take_prompt(json_object_get(json, "prompt"), "prompt", s->prompt_text, s->prompt_todo, err));
+    TRY(take_prompt(json_object_get(json, "lost"), "lost", s->lost_text, s->lost_todo, err));
     if (!s->id[0] || !s->name[0] || !s->action[0])
         return err_set(err, ERR_FORMAT, "a step needs id, name and do");
     return 0;

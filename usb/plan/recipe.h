@@ -24,6 +24,8 @@ struct recipe_step {
     char target[RECIPE_NAME_MAX];
     struct recipe_list modes, partitions, of, reopen;
     char prompt_text[RECIPE_TEXT_MAX], prompt_todo[RECIPE_TEXT_MAX];
+    /* connect: what is asked after a broken link, while the phone still sits on the bus, deaf */
+    char lost_text[RECIPE_TEXT_MAX], lost_todo[RECIPE_TEXT_MAX];
     int timeout_s;    /* 0: the action's own */
     int hand_after_s; /* boot: ask a person after this long */
     bool optional;    /* a failure is noted, the job goes on */

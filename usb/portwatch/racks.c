@@ -69,18 +69,20 @@ static void port_id(const struct rack *r, const char *busid, char out[PORT_ID_MA
 }
 
 /* Importing takes the device from everybody else, so it happens for a want only. */
-static void serve(struct rack *r, const char *id, const char *busid)
+static void serve(struct rack *r, const char *id, const struct usbip_device *seen)
 {
     struct usbip_device device;
     struct err err = {0};
     int fd = -1;
-    if (usbip_import(r->host, r->port, busid, DEADLINE_MS, &fd, &device, &err) < 0) {
+    if (usbip_import(r->host, r->port, seen->busid, DEADLINE_MS, &fd, &device, &err) < 0) {
         /* gone since the list was made, or another client has it: the next look tells */
         log_line(LOG_DEBUG, "racks", LOG_KV({"port", id}, {"err", err_name(err.code)}), "%s",
                  err.text);
         return;
     }
-    ports_hand(r->ports, id, "usbip", fd, usbip_devid(&device));
+    /* a phone that came back as something else since the list was made: the next look tells */
+    if (device.vid == seen->vid && device.pid == seen->pid)
+        ports_hand(r->ports, id, "usbip", fd, usbip_devid(&device));
     close(fd); /* no copy stays here */
 }
 
@@ -115,7 +117,7 @@ static void look(struct rack *r)
     for (size_t i = 0; i < count; i++) {
         port_id(r, list[i].device.busid, id);
         if (ports_wanted(r->ports, id))
-            serve(r, id, list[i].device.busid);
+            serve(r, id, &list[i].device);
     }
     free(list);
 }

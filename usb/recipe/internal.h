@@ -27,6 +27,9 @@ struct session {
     struct link link;
     struct da da;
     bool da_up;
+    bool broken;  /* the link to the phone broke: what sits on the port now is not to be taken again */
+    bool begin_again; /* the phone came back in another mode than asked for, but nothing is broken */
+    bool gave_up; /* the step's own time ran out: nobody came, trying again is no use */
     struct fb fb;
 
     char chip_id[65], soc_id[65];

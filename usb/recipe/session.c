@@ -13,7 +13,7 @@
 #include "usb/base/mem.h"
 #include "usb/recipe/image.h"
 
-enum { ATTEMPTS_MAX = 4 };
+enum { ATTEMPTS_MAX = 4, GONE_BY_ITSELF_MS = 2000 };
 
 static const struct {
     const char *name;
@@ -45,9 +45,45 @@ int fail(struct session *s, const char *failure, struct err *err, int code, cons
     return err_set(err, code, "%s", text);
 }
 
+/* The link is what failed, whatever was going on over it. */
+static bool link_broke(int code)
+{
+    return code == ERR_TIMEOUT || code == ERR_GONE || code == ERR_IO || code == ERR_PROTOCOL ||
+           code == ERR_DEAD;
+}
+
+/* What an error is called that no action has a better name for; README "failures". */
+static const char *name_of(const struct session *s, int code)
+{
+    if (link_broke(code) && strcmp(s->mode, "fastboot") == 0)
+        return "D14";
+    switch (code) {
+    case ERR_TIMEOUT:
+        return "C10";
+    case ERR_STORAGE:
+    case ERR_VERIFY:
+        return "C8";
+    case ERR_MISMATCH:
+        return "B3";
+    case ERR_REFUSED:
+    case ERR_UNSUPPORTED:
+    case ERR_FORMAT:
+    case ERR_LIMIT:
+    case ERR_NOT_FOUND:
+        return strcmp(s->mode, "fastboot") == 0 ? "D11" : "C9";
+    default:
+        return link_broke(code) ? "C11" : "";
+    }
+}
+
 int failed(struct session *s, const char *failure, struct err *err)
 {
-    snprintf(s->failure, sizeof(s->failure), "%s", failure);
+    /* "no answer" from a phone that was never there, or never started, keeps its name */
+    static const char *const of_waiting[] = {"C1", "C5", "C7", "D1", "E3"};
+    bool keep = !link_broke(err->code);
+    for (size_t i = 0; i < ARRAY_LEN(of_waiting) && !keep; i++)
+        keep = strcmp(of_waiting[i], failure) == 0;
+    snprintf(s->failure, sizeof(s->failure), "%s", keep ? failure : name_of(s, err->code));
     return err->code;
 }
 
@@ -83,18 +119,19 @@ void session_close_device(struct session *s)
         da_deinit(&s->da);
     s->da_up = false;
     transport_close(&s->transport);
+    s->link = (struct link){.dead = true}; /* whoever speaks now hears so */
 }
 
 void session_wait_gone(struct session *s)
 {
     uint8_t rest[512];
     int64_t until = clock_in(10000);
-    while (s->transport && clock_now_ms() < until) {
+    ssize_t n = 0;
+    while (s->transport && clock_now_ms() < until && (n >= 0 || n == ERR_TIMEOUT)) {
         struct err err = {0};
-        ssize_t n = transport_read(s->transport, rest, sizeof(rest), clock_in(500), &err);
-        if (n < 0 && n != ERR_TIMEOUT)
-            break;
+        n = transport_read(s->transport, rest, sizeof(rest), clock_in(500), &err);
     }
+    s->broken = s->transport && n != ERR_GONE;
     session_close_device(s);
 }
 
@@ -104,6 +141,36 @@ void session_link(struct session *s)
         .transport = s->transport, .progress = on_link_progress, .progress_arg = s};
 }
 
+/* Nobody answered within the time of the step: not a broken link, and no reason to begin again. */
+static int gave_up(struct session *s, const char *failure, struct err *err)
+{
+    s->gave_up = true;
+    return failed(s, failure, err);
+}
+
+/* After a broken link the phone may still be on the port, deaf until its power is cut: nothing is taken from
+ * the port before it was seen empty. Most often it is by now: the cable is what broke the link. */
+static int wait_let_go(struct session *s, int64_t until, struct err *err)
+{
+    const struct session_host *h = &s->host;
+    const struct recipe_step *step = s->step;
+    char serial[64];
+    bool lost = step->lost_text[0];
+    int rc = h->seen(h->arg, "none", clock_in(GONE_BY_ITSELF_MS), serial, sizeof(serial), err);
+    if (rc == ERR_TIMEOUT) {
+        note(s, "warn", "the phone is still there after the link broke; it has to be switched off");
+        h->prompt(h->arg, s->title, step->id, lost ? step->lost_text : step->prompt_text,
+                  lost ? step->lost_todo : step->prompt_todo, "usb");
+        rc = h->seen(h->arg, "none", until, serial, sizeof(serial), err);
+        h->prompt(h->arg, s->title, NULL, "", "", "");
+    }
+    if (rc < 0)
+        return rc == ERR_TIMEOUT ? gave_up(s, "C1", err) : rc;
+    s->broken = false;
+    err_clear(err);
+    return 0;
+}
+
 int session_attach(struct session *s, const char *modes, int timeout_s, bool ask_at_once,
                    struct err *err)
 {
@@ -111,6 +178,8 @@ int session_attach(struct session *s, const char *modes, int timeout_s, bool ask
     gate_attached(s->gate);
     const struct session_host *h = &s->host;
     int64_t until = clock_in((int64_t)timeout_s * 1000);
+    if (s->broken && wait_let_go(s, until, err) < 0)
+        return err->code;
     /* a phone that restarts by itself needs no hands: ask only when it does not come */
     int64_t first = ask_at_once ? clock_now_ms() : clock_in(20000);
     bool asked = false;
@@ -128,7 +197,7 @@ int session_attach(struct session *s, const char *modes, int timeout_s, bool ask
     if (asked)
         h->prompt(h->arg, s->title, NULL, "", "", "");
     if (rc < 0)
-        return rc == ERR_TIMEOUT ? failed(s, "C1", err) : rc;
+        return rc == ERR_TIMEOUT ? gave_up(s, "C1", err) : rc;
     session_link(s);
     h->facts(h->arg, json_pack("{s:s}", "mode", s->mode));
     return 0;
@@ -219,6 +288,7 @@ static int run_step(struct session *s, const struct recipe_step *step, int attem
     s->step = step;
     s->attempt = attempt;
     s->failure[0] = '\0';
+    s->gave_up = s->begin_again = false;
     s->step_bytes = 0;
     recipe_step_title(step, s->title, sizeof(s->title));
     int rc = h->between(h->arg, err);
@@ -243,10 +313,11 @@ static int run_step(struct session *s, const struct recipe_step *step, int attem
 }
 
 /* A link that broke is worth another try; a phone or law that said no is not. */
-static bool worth_another_try(int code, int attempt)
+static bool worth_another_try(const struct session *s, int code, int attempt)
 {
-    return attempt < ATTEMPTS_MAX && (err_may_retry(code) || code == ERR_PROTOCOL) &&
-           code != ERR_TIMEOUT;
+    if (attempt == ATTEMPTS_MAX || s->gave_up)
+        return false;
+    return s->begin_again || link_broke(code) || code == ERR_VERIFY || code == ERR_STORAGE;
 }
 
 /* Did the phone say no before it touched its flash? After a broken link nobody knows what was written, and what
@@ -279,10 +350,10 @@ static int run_step_with_tries(struct session *s, const struct recipe_step *step
             rc = run_step(s, step, attempt, err);
         if (rc >= 0)
             return 0;
-        bool again = step->reopen.count && worth_another_try(rc, attempt);
         /* a connect step has nothing to reopen but itself */
-        again |= strcmp(step->action, "connect") == 0 && worth_another_try(rc, attempt);
-        if (again) {
+        bool can = step->reopen.count || strcmp(step->action, "connect") == 0;
+        if (can && worth_another_try(s, rc, attempt)) {
+            s->broken = !s->begin_again;
             note(s, "warn", "%s; trying again (%d of %d)", err->text, attempt + 1, ATTEMPTS_MAX);
             continue;
         }
@@ -337,6 +408,8 @@ int session_run(const struct session_config *config, struct session_outcome *out
     int rc = check_inputs(s, err);
     for (size_t i = 0; rc == 0 && i < s->plan->recipe.step_count; i++)
         rc = run_step_with_tries(s, &s->plan->recipe.steps[i], err);
+    if (rc < 0 && !s->failure[0])
+        snprintf(s->failure, sizeof(s->failure), "%s", name_of(s, rc));
     session_close_device(s);
     out->result = result_json(s);
     s->accepted = NULL; /* went into the result */

@@ -40,7 +40,8 @@ struct session_host {
      * session's, with the tick of the host set. */
     int (*device)(void *arg, const char *modes, int64_t until_ms, struct transport **out,
                   struct usb_identity *id_out, char *mode_out, size_t mode_size, struct err *err);
-    /* Waits until the port shows one of these modes; no descriptor. */
+    /* Waits until the port shows one of these modes; no descriptor. "none": until nothing was there, since
+     * the last device was handed over, even if something is there again. */
     int (*seen)(void *arg, const char *modes, int64_t until_ms, char *serial_out, size_t size,
                 struct err *err);
     /* A person's answer to the prompt: ok, retry, abort; values may be NULL, the caller's reference. */

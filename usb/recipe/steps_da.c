@@ -697,9 +697,14 @@ int action_leave(struct session *s, const struct recipe_step *step, struct err *
     if (rc < 0)
         return rc;
     session_wait_gone(s);
-    rc = session_attach(s, "fastboot", step->timeout_s ? step->timeout_s : 600, false, err);
+    /* whoever missed the restart holds the keys of download mode, as the job asked for at its start */
+    rc = session_attach(s, "fastboot brom", step->timeout_s ? step->timeout_s : 600, false, err);
     if (rc < 0)
         return failed(s, "D1", err);
+    if (strcmp(s->mode, "brom") == 0) {
+        s->begin_again = true;
+        return fail(s, "D1", err, ERR_CONFLICT, "the phone came in download mode instead of fastboot");
+    }
     fb_init(&s->fb, &s->link);
     return 0;
 }

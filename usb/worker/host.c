@@ -142,8 +142,10 @@ static void on_portwatch(struct host *h, struct wire_message *m)
         h->attach = m->u.attach;
         h->attach_fd = STEAL_FD(m->fd);
         h->has_attach = true;
+        h->seen_none = false;
     } else if (m->type == WIRE_seen) {
         h->seen = m->u.seen;
+        h->seen_none |= strcmp(h->seen.mode, "none") == 0;
     } else {
         h->portwatch_gone = true;
     }
@@ -364,10 +366,12 @@ static int host_seen(void *arg, const char *modes, int64_t until_ms, char *seria
         int rc = interrupted(h, err);
         if (rc < 0)
             return rc;
-        if (covers(modes, h->seen.mode)) {
+        if (covers(modes, h->seen.mode) || (h->seen_none && covers(modes, "none"))) {
             snprintf(serial_out, size, "%s", h->seen.serial);
             return 0;
         }
+        if (h->portwatch_gone)
+            return err_set(err, ERR_IO, "portwatch is gone: nobody tells what is on the port");
         if (clock_now_ms() >= until_ms)
             return err_set(err, ERR_TIMEOUT, "the phone did not show up as %s", modes);
         host_pump(h, until_ms);
@@ -459,10 +463,29 @@ static bool chunk_known(struct host *h, const struct sha256 *digest)
     return false;
 }
 
+static bool all_zero(struct span raw)
+{
+    return raw.len && raw.data[0] == 0 && memcmp(raw.data, raw.data + 1, raw.len - 1) == 0;
+}
+
+/* Most of a wiped phone is zeros: a whole chunk of them is hashed once a process, not once a megabyte. */
+static struct sha256 chunk_sha256(struct span raw)
+{
+    static struct sha256 zeros;
+    static size_t zeros_len;
+    if (!all_zero(raw))
+        return sha256_of(raw);
+    if (zeros_len != raw.len) {
+        zeros = sha256_of(raw);
+        zeros_len = raw.len;
+    }
+    return zeros;
+}
+
 static int host_chunk(void *arg, struct span raw, struct sha256 *sha256_out, struct err *err)
 {
     struct host *h = arg;
-    *sha256_out = sha256_of(raw);
+    *sha256_out = chunk_sha256(raw);
     if (chunk_known(h, sha256_out))
         return 0;
     buf_clear(&h->packed);
@@ -471,6 +494,19 @@ static int host_chunk(void *arg, struct span raw, struct sha256 *sha256_out, str
         rc =
             spool_append_chunk(&h->spool, sha256_out, (uint32_t)raw.len, buf_span(&h->packed), err);
     return rc;
+}
+
+/* A backup that broke off begins again: what is read anew takes the place of what was read before. */
+static void remember_partition(struct spool_backup *b, const struct session_image *image)
+{
+    size_t i = 0;
+    while (i < b->partition_count && strcmp(b->partitions[i].name, image->name) != 0)
+        i++;
+    if (i == SPOOL_BACKUP_PARTITIONS_MAX)
+        return;
+    WIRE_TEXT(b->partitions[i].name, image->name);
+    b->partitions[i].sha256 = image->sha256;
+    b->partition_count = MAX_OF(b->partition_count, i + 1);
 }
 
 static int host_partition(void *arg, const struct session_image *image, struct err *err)
@@ -490,11 +526,8 @@ static int host_partition(void *arg, const struct session_image *image, struct e
     json_t *record = spool_partition_encode(&p);
     int rc = spool_append_json(&h->spool, SPOOL_PARTITION, record, err);
     json_decref(record);
-    if (rc == 0 && h->backup.partition_count < SPOOL_BACKUP_PARTITIONS_MAX) {
-        struct spool_backup_partition *entry = &h->backup.partitions[h->backup.partition_count++];
-        WIRE_TEXT(entry->name, image->name);
-        entry->sha256 = image->sha256;
-    }
+    if (rc == 0)
+        remember_partition(&h->backup, image);
     return rc;
 }
 
