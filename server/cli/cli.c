@@ -9,7 +9,7 @@
 #include "usb/base/buf.h"
 #include "usb/base/mem.h"
 
-enum { OPTIONS_MAX = 16, SLOTS = 4, SLOT_BYTES = 512, FIRST_KEY = 256 };
+enum { OPTIONS_MAX = 24, SLOTS = 8, SLOT_BYTES = 512, FIRST_KEY = 256 };
 
 int cli_usage(const struct cli_command *self, const char *fmt, ...)
 {
@@ -36,6 +36,17 @@ static void help_and_exit(const struct cli_command *self)
     exit(CLI_FINE);
 }
 
+/* False when a repeated option was given too often. */
+static bool value_put(const struct cli_option *o, const char *value)
+{
+    int i = 0;
+    while (o->letter == CLI_REPEATS && o->value[i])
+        if (++i == CLI_VALUES_MAX)
+            return false;
+    o->value[i] = value;
+    return true;
+}
+
 int cli_options(const struct cli_command *self, int argc, char **argv,
                 const struct cli_option *options)
 {
@@ -46,7 +57,7 @@ int cli_options(const struct cli_command *self, int argc, char **argv,
         const struct cli_option *o = &options[count];
         longs[count + 1] = (struct option){o->name, o->value ? required_argument : no_argument,
                                            NULL, FIRST_KEY + count};
-        if (o->letter)
+        if (o->letter && o->letter != CLI_REPEATS)
             snprintf(letters + strlen(letters), 3, "%c%s", o->letter, o->value ? ":" : "");
     }
     optind = 0; /* glibc: start afresh, permuting */
@@ -61,10 +72,12 @@ int cli_options(const struct cli_command *self, int argc, char **argv,
             fprintf(stderr, "usage: flashrack %s %s\n", self->name, self->arguments);
             return -1;
         }
-        if (options[i].value)
-            *options[i].value = optarg;
-        else
+        if (!options[i].value) {
             *options[i].flag = true;
+        } else if (!value_put(&options[i], optarg)) {
+            cli_usage(self, "--%s was given more than %d times", options[i].name, CLI_VALUES_MAX);
+            return -1;
+        }
     }
     memmove(argv, argv + optind, (size_t)(argc - optind) * sizeof(*argv));
     return argc - optind;

@@ -1,5 +1,5 @@
 /* cli.h: the `flashrack` program: a table of commands, and how they read options, print and exit.
- * Offline commands work on files and need no server; client commands (client.c) talk to one. */
+ * Offline commands work on files and need no server; client commands (client_cmd.c) talk to one. */
 #ifndef FLASHRACK_SERVER_CLI_CLI_H
 #define FLASHRACK_SERVER_CLI_CLI_H
 
@@ -14,18 +14,23 @@ enum { CLI_FINE = 0, CLI_BAD_INPUT = 1, CLI_USAGE = 2 };
 
 struct cli_command {
     const char *name; /* "serial", or two words: "scatter show"; NULL ends a table */
-    const char *arguments, *summary;
+    const char *arguments;
+    const char *summary; /* its first line stands in the list of commands, all of it in --help */
     int (*run)(const struct cli_command *self, int argc,
                char **argv); /* argv[0]: last word of name */
 };
-extern const struct cli_command offline_commands[];
+extern const struct cli_command offline_commands[], client_commands[];
+
+enum { CLI_VALUES_MAX = 8, CLI_REPEATS = '+' };
 
 /* Options of one command, given as --name VALUE, --name=VALUE, or a flag; -o is --output. */
 struct cli_option {
     const char *name;   /* NULL ends the list */
     const char **value; /* takes a value; NULL for flags */
     bool *flag;
-    char letter; /* 0: none */
+    /* 0: none. CLI_REPEATS: the option may be given again, and `value` is an array of
+     * CLI_VALUES_MAX + 1 that starts as NULLs. */
+    char letter;
 };
 /* Leaves the other arguments in argv[0..]; their number, or -1 after telling what is wrong. --help
  * prints the command's usage and exits. */
@@ -41,7 +46,7 @@ json_t *cli_json_text(const char *s);
 json_t *cli_json_text_or_null(const char *s); /* "" is null */
 /* Prints and frees. */
 void cli_json_print(json_t *j);
-/* For terminals: control characters become '?'. The buffer is one of four, reused. */
+/* For terminals: control characters become '?'. The buffer is one of eight, reused. */
 const char *cli_printable(const char *s);
 /* 1.5 MiB, 512 B ...; reused like cli_printable. */
 const char *cli_bytes(uint64_t n);

@@ -16,6 +16,7 @@
 /* Options that say how to read a dump, and what reading it needs to stay open. */
 struct source {
     const char *scatter_path, *offset_text;
+    uint64_t offset_bytes;
     int fds[GPT_ENTRIES_MAX + 1];
     size_t fd_count;
     struct scatter *scatter;
@@ -42,16 +43,22 @@ static int scatter_load(struct source *s, struct err *err)
     return rc < 0 ? err_in(err, "'%s'", s->scatter_path) : 0;
 }
 
+/* What the options say; an error is one of usage. */
+static int offset_parse(const struct source *s, uint64_t *out, struct err *err)
+{
+    *out = 0;
+    if (!s->offset_text)
+        return 0;
+    char *end;
+    *out = strtoull(s->offset_text, &end, 0);
+    if (*end || end == s->offset_text || *out > INT64_MAX)
+        return err_set(err, ERR_INPUT, "--offset '%s' is not a number of bytes", s->offset_text);
+    return 0;
+}
+
 static int options_make(struct source *s, struct dump_options *out, struct err *err)
 {
-    *out = (struct dump_options){0};
-    if (s->offset_text) {
-        char *end;
-        out->start_bytes = strtoull(s->offset_text, &end, 0);
-        if (*end || end == s->offset_text || out->start_bytes > INT64_MAX)
-            return err_set(err, ERR_INPUT, "--offset '%s' is not a number of bytes",
-                           s->offset_text);
-    }
+    *out = (struct dump_options){.start_bytes = s->offset_bytes};
     if (!s->scatter_path)
         return 0;
     int rc = scatter_load(s, err);
@@ -222,12 +229,14 @@ int dump_list(const struct cli_command *self, int argc, char **argv)
     if (n != 1)
         return cli_usage(self, "one dump is needed");
     struct err err;
+    if (offset_parse(&s, &s.offset_bytes, &err) < 0)
+        return cli_usage(self, "%s", err.text);
     int rc = source_open(&s, argv[0], &err);
     AUTO(free_ptr) struct plausible *judged = xcalloc(GPT_ENTRIES_MAX, sizeof(*judged));
     if (rc >= 0)
         rc = judge_all(s.dump, judged, &err);
     if (rc < 0)
-        return rc == ERR_INPUT ? cli_usage(self, "%s", err.text) : cli_fail(&err, advice_open);
+        return cli_fail(&err, advice_open);
     struct set_judgement set;
     judge_set(s.dump, judged, label, &set);
     if (json)
@@ -352,6 +361,34 @@ static int choose(struct dump *d, const char *only, bool identity, struct extrac
     return count ? 0 : err_set(err, ERR_FORMAT, "no whole partition in the dump");
 }
 
+static int folder_make(const char *path, struct err *err)
+{
+    if (mkdir(path, 0755) < 0 && errno != EEXIST)
+        return err_sys(err, ERR_IO, "make folder '%s'", path);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? err_sys(err, ERR_IO, "open folder '%s'", path) : fd;
+}
+
+static int extract_to(struct dump *d, const char *only, bool identity, const char *output)
+{
+    struct err err;
+    AUTO(free_ptr) struct extraction *x = xcalloc(GPT_ENTRIES_MAX, sizeof(*x));
+    size_t count = 0;
+    int rc = only ? names_check(d, only, &err) : 0;
+    if (rc >= 0)
+        rc = choose(d, only, identity, x, &count, &err);
+    if (rc < 0)
+        return cli_fail(&err, "`flashrack dump list` shows what is in it.");
+    AUTO(fd_close) int dir_fd = folder_make(output, &err);
+    if (dir_fd < 0)
+        return cli_fail(&err, NULL);
+    if (extract_all(d, dir_fd, x, count, &err) < 0)
+        return cli_fail(&err,
+                        "Nothing was left under a final name. `flashrack dump list` shows what "
+                        "is whole.");
+    return CLI_FINE;
+}
+
 int dump_extract(const struct cli_command *self, int argc, char **argv)
 {
     AUTO(source_deinit) struct source s = {0};
@@ -368,31 +405,10 @@ int dump_extract(const struct cli_command *self, int argc, char **argv)
         return cli_usage(self,
                          "a dump and -o are needed, and one of --only and --identity at most");
     struct err err;
-    AUTO(free_ptr) struct extraction *x = xcalloc(GPT_ENTRIES_MAX, sizeof(*x));
-    size_t count = 0;
-    int rc = source_open(&s, argv[0], &err);
-    if (rc == ERR_INPUT)
+    if (offset_parse(&s, &s.offset_bytes, &err) < 0)
         return cli_usage(self, "%s", err.text);
-    if (rc < 0)
+    if (source_open(&s, argv[0], &err) < 0)
         return cli_fail(&err, advice_open);
     warnings_print(s.dump);
-    rc = only ? names_check(s.dump, only, &err) : 0;
-    if (rc >= 0)
-        rc = choose(s.dump, only, identity, x, &count, &err);
-    if (rc < 0)
-        return cli_fail(&err, "`flashrack dump list` shows what is in it.");
-    if (mkdir(output, 0755) < 0 && errno != EEXIST) {
-        err_sys(&err, ERR_IO, "make folder '%s'", output);
-        return cli_fail(&err, NULL);
-    }
-    AUTO(fd_close) int dir_fd = open(output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd < 0) {
-        err_sys(&err, ERR_IO, "open folder '%s'", output);
-        return cli_fail(&err, NULL);
-    }
-    if (extract_all(s.dump, dir_fd, x, count, &err) < 0)
-        return cli_fail(&err,
-                        "Nothing was left under a final name. `flashrack dump list` shows what "
-                        "is whole.");
-    return CLI_FINE;
+    return extract_to(s.dump, only, identity, output);
 }

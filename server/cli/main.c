@@ -5,11 +5,13 @@
 #include "server/cli/cli.h"
 #include "usb/base/mem.h"
 
-/* A table a kind of command; the client's table is added here. */
+/* A table a kind of command. */
 static const struct {
     const char *title;
     const struct cli_command *commands;
 } tables[] = {
+    {"At a station (--server URL, --token T, or FLASHRACK_SERVER, FLASHRACK_TOKEN):",
+     client_commands},
     {"Offline file work:", offline_commands},
 };
 
@@ -19,9 +21,13 @@ static void print_help(FILE *to)
     for (size_t t = 0; t < ARRAY_LEN(tables); t++) {
         fprintf(to, "\n%s\n", tables[t].title);
         for (const struct cli_command *c = tables[t].commands; c->name; c++)
-            fprintf(to, "  %s %s\n      %s\n", c->name, c->arguments, c->summary);
+            fprintf(to, "  %s %s\n      %.*s\n", c->name, c->arguments,
+                    (int)strcspn(c->summary, "\n"), c->summary);
     }
-    fputs("\nExit status: 0 fine, 1 the input is not acceptable, 2 usage.\n", to);
+    fputs("\nflashrack COMMAND --help says more. Exit status: 0 fine, 1 the input is not "
+          "acceptable or "
+          "the job\ndid not succeed, 2 usage.\n",
+          to);
 }
 
 /* How many words of argv the command's name takes; 0 when it is another command. */

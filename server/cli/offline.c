@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "usb/base/io.h"
 #include "usb/base/mem.h"
 
 const struct cli_command offline_commands[] = {
@@ -20,6 +22,8 @@ const struct cli_command offline_commands[] = {
     {"serial", "SERIAL [--json]", "Checks a serial number and shows its dm-verity code.",
      serial_cmd},
     {"da show", "FILE [--json]", "The chips that a download agent file is for.", da_show},
+    {"preloader show", "FILE [-o BLOCK] [--json]",
+     "The memory settings (EMI) in a preloader file, and the block itself.", preloader_show},
     {"firmware check", "DIR [--fast] [--json]",
      "What a firmware package is, what is wrong with it, and what each mode would write.",
      firmware_check_cmd},
@@ -62,4 +66,18 @@ void new_file_deinit(struct new_file *f)
     fd_close(&f->fd);
     free_ptr(&f->name);
     free_ptr(&f->part_name);
+}
+
+int new_file_write(const char *path, struct span data, struct err *err)
+{
+    AUTO(free_ptr) char *dir_copy = xstrdup(path);
+    AUTO(free_ptr) char *base_copy = xstrdup(path);
+    AUTO(fd_close) int dir = open(dirname(dir_copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return err_sys(err, ERR_IO, "open the folder of '%s'", path);
+    AUTO(new_file_deinit) struct new_file f = {0};
+    int rc = new_file_open(dir, basename(base_copy), &f, err);
+    if (rc >= 0)
+        rc = io_write(f.fd, data.data, data.len, err);
+    return rc < 0 ? rc : new_file_commit(&f, err);
 }

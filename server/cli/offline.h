@@ -3,6 +3,7 @@
 #define FLASHRACK_SERVER_CLI_OFFLINE_H
 
 #include "server/cli/cli.h"
+#include "usb/base/span.h"
 
 int scatter_show(const struct cli_command *self, int argc, char **argv);
 int scatter_derive_cmd(const struct cli_command *self, int argc, char **argv);
@@ -10,6 +11,7 @@ int dump_list(const struct cli_command *self, int argc, char **argv);
 int dump_extract(const struct cli_command *self, int argc, char **argv);
 int serial_cmd(const struct cli_command *self, int argc, char **argv);
 int da_show(const struct cli_command *self, int argc, char **argv);
+int preloader_show(const struct cli_command *self, int argc, char **argv);
 int firmware_check_cmd(const struct cli_command *self, int argc, char **argv);
 int firmware_unpack(const struct cli_command *self, int argc, char **argv);
 
@@ -22,5 +24,7 @@ struct new_file {
 int new_file_open(int dir_fd, const char *name, struct new_file *out, struct err *err);
 int new_file_commit(struct new_file *f, struct err *err); /* fsync, rename */
 void new_file_deinit(struct new_file *f);
+/* All of it at once, at any path. */
+int new_file_write(const char *path, struct span data, struct err *err);
 
 #endif

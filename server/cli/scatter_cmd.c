@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,20 +121,6 @@ static int picks_parse(char *text, struct scatter_pick picks[SCATTER_ENTRIES_MAX
     return count;
 }
 
-static int write_beside(const char *path, const struct buf *data, struct err *err)
-{
-    AUTO(free_ptr) char *dir_copy = xstrdup(path);
-    AUTO(free_ptr) char *base_copy = xstrdup(path);
-    AUTO(fd_close) int dir = open(dirname(dir_copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return err_sys(err, ERR_IO, "open the folder of '%s'", path);
-    AUTO(new_file_deinit) struct new_file f = {0};
-    int rc = new_file_open(dir, basename(base_copy), &f, err);
-    if (rc >= 0)
-        rc = io_write(f.fd, data->data, data->len, err);
-    return rc < 0 ? rc : new_file_commit(&f, err);
-}
-
 static const char *derive_advice(int code)
 {
     if (code == ERR_NOT_FOUND)
@@ -170,6 +155,6 @@ int scatter_derive_cmd(const struct cli_command *self, int argc, char **argv)
     buf_init(&copy, SCATTER_BYTES_MAX);
     int rc = scatter_derive(span_of(text, len), section, picks, (size_t)count, &copy, &err);
     if (rc >= 0)
-        rc = write_beside(output, &copy, &err);
+        rc = new_file_write(output, buf_span(&copy), &err);
     return rc < 0 ? cli_fail(&err, derive_advice(rc)) : CLI_FINE;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,8 +53,7 @@ static int make_dirs(struct config *c, char *data, size_t size, struct err *err)
     return 0;
 }
 
-static int daemon_start(struct daemon *d, const struct config *c, const char *data,
-                        struct err *err)
+static int daemon_start(struct daemon *d, const struct config *c, const char *data, struct err *err)
 {
     struct store_config store = {.data_dir = data, .base = d->base};
     int rc = store_open(&store, &d->store, err);
@@ -86,10 +86,21 @@ static int daemon_start(struct daemon *d, const struct config *c, const char *da
 
 static void daemon_stop(struct daemon *d)
 {
+    station_stop(d->station);
+    store_close(&d->store); /* what was queued is committed, every answer that is due is given */
     api_free(&d->api);
     http_free(&d->http);
     station_free(&d->station);
-    store_close(&d->store);
+}
+
+/* Sixty inputs a job on many ports are more than the usual soft limit of 1024. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int serve(struct config *c, struct err *err)
@@ -98,6 +109,7 @@ static int serve(struct config *c, struct err *err)
     int rc = make_dirs(c, data, sizeof(data), err);
     if (rc < 0)
         return rc;
+    raise_descriptor_limit();
     struct daemon d = {.base = event_base_new()};
     struct event *stop[] = {evsignal_new(d.base, SIGTERM, on_stop, d.base),
                             evsignal_new(d.base, SIGINT, on_stop, d.base)};

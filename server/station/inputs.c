@@ -25,6 +25,7 @@ struct input_run {
     char *path;
     struct wire_done result;
     bool has_result;
+    struct err failed; /* on our side, before the worker could do anything */
     station_done_fn *done;
     void *arg;
     void (*finish)(struct input_run *r);
@@ -68,8 +69,9 @@ int path_allowed(const struct station *s, const char *path, char *resolved, size
             return 0;
         }
     }
-    return err_set(err, ERR_INPUT, "'%s' does not lie below a folder that the station may read; "
-                                   "start flashrackd with --import-dir FOLDER",
+    return err_set(err, ERR_INPUT,
+                   "'%s' does not lie below a folder that the station may read; "
+                   "start flashrackd with --import-dir FOLDER",
                    path);
 }
 
@@ -94,7 +96,8 @@ static void on_ended(void *arg, struct worker *w, const char *why)
     struct input_run *r = arg;
     r->worker = NULL;
     if (!r->has_result) {
-        run_fail(r, ERR_INTERNAL, why);
+        run_fail(r, r->failed.code ? r->failed.code : ERR_INTERNAL,
+                 r->failed.code ? r->failed.text : why);
         return;
     }
     if (strcmp(r->result.code, "ok") != 0) {
@@ -122,9 +125,18 @@ static struct input_run *run_new(struct station *s, station_done_fn *done, void 
     return r;
 }
 
+/* on_ended() answers */
+static void run_abort(struct input_run *r, const struct err *err)
+{
+    r->failed = *err;
+    worker_kill(r->worker, err->text);
+}
+
 static int run_worker(struct input_run *r, struct err *err)
 {
     int device_end = -1;
+    if (r->s->stopping)
+        return err_set(err, ERR_CANCELLED, "the station is stopping");
     r->worker = worker_take(r->s->workers, &input_events, r, &device_end, err);
     if (!r->worker)
         return err->code;
@@ -185,7 +197,8 @@ static int import_start(struct input_run *r, const char *path, struct err *err)
     if (dump < 0 || fstat(dump, &st) < 0)
         return err_sys(err, ERR_INPUT, "'%s'", path);
     if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INPUT, "'%s' is not a file: a dump is one file, as SP Flash Tool reads it back",
+        return err_set(err, ERR_INPUT,
+                       "'%s' is not a file: a dump is one file, as SP Flash Tool reads it back",
                        path);
     static int counter;
     snprintf(r->spool_name, sizeof(r->spool_name), "import-%d-%lld-%d.spool", (int)getpid(),
@@ -212,8 +225,8 @@ void station_backup_import(struct station *s, const char *path, const char *seri
     struct serial_check check;
     struct input_run *r = run_new(s, done, arg);
     serial_check(serial ? serial : "", SERIAL_PROJECT_X5, &check);
-    int rc = check.verdict == SERIAL_VALID ? 0
-                                           : err_set(&err, ERR_INPUT, "serial: %s", check.reason);
+    int rc =
+        check.verdict == SERIAL_VALID ? 0 : err_set(&err, ERR_INPUT, "serial: %s", check.reason);
     WIRE_TEXT(r->serial, serial);
     r->finish = import_finish;
     if (rc == 0)
@@ -221,7 +234,7 @@ void station_backup_import(struct station *s, const char *path, const char *seri
     if (rc < 0 && !r->worker)
         run_fail(r, rc, err.text);
     else if (rc < 0)
-        worker_kill(r->worker, err.text); /* on_ended answers */
+        run_abort(r, &err);
 }
 
 /* ---- firmware ----------------------------------------------------------------------------------------- */
@@ -255,13 +268,14 @@ static int send_folder(struct input_run *r, struct err *err)
     AUTO(fd_close) int dir_fd = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return err_sys(err, ERR_INPUT, "'%s': a firmware package is a folder", r->path);
-    DIR *d = fdopendir(dup(dir_fd));
+    DIR *d = fdopendir(fcntl(dir_fd, F_DUPFD_CLOEXEC, 3));
     if (!d)
         return err_sys(err, ERR_IO, "folder '%s'", r->path);
     int count = 0, rc = 0;
     for (struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;) {
         struct stat st;
-        AUTO(fd_close) int fd = openat(dir_fd, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        AUTO(fd_close)
+        int fd = openat(dir_fd, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
             continue;
         char name[WIRE_NAME_MAX * 2];
@@ -306,5 +320,5 @@ void station_firmware_add(struct station *s, const char *path, station_done_fn *
     if (rc < 0 && !r->worker)
         run_fail(r, rc, err.text);
     else if (rc < 0)
-        worker_kill(r->worker, err.text);
+        run_abort(r, &err);
 }

@@ -12,6 +12,7 @@
 #include "usb/plan/plan.h"
 
 struct job;
+struct adoption;
 
 struct loaded_recipe {
     struct recipe recipe;
@@ -23,9 +24,10 @@ struct port {
     bool enabled;
     char mode[16], serial[64]; /* what is on it now */
     int vid, pid;
-    char trouble[200];   /* why the port does not work; empty when it does */
+    char trouble[200]; /* why the port does not work; empty when it does */
     char last_job[24], last_state[16], last_text[200]; /* of the job before, until the next phone */
-    struct job *job; /* the one that has the port now */
+    struct job *job;                                   /* the one that has the port now */
+    int held; /* workers of a former process that are still in their last step here */
     STAILQ_HEAD(, job) waiting; /* first come first served, higher priority first */
     struct station *s;
     LIST_ENTRY(port) link;
@@ -36,8 +38,10 @@ struct station {
     struct store *store;
     char *data_dir, *program_dir, *schema_dir;
     char **racks, **import_dirs;
-    bool usb;
     int64_t record_keep_bytes;
+    bool usb, stopping;
+    int settling; /* calls under way that must be through before the first job starts */
+    LIST_HEAD(, adoption) adoptions;
     struct worker_pool *workers;
     struct portwatch_link *portwatch;
     LIST_HEAD(, port) ports;
@@ -59,6 +63,7 @@ enum { JOB_IMAGES_MAX = 256 };
 struct job {
     struct station *s;
     struct port *port;
+    int64_t wanted_phone_id; /* the order was for this phone; 0: for any */
     int64_t id, phone_id, firmware_id, backup_id, pre_backup_id;
     char state[16];
     char serial[24], finish[16], accept[16], step[64];
@@ -77,11 +82,11 @@ struct job {
     struct worker *worker;
     json_t *prompt;
     struct wire_done done;
-    bool has_done, ended, cancel_asked, deny_sent;
+    bool has_done, ended, deny_sent;
     int64_t done_bytes, total_bytes, rate_from_ms, rate_from_bytes;
     double bytes_per_s;
-    int64_t told_ms;   /* when progress was last published */
-    int pending;       /* calls under way whose callback has this job */
+    int64_t told_ms; /* when progress was last published */
+    int pending;     /* calls under way whose callback has this job */
     struct err prepare_err;
     STAILQ_ENTRY(job) queue;
     LIST_ENTRY(job) link;
@@ -104,7 +109,8 @@ const struct loaded_recipe *recipe_by_name(const struct station *s, const char *
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text);
 
 /* order.c: from POST /jobs to a job that waits for its port */
-void orders_resume(struct station *s); /* jobs that a former process left */
+/* Jobs that a former process left, from this cursor on; NULL: all. */
+void orders_resume(struct station *s, const char *after);
 
 /* job.c: the life of a job from its port to its end */
 struct job *job_new(struct station *s, int64_t id);
@@ -113,6 +119,7 @@ void job_enqueue(struct job *j, struct port *port);
 void job_end(struct job *j, const char *state, json_t *error, json_t *result);
 void job_set_state(struct job *j, const char *state);
 void job_publish(struct job *j);
+void job_learn_chip(struct job *j, const char *chip_id, const char *soc_id);
 void job_unref(struct job *j); /* a callback is through; frees what has ended */
 void port_take_next(struct port *p);
 
@@ -123,10 +130,21 @@ extern const struct worker_events session_events;
 /* permit.c: from "backup is in the spool" to "may write" */
 void permit_begin(struct job *j, const struct wire_backup *asked);
 
+/* adopt.c: spool files */
+int spool_open(const struct station *s, const char *name, struct err *err);
+void spool_remove(const struct station *s, int64_t job_id);
+/* Takes what a worker left in its spool into the store when it is gone, then removes the file. The port (may be
+ * NULL) gives no job away before that. */
+void spool_adopt(struct station *s, int64_t job_id, int64_t phone_id, struct port *port);
+void spools_find(struct station *s); /* those of a former process; then station_settled() */
+void adoptions_free(struct station *s);
+
+/* station.c */
+void station_settled(struct station *s);
+
 /* inputs.c: runs without a port: dumps and packages */
 int path_allowed(const struct station *s, const char *path, char *resolved, size_t size,
                  struct err *err);
-int spool_open(const struct station *s, const char *name, struct err *err);
 /* record.c: the black box of a job, DATA/record/job-N.pcapng. A fresh file, or ERR_IO; old ones go. */
 int record_open(const struct station *s, int64_t job_id, struct err *err);
 enum { RECORD_KEEP_BYTES = 512, RECORD_MAX_BYTES = 64 << 20, RECORDS_MAX = 500 };

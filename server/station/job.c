@@ -8,8 +8,6 @@
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
- 
-
 struct job *job_new(struct station *s, int64_t id)
 {
     struct job *j = xcalloc(1, sizeof(*j));
@@ -114,7 +112,8 @@ void job_enqueue(struct job *j, struct port *port)
 
 void port_take_next(struct port *p)
 {
-    if (p->job || !p->enabled || STAILQ_EMPTY(&p->waiting) || !portwatch_is_up(p->s->portwatch))
+    if (p->s->stopping || p->s->settling || p->held || p->job || !p->enabled ||
+        STAILQ_EMPTY(&p->waiting) || !portwatch_is_up(p->s->portwatch))
         return;
     struct job *j = STAILQ_FIRST(&p->waiting);
     STAILQ_REMOVE_HEAD(&p->waiting, queue);
@@ -131,6 +130,19 @@ static void remember_result(struct port *p, const struct job *j, const char *sta
     WIRE_TEXT(p->last_text, message ? message : j->serial);
 }
 
+/* Only what is committed makes the spool superfluous; an interrupted job's is adopted instead. */
+static void on_end_stored(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct job *j = arg;
+    if (code < 0 && code != ERR_CANCELLED)
+        log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
+                 "job %lld: its end was not stored: %s", (long long)j->id, err->text);
+    else if (code == 0 && strcmp(j->state, "interrupted") != 0)
+        spool_remove(j->s, j->id);
+    job_unref(j);
+}
+
 void job_end(struct job *j, const char *state, json_t *error, json_t *result)
 {
     if (j->ended)
@@ -138,12 +150,13 @@ void job_end(struct job *j, const char *state, json_t *error, json_t *result)
     j->ended = true;
     WIRE_TEXT(j->state, state);
     struct store_job_change change = {.state = state, .error = error, .result = result};
-    store_job_change(j->s->store, j->id, &change, NULL, NULL);
+    j->pending++;
+    store_job_change(j->s->store, j->id, &change, on_end_stored, j);
     char id[24];
     snprintf(id, sizeof(id), "%lld", (long long)j->id);
-    log_line(LOG_INFO, "job", LOG_KV({"job", id}, {"port", j->port ? j->port->id : NULL},
-                                     {"state", state}),
-             "%s", error ? json_string_value(json_object_get(error, "message")) : j->serial);
+    log_line(LOG_INFO, "job",
+             LOG_KV({"job", id}, {"port", j->port ? j->port->id : NULL}, {"state", state}), "%s",
+             error ? json_string_value(json_object_get(error, "message")) : j->serial);
     json_decref(j->prompt);
     j->prompt = NULL;
     LIST_REMOVE(j, link);
@@ -156,8 +169,6 @@ void job_end(struct job *j, const char *state, json_t *error, json_t *result)
         STAILQ_REMOVE(&p->waiting, j, job, queue);
     }
     job_publish(j);
-    j->pending++;
-    job_unref(j); /* frees it now, unless a callback or the worker still has it */
     if (p)
         port_take_next(p);
 }
@@ -178,8 +189,8 @@ void station_job_overlay(struct station *s, json_t *job)
 
 static void answer_with_job(struct job *j, station_done_fn *done, void *arg)
 {
-    json_t *body = json_pack("{s:o, s:s}", "id", json_sprintf("%lld", (long long)j->id), "state",
-                             j->state);
+    json_t *body =
+        json_pack("{s:o, s:s}", "id", json_sprintf("%lld", (long long)j->id), "state", j->state);
     station_job_overlay(j->s, body);
     done(arg, 0, NULL, body);
     json_decref(body);
@@ -196,6 +207,37 @@ static struct job *live_job(struct station *s, const char *id, station_done_fn *
     return NULL;
 }
 
+struct cancel_call {
+    int64_t job_id;
+    station_done_fn *done;
+    void *arg;
+};
+
+/* The store commits in order: with this line the end of the job is there, too. */
+static void on_cancel_noted(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct cancel_call *c = arg;
+    json_t *job = json_pack("{s:o, s:s}", "id", json_sprintf("%lld", (long long)c->job_id), "state",
+                            "cancelled");
+    c->done(c->arg, code, err, code < 0 ? NULL : job);
+    json_decref(job);
+    free(c);
+}
+
+static void cancel_before_start(struct job *j, station_done_fn *done, void *arg)
+{
+    struct store *store = j->s->store;
+    struct cancel_call *c = xcalloc(1, sizeof(*c));
+    *c = (struct cancel_call){j->id, done, arg};
+    json_t *error = failure_json(j->s, NULL, "cancelled", "cancelled before it began");
+    json_object_set_new(error, "advice", json_string("Nothing was written to any phone."));
+    job_end(j, "cancelled", error, NULL);
+    json_decref(error);
+    store_job_log_add(store, c->job_id, "info", NULL, "cancelled before it began", on_cancel_noted,
+                      c);
+}
+
 void station_job_verb(struct station *s, const char *job_id, const char *verb,
                       station_done_fn *done, void *arg)
 {
@@ -204,13 +246,7 @@ void station_job_verb(struct station *s, const char *job_id, const char *verb,
         return;
     bool cancel = strcmp(verb, "cancel") == 0;
     if (!j->worker && cancel) {
-        json_t *error = failure_json(s, NULL, "cancelled", "cancelled before it began");
-        json_object_set_new(error, "advice", json_string("Nothing was written to any phone."));
-        j->pending++;
-        job_end(j, "cancelled", error, NULL);
-        json_decref(error);
-        answer_with_job(j, done, arg);
-        job_unref(j);
+        cancel_before_start(j, done, arg);
         return;
     }
     if (!j->worker) {
@@ -220,7 +256,6 @@ void station_job_verb(struct station *s, const char *job_id, const char *verb,
         done_error(done, arg, &err);
         return;
     }
-    j->cancel_asked |= cancel;
     struct wire_message m = {.type = WIRE_control, .fd = -1};
     WIRE_TEXT(m.u.control.verb, verb);
     worker_send(j->worker, &m);

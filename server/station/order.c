@@ -72,8 +72,9 @@ static int check_numbers(const struct job_order *in, struct order *o, struct err
             return err_set(err, ERR_INPUT, "IMEI %zu: %s", i + 1, reason);
         for (size_t k = 0; k < i; k++)
             if (strcmp(o->imeis[k], in->imeis[i]) == 0)
-                return err_set(err, ERR_INPUT, "IMEI %zu and %zu are the same: a phone has two "
-                                               "different ones, read the label again",
+                return err_set(err, ERR_INPUT,
+                               "IMEI %zu and %zu are the same: a phone has two "
+                               "different ones, read the label again",
                                k + 1, i + 1);
         WIRE_TEXT(o->imeis[i], in->imeis[i]);
         o->imei_count = i + 1;
@@ -95,8 +96,9 @@ static int check_choice(const char *value, const char *fallback, const char *oth
 static int check_port(const struct job_order *in, struct order *o, struct err *err)
 {
     if (!in->port || !in->port[0])
-        return err_set(err, ERR_INPUT, "name the port the phone will be plugged into (GET /ports "
-                                       "lists them)");
+        return err_set(err, ERR_INPUT,
+                       "name the port the phone will be plugged into (GET /ports "
+                       "lists them)");
     struct port *p;
     LIST_FOREACH(p, &o->s->ports, link)
     {
@@ -106,8 +108,9 @@ static int check_port(const struct job_order *in, struct order *o, struct err *e
         }
     }
     if (!port_id_possible(o->s, in->port))
-        return err_set(err, ERR_NOT_FOUND, "there is no port '%.100s'; GET /ports lists the ids, a "
-                                           "port shows up there when something was plugged into it",
+        return err_set(err, ERR_NOT_FOUND,
+                       "there is no port '%.100s'; GET /ports lists the ids, a "
+                       "port shows up there when something was plugged into it",
                        in->port);
     o->port = port_add(o->s, in->port);
     return 0;
@@ -129,7 +132,7 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
         rc = check_choice(in->accept, "scan", "usb", "accept", o->accept, sizeof(o->accept), err);
     if (rc < 0)
         return rc;
-    if (!o->port->enabled)
+    if (!o->port->enabled && !in->resumed)
         return err_set(err, ERR_CONFLICT, "port %s is disabled; enable it first",
                        o->port->label[0] ? o->port->label : o->port->id);
     WIRE_TEXT(o->port_id, o->port->id);
@@ -138,8 +141,9 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
     o->phone_id = in->phone_id ? store_id(in->phone_id) : 0;
     if ((in->firmware && !o->firmware_id) || (in->backup && !o->backup_id) ||
         (in->phone_id && !o->phone_id))
-        return err_set(err, ERR_INPUT, "firmware, backup and phone_id are ids, as GET /firmware, "
-                                       "/backups and /phones list them");
+        return err_set(err, ERR_INPUT,
+                       "firmware, backup and phone_id are ids, as GET /firmware, "
+                       "/backups and /phones list them");
     return 0;
 }
 
@@ -164,6 +168,7 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
         j->firmware_id = o->firmware_id;
         j->backup_id = o->backup_id;
         j->priority = o->priority;
+        j->wanted_phone_id = o->phone_id;
         WIRE_TEXT(j->serial, o->serial);
         WIRE_TEXT(j->finish, o->finish);
         WIRE_TEXT(j->accept, o->accept);
@@ -179,8 +184,8 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
 static void add_to_store(struct order *o)
 {
     if (o->resumed_job) { /* it is in the store already */
-        json_t *body = json_pack("{s:o, s:s}", "id", json_sprintf("%lld", (long long)o->resumed_job),
-                                 "state", "queued");
+        json_t *body = json_pack(
+            "{s:o, s:s}", "id", json_sprintf("%lld", (long long)o->resumed_job), "state", "queued");
         on_added(o, 0, NULL, body);
         json_decref(body);
         return;
@@ -216,9 +221,11 @@ static void on_twins(void *arg, int code, const struct err *err, json_t *body)
     if (twin) {
         const char *serial = json_string_value(json_object_get(twin, "serial"));
         o->failure = "A3";
-        err_set(&refusal, ERR_REFUSED, "%s in this backup is the same as in the backup of %s: one of "
-                                       "the two is a copy of another phone's files",
-                json_string_value(json_object_get(twin, "name")), serial ? serial : "another phone");
+        err_set(&refusal, ERR_REFUSED,
+                "%s in this backup is the same as in the backup of %s: one of "
+                "the two is a copy of another phone's files",
+                json_string_value(json_object_get(twin, "name")),
+                serial ? serial : "another phone");
         order_fail(o, &refusal);
         return;
     }
@@ -277,8 +284,8 @@ static void on_backups(void *arg, int code, const struct err *err, json_t *body)
         {
             const char *origin = json_string_value(json_object_get(item, "origin"));
             const char *verdict = json_string_value(json_object_get(item, "verdict"));
-            bool whole = verdict && (strcmp(verdict, "usable") == 0 ||
-                                     strcmp(verdict, "no_elabel") == 0);
+            bool whole =
+                verdict && (strcmp(verdict, "usable") == 0 || strcmp(verdict, "no_elabel") == 0);
             if (!o->backup && whole && origin && strcmp(origin, origins[k]) == 0)
                 o->backup = json_incref(item);
         }
@@ -321,10 +328,11 @@ static void on_firmwares(void *arg, int code, const struct err *err, json_t *bod
     json_t *items = json_object_get(body, "items");
     struct err which = {0};
     if (code == 0 && json_array_size(items) != 1) {
-        code = err_set(&which, ERR_INPUT, json_array_size(items) == 0
-                                              ? "there is no firmware package yet: add one first"
-                                              : "there are several firmware packages: name one "
-                                                "(firmware), of the phone's own generation");
+        code =
+            err_set(&which, ERR_INPUT,
+                    json_array_size(items) == 0 ? "there is no firmware package yet: add one first"
+                                                : "there are several firmware packages: name one "
+                                                  "(firmware), of the phone's own generation");
         err = &which;
     }
     if (code < 0) {
@@ -386,20 +394,28 @@ static void resume_one(struct station *s, json_t *job)
 {
     const char *state = member(job, "state");
     int64_t id = store_id(member(job, "id"));
+    if (state && strcmp(state, "interrupted") == 0)
+        return; /* by an earlier end; it waits for a person */
     if (state && strcmp(state, "queued") != 0 && strcmp(state, "waiting") != 0) {
         const char *step = member(job, "step");
-        AUTO(free_ptr) char *text = xasprintf("the station ended while this job was in step %s",
-                                              step ? step : "(none)");
+        AUTO(free_ptr)
+        char *text =
+            xasprintf("the station ended while this job was in step %s", step ? step : "(none)");
         json_t *error = failure_json(s, "F5", "interrupted", text);
         struct store_job_change change = {.state = "interrupted", .error = error};
         store_job_change(s->store, id, &change, NULL, NULL);
         json_decref(error);
         return;
     }
-    struct job_order in = {.recipe = member(job, "recipe"), .port = member(job, "port"),
-                           .serial = member(job, "serial"), .firmware = member(job, "firmware"),
-                           .backup = member(job, "backup"), .finish = member(job, "finish"),
-                           .accept = member(job, "accept")};
+    struct job_order in = {.recipe = member(job, "recipe"),
+                           .port = member(job, "port"),
+                           .serial = member(job, "serial"),
+                           .firmware = member(job, "firmware"),
+                           .backup = member(job, "backup"),
+                           .finish = member(job, "finish"),
+                           .accept = member(job, "accept"),
+                           .phone_id = member(job, "phone_id"),
+                           .resumed = true};
     in.priority = (int)json_integer_value(json_object_get(job, "priority"));
     json_t *imeis = json_object_get(job, "imeis");
     for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
@@ -430,10 +446,13 @@ static void on_open_jobs(void *arg, int code, const struct err *err, json_t *bod
     {
         resume_one(s, job);
     }
+    const char *next = json_string_value(json_object_get(body, "next"));
+    if (next)
+        orders_resume(s, next);
 }
 
-void orders_resume(struct station *s)
+void orders_resume(struct station *s, const char *after)
 {
     store_job_list(s->store, &(struct store_job_filter){.open = true},
-                   &(struct store_page){.limit = STORE_PAGE_MAX}, on_open_jobs, s);
+                   &(struct store_page){.after = after, .limit = STORE_PAGE_MAX}, on_open_jobs, s);
 }

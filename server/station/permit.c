@@ -71,12 +71,13 @@ static void on_learned(void *arg, int code, const struct err *err, json_t *body)
     if (go_on(j, code, err, "")) {
         json_t *conflict = json_array_get(json_object_get(body, "conflicts"), 0);
         if (conflict) {
-            AUTO(free_ptr) char *text =
-                xasprintf("%s %s belongs to another phone already (conflict %s): an admin must resolve "
-                          "it with a reason before this phone is written",
-                          json_string_value(json_object_get(conflict, "kind")),
-                          json_string_value(json_object_get(conflict, "value")),
-                          json_string_value(json_object_get(conflict, "id")));
+            AUTO(free_ptr)
+            char *text = xasprintf(
+                "%s %s belongs to another phone already (conflict %s): an admin must resolve "
+                "it with a reason before this phone is written",
+                json_string_value(json_object_get(conflict, "kind")),
+                json_string_value(json_object_get(conflict, "value")),
+                json_string_value(json_object_get(conflict, "id")));
             deny(j, ERR_CONFLICT, "F4", text);
         } else {
             j->pending++;
@@ -88,10 +89,8 @@ static void on_learned(void *arg, int code, const struct err *err, json_t *body)
 
 static void learn_label(struct job *j)
 {
-    struct store_phone_seen seen = {.chip_id = j->chip_id,
-                                    .port_id = j->port->id,
-                                    .serial = j->serial,
-                                    .source = "label"};
+    struct store_phone_seen seen = {
+        .chip_id = j->chip_id, .port_id = j->port->id, .serial = j->serial, .source = "label"};
     for (size_t i = 0; i < j->imei_count; i++)
         seen.imeis[i] = j->imeis[i];
     j->pending++;
@@ -114,9 +113,10 @@ static void on_ingested(void *arg, int code, const struct err *err, json_t *body
     if (!manifest || strcmp(manifest, j->asked.manifest_sha256) != 0) {
         deny(j, ERR_VERIFY, "", "the backup that was committed is not the one the worker took");
     } else if (serial && serial[0] && strcmp(serial, j->serial) != 0) {
-        AUTO(free_ptr) char *text = xasprintf("this phone holds the identity of %s, the job is for %s: "
-                                              "another phone is plugged in here",
-                                              serial, j->serial);
+        AUTO(free_ptr)
+        char *text = xasprintf("this phone holds the identity of %s, the job is for %s: "
+                               "another phone is plugged in here",
+                               serial, j->serial);
         deny(j, ERR_MISMATCH, "F4", text);
     } else {
         j->pre_backup_id = store_id(json_string_value(json_object_get(backup, "id")));
@@ -127,14 +127,49 @@ static void on_ingested(void *arg, int code, const struct err *err, json_t *body
     job_unref(j);
 }
 
+static void take_phone(struct job *j, int64_t phone_id)
+{
+    if (j->phone_id == phone_id)
+        return;
+    j->phone_id = phone_id;
+    struct store_job_change change = {.phone_id = phone_id};
+    store_job_change(j->s->store, j->id, &change, NULL, NULL);
+    port_publish(j->port);
+}
+
+static void on_chip(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct job *j = arg;
+    if (code < 0)
+        log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}), "%s", err->text);
+    else if (!j->ended && !j->phone_id)
+        take_phone(j, store_id(json_string_value(json_object_get(body, "id"))));
+    job_unref(j);
+}
+
+/* As soon as the chip is known the job names its phone, so that a backup whose job is cut off before it asks for
+ * a permit can be filed. */
+void job_learn_chip(struct job *j, const char *chip_id, const char *soc_id)
+{
+    WIRE_TEXT(j->chip_id, chip_id);
+    WIRE_TEXT(j->soc_id, soc_id);
+    struct store_phone_seen seen = {
+        .chip_id = j->chip_id, .soc_id = j->soc_id[0] ? j->soc_id : NULL, .port_id = j->port->id};
+    j->pending++;
+    store_phone_seen(j->s->store, &seen, on_chip, j);
+}
+
 static void on_phone(void *arg, int code, const struct err *err, json_t *body)
 {
     struct job *j = arg;
-    if (go_on(j, code, err, "")) {
-        j->phone_id = store_id(json_string_value(json_object_get(body, "id")));
-        struct store_job_change change = {.phone_id = j->phone_id};
-        store_job_change(j->s->store, j->id, &change, NULL, NULL);
-        port_publish(j->port);
+    int64_t phone_id = store_id(json_string_value(json_object_get(body, "id")));
+    if (go_on(j, code, err, "") && j->wanted_phone_id && j->wanted_phone_id != phone_id) {
+        AUTO(free_ptr)
+        char *text = xasprintf("the job is for phone %lld, this is phone %lld",
+                               (long long)j->wanted_phone_id, (long long)phone_id);
+        deny(j, ERR_MISMATCH, "F4", text);
+    } else if (code == 0 && j->worker && !j->ended) {
+        take_phone(j, phone_id);
         struct store_backup_meta meta = {
             .job_id = j->id, .phone_id = j->phone_id, .origin = "station"};
         j->pending++;
@@ -154,9 +189,8 @@ void permit_begin(struct job *j, const struct wire_backup *asked)
         return;
     }
     WIRE_TEXT(j->chip_id, asked->chip_id);
-    struct store_phone_seen seen = {.chip_id = j->chip_id,
-                                    .soc_id = j->soc_id[0] ? j->soc_id : NULL,
-                                    .port_id = j->port->id};
+    struct store_phone_seen seen = {
+        .chip_id = j->chip_id, .soc_id = j->soc_id[0] ? j->soc_id : NULL, .port_id = j->port->id};
     j->pending++;
     store_phone_seen(j->s->store, &seen, on_phone, j);
 }

@@ -100,7 +100,8 @@ json_t *failure_json(const struct station *s, const char *id, const char *code, 
     const char *class_name = json_string_value(json_object_get(failure, "class"));
     return json_pack("{s:s, s:s, s:s, s:s, s:s?}", "code", known ? known : code, "message",
                      text && text[0] ? text : "no detail", "advice",
-                     advice ? advice : "Look at the log of the job; try again, on another port if it "
-                                       "happens again.",
+                     advice ? advice
+                            : "Look at the log of the job; try again, on another port if it "
+                              "happens again.",
                      "class", class_name ? class_name : "stop", "failure", failure ? id : NULL);
 }

@@ -39,18 +39,6 @@ int memfd_sealed(const char *name, const char *text, struct err *err)
     return STEAL_FD(fd);
 }
 
-int spool_open(const struct station *s, const char *name, struct err *err)
-{
-    AUTO(free_ptr) char *dir = xasprintf("%s/spool", s->data_dir);
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-        return err_sys(err, ERR_IO, "folder '%s'", dir);
-    AUTO(free_ptr) char *path = xasprintf("%s/%s", dir, name);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_sys(err, ERR_IO, "spool file '%s'", path);
-    return fd;
-}
-
 static void add_image(struct job *j, const char *name, int fd)
 {
     struct image *image = &j->images[j->image_count++];
@@ -82,8 +70,8 @@ static int open_package_file(struct job *j, const char *file, const char *as, st
 
 static int open_package_files(struct job *j, const struct plan *plan, struct err *err)
 {
-    static const char *const tools[][2] = {{"da_file", "da"}, {"preloader", "preloader"},
-                                           {"auth_file", "auth"}};
+    static const char *const tools[][2] = {
+        {"da_file", "da"}, {"preloader", "preloader"}, {"auth_file", "auth"}};
     json_t *detail = json_object_get(j->package, "detail");
     for (size_t i = 0; i < ARRAY_LEN(tools); i++) {
         const char *file = json_string_value(json_object_get(detail, tools[i][0]));
@@ -116,7 +104,7 @@ static void on_image(void *arg, int code, const struct err *err, int fd, int64_t
     struct job *j = call->job;
     if (code < 0 && !j->prepare_err.code)
         j->prepare_err = *err;
-    if (code == 0 && !j->ended)
+    if (code == 0 && !j->ended && j->image_count < JOB_IMAGES_MAX)
         add_image(j, call->name, fd);
     else if (fd >= 0)
         close(fd);
@@ -221,6 +209,8 @@ static void start_worker(struct job *j)
 {
     struct err err = {0};
     int device_end = -1;
+    if (j->s->stopping)
+        return; /* it stays in the store as it is; the next start begins it again */
     AUTO(fd_close) int plan_fd = memfd_sealed("plan", j->plan_text, &err);
     if (plan_fd >= 0)
         j->worker = worker_take(j->s->workers, &session_events, j, &device_end, &err);
@@ -268,8 +258,8 @@ static void on_progress(struct job *j, const struct wire_progress *m)
         j->rate_from_ms = now;
         j->rate_from_bytes = m->done_bytes;
     } else if (now - j->rate_from_ms >= 500) {
-        double rate = (double)(m->done_bytes - j->rate_from_bytes) * 1000.0 /
-                      (double)(now - j->rate_from_ms);
+        double rate =
+            (double)(m->done_bytes - j->rate_from_bytes) * 1000.0 / (double)(now - j->rate_from_ms);
         j->bytes_per_s = j->bytes_per_s > 0 ? 0.5 * j->bytes_per_s + 0.5 * rate : rate;
         j->rate_from_ms = now;
         j->rate_from_bytes = m->done_bytes;
@@ -299,15 +289,20 @@ static void on_prompt(struct job *j, const struct wire_prompt *m)
     job_set_state(j, "prompt");
 }
 
+static void on_held(struct job *j, const struct wire_held *m)
+{
+    store_job_log_add(j->s->store, j->id, "info", j->step,
+                      m->held ? "paused before the next step" : "goes on", NULL, NULL);
+    job_set_state(j, m->held ? "paused" : "running");
+}
+
 static void on_facts(struct job *j, const struct wire_facts *m)
 {
     const char *chip = json_string_value(json_object_get(m->facts, "chip_id"));
     const char *soc = json_string_value(json_object_get(m->facts, "soc_id"));
     const char *mode = json_string_value(json_object_get(m->facts, "mode"));
-    if (chip)
-        WIRE_TEXT(j->chip_id, chip);
-    if (soc)
-        WIRE_TEXT(j->soc_id, soc);
+    if (chip && !j->phone_id)
+        job_learn_chip(j, chip, soc);
     if (mode && strcmp(j->port->mode, mode) != 0) {
         WIRE_TEXT(j->port->mode, mode); /* the DA keeps the ids of the stage that started it */
         port_publish(j->port);
@@ -319,10 +314,17 @@ static void on_facts(struct job *j, const struct wire_facts *m)
 
 static void on_message(void *arg, struct worker *w, const struct wire_message *m)
 {
-    (void)w;
     struct job *j = arg;
+    /* the job id stands first in everything a worker says (struct wire_beat and its neighbours) */
+    if (m->type != WIRE_NONE && m->u.beat.job_id != j->id && m->type != WIRE_beat) {
+        worker_kill(w, "the worker spoke of another job");
+        return;
+    }
     switch (m->type) {
     case WIRE_beat:
+        break;
+    case WIRE_held:
+        on_held(j, &m->u.held);
         break;
     case WIRE_step:
         on_step(j, &m->u.step);
@@ -362,16 +364,42 @@ static void learn_acceptance(struct job *j)
     json_t *screen = json_object_get(j->done.result, "accepted");
     if (!j->phone_id)
         return;
-    struct store_phone_seen seen = {
-        .chip_id = j->chip_id, .soc_id = j->soc_id[0] ? j->soc_id : NULL, .port_id = j->port->id,
-        .serial = j->serial,
-        .wlan_mac = json_string_value(json_object_get(screen, "wlan_mac")),
-        .bt_mac = json_string_value(json_object_get(screen, "bt_mac")),
-        .source = json_is_object(screen) ? "screen" : "label"};
+    struct store_phone_seen seen = {.chip_id = j->chip_id,
+                                    .soc_id = j->soc_id[0] ? j->soc_id : NULL,
+                                    .port_id = j->port->id,
+                                    .serial = j->serial,
+                                    .wlan_mac =
+                                        json_string_value(json_object_get(screen, "wlan_mac")),
+                                    .bt_mac = json_string_value(json_object_get(screen, "bt_mac")),
+                                    .source = json_is_object(screen) ? "screen" : "label"};
     for (size_t i = 0; i < j->imei_count; i++)
         seen.imeis[i] = j->imeis[i];
     store_phone_seen(j->s->store, &seen, NULL, NULL);
     store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
+}
+
+/* What the phone needs now stands above the advice for the failure: a person reads it first. */
+static void phone_advice(json_t *error, const char *phone_state)
+{
+    static const struct {
+        const char *state, *text;
+    } table[] = {
+        {"untouched", "Nothing was written to the phone."},
+        {"first_start", "All is written and verified; only its first start was not seen."},
+        {"booted", "All is written and verified."},
+        {"commercial_lk_verified",
+         "The bootloader is the commercial one again; the identity was not verified after "
+         "that: do not start the phone, start the job again."},
+    };
+    const char *text = "The phone is in the middle of its restoration: do not start it; order the "
+                       "job again and plug "
+                       "it in with both volume keys held.";
+    for (size_t i = 0; phone_state && i < ARRAY_LEN(table); i++)
+        if (strcmp(table[i].state, phone_state) == 0)
+            text = table[i].text;
+    const char *advice = json_string_value(json_object_get(error, "advice"));
+    json_object_set_new(error, "advice", json_sprintf("%s %s", text, advice ? advice : ""));
+    json_object_set_new(error, "phone_state", json_string(phone_state ? phone_state : "unknown"));
 }
 
 static void end_by_done(struct job *j)
@@ -382,6 +410,8 @@ static void end_by_done(struct job *j)
         return;
     }
     json_t *error = failure_json(j->s, j->done.failure, j->done.code, j->done.text);
+    const char *state = json_string_value(json_object_get(j->done.result, "phone_state"));
+    phone_advice(error, state);
     bool cancelled = strcmp(j->done.code, "cancelled") == 0;
     job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
     json_decref(error);
@@ -396,9 +426,12 @@ static void on_ended(void *arg, struct worker *w, const char *why)
     if (j->has_done) {
         end_by_done(j);
     } else if (!j->ended) {
-        json_t *error = failure_json(j->s, "F5", "interrupted", why);
+        AUTO(free_ptr)
+        char *text = xasprintf("%s, in step %s", why, j->step[0] ? j->step : "(none)");
+        json_t *error = failure_json(j->s, "F5", "interrupted", text);
         job_end(j, "interrupted", error, NULL);
         json_decref(error);
+        spool_adopt(j->s, j->id, j->phone_id, NULL);
     }
     job_unref(j);
 }

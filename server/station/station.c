@@ -11,29 +11,68 @@ static void on_port(void *arg, const struct wire_port *port)
     port_seen(arg, port);
 }
 
-static void on_trouble(void *arg, const char *port_id, const char *text)
+/* id: a port, or the address of a rack: then all of its ports. An empty text: it works again. */
+static void on_trouble(void *arg, const char *id, const char *text)
 {
     struct station *s = arg;
-    log_line(LOG_WARN, "station", LOG_KV({"port", port_id}), "%s", text);
-    struct port *p = port_find(s, port_id);
-    if (p) {
+    if (text[0])
+        log_line(LOG_WARN, "station", LOG_KV({"port", id}), "%s", text);
+    char of_rack[160];
+    snprintf(of_rack, sizeof(of_rack), "usbip-%s-", id);
+    struct port *p;
+    LIST_FOREACH(p, &s->ports, link)
+    {
+        if (strcmp(p->id, id) != 0 && strncmp(p->id, of_rack, strlen(of_rack)) != 0)
+            continue;
         WIRE_TEXT(p->trouble, text);
         port_publish(p);
     }
 }
 
-/* Portwatch came back: its workers' channels are gone with it, so a job that still waits for its phone
- * cannot see it any more. The worker notices the closed channel and ends with a named error. */
+/* The worker goes on with the phone that it has open; for the next one it needs a channel to the new portwatch. */
+static void watch_again(struct job *j)
+{
+    int ends[2];
+    struct err err = {0};
+    if (wire_pair(ends, &err) < 0) {
+        log_line(LOG_ERROR, "station", LOG_KV({"err", err_name(err.code)}), "%s", err.text);
+        return;
+    }
+    AUTO(fd_close) int near = ends[0];
+    AUTO(fd_close) int far = ends[1];
+    if (portwatch_watch(j->s->portwatch, j->port->id, near, &err) < 0)
+        return; /* it went again: the next `up` does this once more */
+    worker_send(j->worker, &(struct wire_message){
+                               .type = WIRE_channel, .fd = far, .u.channel = {.job_id = j->id}});
+}
+
+static void take_all(struct station *s)
+{
+    struct port *p;
+    LIST_FOREACH(p, &s->ports, link)
+    {
+        port_take_next(p);
+    }
+}
+
+void station_settled(struct station *s)
+{
+    if (!s->stopping)
+        take_all(s);
+}
+
 static void on_portwatch(void *arg, bool up)
 {
     struct station *s = arg;
     log_line(up ? LOG_INFO : LOG_WARN, "station", NULL, "portwatch is %s", up ? "there" : "gone");
-    struct port *p;
-    LIST_FOREACH(p, &s->ports, link)
+    struct job *j;
+    LIST_FOREACH(j, &s->jobs, link)
     {
-        if (up)
-            port_take_next(p);
+        if (up && j->worker)
+            watch_again(j);
     }
+    if (up)
+        take_all(s);
 }
 
 static const struct portwatch_events portwatch_events = {on_port, on_trouble, on_portwatch};
@@ -64,6 +103,7 @@ static void on_ports_known(void *arg, int code, const struct err *err, json_t *b
         WIRE_TEXT(p->last_job, json_string_value(json_object_get(item, "last_job_id")));
         WIRE_TEXT(p->last_state, json_string_value(json_object_get(item, "last_state")));
     }
+    orders_resume(s, NULL);
 }
 
 static char **copy_list(const char *const *list)
@@ -89,8 +129,8 @@ static int start_portwatch(struct station *s, const struct station_config *confi
     AUTO(free_ptr) char *own = xasprintf("%s/portwatch.sock", s->data_dir);
     AUTO(free_ptr) char *program = xasprintf("%s/flashrack-portwatch", s->program_dir);
     struct portwatch_config pw = {.program = config->portwatch_path ? NULL : program,
-                                  .socket_path = config->portwatch_path ? config->portwatch_path
-                                                                        : own,
+                                  .socket_path =
+                                      config->portwatch_path ? config->portwatch_path : own,
                                   .racks = config->racks,
                                   .usb = config->usb};
     return portwatch_link_new(s->base, &pw, &portwatch_events, s, &s->portwatch, err);
@@ -111,6 +151,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     s->usb = config->usb;
     LIST_INIT(&s->ports);
     LIST_INIT(&s->jobs);
+    LIST_INIT(&s->adoptions);
 
     int rc = recipes_load(s, err);
     AUTO(free_ptr) char *worker = xasprintf("%s/flashrack-worker", s->program_dir);
@@ -122,10 +163,19 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     if (rc < 0)
         return rc;
     store_on_event(store, on_store_event, s);
-    store_port_list(store, on_ports_known, s);
-    orders_resume(s);
+    store_port_list(store, on_ports_known, s); /* then the jobs that wait for them */
+    spools_find(s);
     *out = STEAL(s);
     return 0;
+}
+
+void station_stop(struct station *s)
+{
+    if (!s)
+        return;
+    s->stopping = true;
+    worker_pool_free(&s->workers);
+    portwatch_link_free(&s->portwatch);
 }
 
 void station_free(struct station **sp)
@@ -133,8 +183,8 @@ void station_free(struct station **sp)
     struct station *s = *sp;
     if (!s)
         return;
-    worker_pool_free(&s->workers);
-    portwatch_link_free(&s->portwatch);
+    station_stop(s);
+    adoptions_free(s);
     while (!LIST_EMPTY(&s->jobs)) {
         struct job *j = LIST_FIRST(&s->jobs);
         LIST_REMOVE(j, link);
@@ -171,6 +221,6 @@ json_t *station_health(struct station *s)
     {
         busy++;
     }
-    bool up = portwatch_is_up(s->portwatch);
+    bool up = !s->stopping && portwatch_is_up(s->portwatch);
     return json_pack("{s:b, s:b, s:i}", "ok", up, "portwatch", up, "jobs", busy);
 }

@@ -14,13 +14,15 @@ struct store;
 struct station;
 
 struct station_config {
-    const char *data_dir;        /* exists, ours */
-    const char *program_dir;     /* where flashrack-worker and flashrack-portwatch are */
-    const char *portwatch_path;  /* unix socket of a portwatch that runs already; NULL: start our own */
-    const char *const *racks;    /* USB/IP racks "HOST:PORT", NULL-terminated */
-    const char *const *import_dirs; /* folders below which firmware and dump paths may lie, NULL-terminated */
-    const char *schema_dir;      /* holds recipes/ and failures.json */
-    bool usb;                    /* false: --no-usb */
+    const char *data_dir;    /* exists, ours */
+    const char *program_dir; /* where flashrack-worker and flashrack-portwatch are */
+    const char
+        *portwatch_path; /* unix socket of a portwatch that runs already; NULL: start our own */
+    const char *const *racks; /* USB/IP racks "HOST:PORT", NULL-terminated */
+    const char *const
+        *import_dirs; /* folders below which firmware and dump paths may lie, NULL-terminated */
+    const char *schema_dir; /* holds recipes/ and failures.json */
+    bool usb;               /* false: --no-usb */
     const char *record_keep; /* bytes kept of each USB transfer in data/record; NULL: the default */
     double time_scale;
 };
@@ -33,6 +35,9 @@ typedef void station_event_fn(void *arg, int64_t id, const char *type, json_t *b
 
 int station_new(struct event_base *base, struct store *store, const struct station_config *config,
                 struct station **out, struct err *err);
+/* Ends portwatch and lets the workers go (they finish their step); nothing new is started, answers still come.
+ * Then close the store, whose last callbacks need the station, then free it. */
+void station_stop(struct station *s);
 void station_free(struct station **s);
 void station_on_event(struct station *s, station_event_fn *fn, void *arg);
 
@@ -47,16 +52,18 @@ void station_port_change(struct station *s, const char *id, const char *label, i
 struct job_order {
     const char *recipe, *port, *serial, *phone_id, *firmware, *backup, *finish, *accept;
     const char *owner_ref, *client_ref, *idempotency_key;
-    const char *request_sha256; /* of the request body: the same key with another body is a conflict */
+    const char
+        *request_sha256; /* of the request body: the same key with another body is a conflict */
     const char *imeis[4];
     int priority;
+    bool resumed; /* not an order: a job that a former process left in the queue */
 };
 /* body: the job as stored. A repeated idempotency key answers the first job again. */
 void station_job_submit(struct station *s, const struct job_order *order, station_done_fn *done,
                         void *arg);
 /* verb: cancel, pause, resume */
-void station_job_verb(struct station *s, const char *job_id, const char *verb, station_done_fn *done,
-                      void *arg);
+void station_job_verb(struct station *s, const char *job_id, const char *verb,
+                      station_done_fn *done, void *arg);
 /* values: object with serial, imeis[], wlan_mac, bt_mac, or NULL */
 void station_job_answer(struct station *s, const char *job_id, const char *prompt_id,
                         const char *answer, json_t *values, station_done_fn *done, void *arg);

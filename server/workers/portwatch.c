@@ -56,8 +56,8 @@ static void on_message(struct portwatch_link *link, const struct wire_message *m
     case WIRE_hello:
         if (strcmp(m->u.hello.build, wire_build_id()) != 0) {
             log_line(LOG_ERROR, "portwatch", NULL,
-                     "portwatch is of another build (%s, we are %s): restart it",
-                     m->u.hello.build, wire_build_id());
+                     "portwatch is of another build (%s, we are %s): restart it", m->u.hello.build,
+                     wire_build_id());
             link_down(link);
             return;
         }
@@ -165,8 +165,9 @@ int portwatch_link_new(struct event_base *base, const struct portwatch_config *c
 {
     struct sockaddr_un addr;
     if (strlen(config->socket_path) >= sizeof(addr.sun_path))
-        return err_set(err, ERR_INPUT, "socket path '%s' is longer than %zu bytes; choose a shorter "
-                                       "data folder or --portwatch PATH",
+        return err_set(err, ERR_INPUT,
+                       "socket path '%s' is longer than %zu bytes; choose a shorter "
+                       "data folder or --portwatch PATH",
                        config->socket_path, sizeof(addr.sun_path) - 1);
     struct portwatch_link *link = xcalloc(1, sizeof(*link));
     link->base = base;

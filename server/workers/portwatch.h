@@ -9,7 +9,7 @@ struct event_base;
 struct portwatch_link;
 
 struct portwatch_config {
-    const char *program;      /* to start our own; NULL: only connect */
+    const char *program; /* to start our own; NULL: only connect */
     const char *socket_path;
     const char *const *racks; /* NULL-terminated */
     bool usb;

@@ -20,7 +20,8 @@
 extern char **environ;
 
 struct outgoing {
-    char *text; /* encoded at once: what the message points to may be gone when the channel has room */
+    char *
+        text; /* encoded at once: what the message points to may be gone when the channel has room */
     int fd;
     STAILQ_ENTRY(outgoing) next;
 };
@@ -170,18 +171,18 @@ static int spawn(struct worker_pool *pool, struct worker *w, int channel_far, in
     char scale[32];
     snprintf(scale, sizeof(scale), "%g", pool->time_scale);
     char *argv[] = {pool->program, "--time-scale", scale, NULL};
+    /* far from 3 and 4, so that no dup2 below overwrites what a later one needs */
+    AUTO(fd_close) int channel_fd = fcntl(channel_far, F_DUPFD_CLOEXEC, 5);
+    AUTO(fd_close) int device_fd = fcntl(device_far, F_DUPFD_CLOEXEC, 5);
+    if (channel_fd < 0 || device_fd < 0)
+        return err_sys(err, ERR_IO, "descriptors for a worker");
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
-    /* dup2 to itself would keep close-on-exec, so both go by way of high numbers first */
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, channel_far, 203);
-    posix_spawn_file_actions_adddup2(&actions, device_far, 204);
-    posix_spawn_file_actions_adddup2(&actions, 203, 3);
-    posix_spawn_file_actions_adddup2(&actions, 204, 4);
-    posix_spawn_file_actions_addclose(&actions, 203);
-    posix_spawn_file_actions_addclose(&actions, 204);
+    posix_spawn_file_actions_adddup2(&actions, channel_fd, 3);
+    posix_spawn_file_actions_adddup2(&actions, device_fd, 4);
     sigset_t none;
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attr, &none);
@@ -300,8 +301,11 @@ void worker_pool_free(struct worker_pool **pool)
 {
     if (!*pool)
         return;
-    while (!LIST_EMPTY(&(*pool)->all))
-        worker_destroy(LIST_FIRST(&(*pool)->all));
+    while (!LIST_EMPTY(&(*pool)->all)) {
+        struct worker *w = LIST_FIRST(&(*pool)->all);
+        WIRE_TEXT(w->why, "the station was stopped");
+        worker_ended(w);
+    }
     event_free((*pool)->sigchld);
     event_free((*pool)->respawn);
     free((*pool)->program);

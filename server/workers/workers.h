@@ -18,14 +18,15 @@ struct worker_events {
 };
 
 struct worker_pool_config {
-    const char *program;  /* path of flashrack-worker */
+    const char *program; /* path of flashrack-worker */
     double time_scale;
     int beat_deadline_ms; /* silence after which a busy worker is killed; 0: 10 000 */
 };
 
 int worker_pool_new(struct event_base *base, const struct worker_pool_config *config,
                     struct worker_pool **out, struct err *err);
-/* Closes every channel: workers end the step they are in, leave its result in the spool and exit. */
+/* Closes every channel: workers end the step they are in, leave its result in the spool and exit. Owners hear
+ * `ended`; they may not take another worker then. */
 void worker_pool_free(struct worker_pool **pool);
 
 /* The spare, or a fresh process; a new spare is started. *device_end_out is the other end of its fd 4, for

@@ -350,11 +350,10 @@ static void empty_values_are_filled(void **state)
     static const char *const forms[] = {"file_name:", "file_name: ", "file_name:   "};
     for (size_t i = 0; i < 3; i++) {
         AUTO(free_ptr)
-        char *text =
-            xasprintf(HEAD
-                      "- partition_index: SYS0\n  partition_name: a\n  %s\r\n  is_download: false\n"
-                      "  physical_start_addr: 0x0\n  partition_size: 0x1\n",
-                      forms[i]);
+        char *text = xasprintf(
+            HEAD "- partition_index: SYS0\n  partition_name: a\n  %s\r\n  is_download: false\n"
+                 "  physical_start_addr: 0x0\n  partition_size: 0x1\n",
+            forms[i]);
         AUTO(buf_deinit) struct buf copy;
         buf_init(&copy, 1 << 16);
         struct scatter_pick pick = {"a", NULL};

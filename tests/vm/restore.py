@@ -72,6 +72,8 @@ def restore_all(rack, station, package, finish, seconds):
         job = ended.get(job_id) or station.job(job_id)
         passed, text = rack.check(index, package, finish)
         say(f"{rack.port(index)}: {job['state']}, checker {'content' if passed else 'finds differences'}")
+        for s in job["steps"] if os.environ.get("FLASHRACK_STEPS") else ():
+            say(f"  {s['name']:32} {s['attempt']} {s['state']:8} {s['started_at'][14:-1]} {(s['ended_at'] or '')[14:-1]}")
         if job["state"] != "succeeded" or not passed:
             bad += 1
             say(f"  step {job['step']}: {job.get('error')} {job.get('prompt')}\n{text}")
@@ -88,7 +90,7 @@ def restore_all(rack, station, package, finish, seconds):
 
 def run(args, folder):
     package = bench.make_package(os.path.join(folder, "package"))
-    rack = bench.Rack(folder, phones=args.phones, hands_speed=20, time_scale=args.scale, vhci=not args.usbip)
+    rack = bench.Rack(folder, phones=args.phones, hands_speed=20, time_scale=args.scale / 2, vhci=not args.usbip)
     if args.usbip:
         rack.port = lambda index: "platform-vhci_hcd.0-usb-0:1"
     station_dir = open_up(folder)

@@ -29,7 +29,7 @@ struct header {
 
 uint32_t gpt_table_sectors(uint32_t sector_bytes)
 {
-    return GPT_TABLE_BYTES / sector_bytes;
+    return (uint32_t)(GPT_TABLE_BYTES / sector_bytes);
 }
 
 size_t gpt_backup_bytes(uint32_t sector_bytes)
@@ -79,7 +79,7 @@ static int header_decode(struct span sector, struct header *out, struct err *err
 static void name_decode(const uint8_t *raw, char out[GPT_NAME_BYTES])
 {
     char *to = out;
-    for (int i = 0; i < 36; i++) {
+    for (size_t i = 0; i < 36; i++) {
         uint32_t c = get_le16(raw + 2 * i);
         if (c == 0)
             break;
@@ -273,7 +273,7 @@ static void pmbr_encode(uint64_t total_lbas, uint32_t sector_bytes, struct buf *
 
 static void name_encode(const char *name, uint8_t *raw)
 {
-    for (int i = 0; i < 36 && name[i]; i++) /* our own names are ASCII */
+    for (size_t i = 0; i < 36 && name[i]; i++) /* our own names are ASCII */
         put_le16(raw + 2 * i, (uint8_t)name[i]);
 }
 

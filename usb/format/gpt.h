@@ -10,8 +10,8 @@
 #define GPT_ENTRIES_MAX    128
 #define GPT_ENTRY_BYTES    128
 #define GPT_NAME_BYTES     112 /* 36 UTF-16 units as UTF-8, and a zero */
-#define GPT_TABLE_BYTES    (GPT_ENTRIES_MAX * GPT_ENTRY_BYTES)
-#define GPT_HEAD_BYTES_MAX (2 * 4096 + GPT_TABLE_BYTES) /* what gpt_probe() wants to see */
+#define GPT_TABLE_BYTES    ((size_t)GPT_ENTRIES_MAX * GPT_ENTRY_BYTES)
+#define GPT_HEAD_BYTES_MAX (2 * (size_t)4096 + GPT_TABLE_BYTES) /* what gpt_probe() wants to see */
 
 /* A run of bytes of one storage area. */
 struct extent {

@@ -24,11 +24,11 @@ int para_decode(struct span head, struct para *out, struct err *err)
         return err_set(err, ERR_FORMAT, "slot metadata in para: version %u with %u slots",
                        s.data[P_VERSION], s.data[P_COUNT]);
     struct para made;
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         const uint8_t *p = s.data + P_SLOTS + 4 * i;
         if (p[0] > PRIORITY_MAX || p[1] > TRIES_FRESH || p[2] > 1)
-            return err_set(err, ERR_FORMAT, "slot metadata in para: slot %c says %u %u %u", 'a' + i,
-                           p[0], p[1], p[2]);
+            return err_set(err, ERR_FORMAT, "slot metadata in para: slot %c says %u %u %u",
+                           'a' + (int)i, p[0], p[1], p[2]);
         made.slots[i] = (struct para_slot){p[0], p[1], p[2] == 1};
     }
     *out = made;
@@ -62,7 +62,7 @@ void para_encode(const struct para *p, struct buf *out)
     put_le32(raw, PARA_SLOT_MAGIC);
     raw[P_VERSION] = 1;
     raw[P_COUNT] = 2;
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++) {
         uint8_t *to = raw + P_SLOTS + 4 * i;
         to[0] = p->slots[i].priority;
         to[1] = p->slots[i].tries_left;

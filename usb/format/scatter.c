@@ -280,6 +280,15 @@ static int section_open(struct parser *p, uint32_t line, struct err *err)
     return 0;
 }
 
+/* n of "SYSn", -1 for other texts. */
+static int index_of(const char *text)
+{
+    size_t digits = strncmp(text, "SYS", 3) == 0 ? strspn(text + 3, "0123456789") : 0;
+    if (digits == 0 || digits > 4 || text[3 + digits])
+        return -1;
+    return (int)strtol(text + 3, NULL, 10);
+}
+
 static int entry_open(struct parser *p, const struct line *l, struct err *err)
 {
     int rc = entry_close(p, err);
@@ -297,11 +306,9 @@ static int entry_open(struct parser *p, const struct line *l, struct err *err)
     rc = text_value(l, text, sizeof(text), err);
     if (rc < 0)
         return rc;
-    int used = 0;
-    if (sscanf(text, "SYS%4d%n", &p->entry->index, &used) != 1 || text[used]) {
-        p->entry->index = -1;
+    p->entry->index = index_of(text);
+    if (p->entry->index < 0)
         warn(p->s, "line %u: partition_index '%s' is not SYSn", l->number, text);
-    }
     return 0;
 }
 

@@ -160,6 +160,8 @@ static void run(struct portwatch *pw)
     while (!stopping) {
         int n = collect(pw, fds);
         int wait_ms = pw->usb ? clock_left(rescan_at, RESCAN_MS) : RESCAN_MS;
+        if (ports_flush(pw->ports))
+            wait_ms = RETRY_MS;
         if (poll(fds, (nfds_t)n, wait_ms) < 0 && errno != EINTR)
             break;
         if (fds[0].revents)
@@ -211,28 +213,49 @@ int main(int argc, char **argv)
         {"exit-with-client", no_argument, 0, 'x'}, {"log-format", required_argument, 0, 'f'},
         {"verbose", no_argument, 0, 'v'},          {"help", no_argument, 0, 'h'},
         {"version", no_argument, 0, 'V'},          {0}};
-    struct portwatch pw = {
-        .listener = -1, .server = -1, .uevents = -1, .allow_uid = UID_ANY, .usb = true,
-        .sysfs_root = "/sys"};
+    struct portwatch pw = {.listener = -1,
+                           .server = -1,
+                           .uevents = -1,
+                           .allow_uid = UID_ANY,
+                           .usb = true,
+                           .sysfs_root = "/sys"};
     const char *path = NULL;
     char *racks[64];
     int rack_count = 0;
     log_program_set("portwatch");
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
-        case 'l': path = optarg; break;
-        case 'u': pw.allow_uid = strtol(optarg, NULL, 10); break;
+        case 'l':
+            path = optarg;
+            break;
+        case 'u':
+            pw.allow_uid = strtol(optarg, NULL, 10);
+            break;
         case 'r':
             if (rack_count < (int)ARRAY_LEN(racks))
                 racks[rack_count++] = optarg;
             break;
-        case 'n': pw.usb = false; break;
-        case 'x': pw.exit_with_client = true; break;
-        case 'f': log_json_set(strcmp(optarg, "json") == 0); break;
-        case 'v': log_level_set(LOG_DEBUG); break;
-        case 'h': fputs(usage, stdout); return 0;
-        case 'V': puts("flashrack-portwatch " FLASHRACK_VERSION); return 0;
-        default: fputs(usage, stderr); return 2;
+        case 'n':
+            pw.usb = false;
+            break;
+        case 'x':
+            pw.exit_with_client = true;
+            break;
+        case 'f':
+            log_json_set(strcmp(optarg, "json") == 0);
+            break;
+        case 'v':
+            log_level_set(LOG_DEBUG);
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        case 'V':
+            puts("flashrack-portwatch " FLASHRACK_VERSION);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return 2;
         }
     }
     if (!path || optind != argc) {

@@ -18,6 +18,9 @@ struct port {
     struct port_device device;
     int channel;
     char want[PORT_ID_MAX];
+    char trouble[WIRE_TEXT_MAX]; /* as told to flashrackd; empty: none */
+    bool is_port;                /* false: the address of a rack, here for its trouble alone */
+    bool tell_server, tell_worker, tell_trouble; /* something that is not said yet */
     int64_t mark;
     LIST_ENTRY(port) link;
 };
@@ -26,6 +29,8 @@ struct ports {
     pthread_mutex_t lock;
     LIST_HEAD(, port) all;
     int server;
+    size_t count;
+    bool full; /* said once */
     int64_t mark;
 };
 
@@ -63,6 +68,7 @@ static void port_drop_channel(struct port *port)
 {
     fd_close(&port->channel);
     port->want[0] = '\0';
+    port->tell_worker = false;
 }
 
 void ports_free(struct ports **p)
@@ -96,6 +102,14 @@ static struct port *find_or_add(struct ports *p, const char *id)
     struct port *port = find(p, id);
     if (port)
         return port;
+    if (p->count == PORTS_MAX) {
+        if (!p->full)
+            log_line(LOG_WARN, "ports", LOG_KV({"port", id}),
+                     "more than %d ports: the others are left out", PORTS_MAX);
+        p->full = true;
+        return NULL;
+    }
+    p->count++;
     port = xcalloc(1, sizeof(*port));
     WIRE_TEXT(port->id, id);
     WIRE_TEXT(port->device.mode, "none");
@@ -104,10 +118,18 @@ static struct port *find_or_add(struct ports *p, const char *id)
     return port;
 }
 
-/* A full or closed channel is not waited for: flashrackd asks again on a fresh connection, and a worker
- * that does not read its channel is dealt with by its heartbeat. */
-static void tell_server(struct ports *p, const struct port *port)
+/* A full channel is not waited for under the lock: what could not be said stays due, ports_flush() says it as
+ * it is then. A closed one is forgotten by the main thread. False: still due. */
+static bool say(int socket_fd, const struct wire_message *m)
 {
+    struct err err = {0};
+    return socket_fd < 0 || wire_send(socket_fd, m, MSG_DONTWAIT, &err) != ERR_TIMEOUT;
+}
+
+static void tell_server(struct ports *p, struct port *port)
+{
+    if (!port->is_port)
+        return;
     struct wire_message m = {.type = WIRE_port, .fd = -1};
     WIRE_TEXT(m.u.port.port, port->id);
     WIRE_TEXT(m.u.port.mode, port->device.mode);
@@ -115,20 +137,42 @@ static void tell_server(struct ports *p, const struct port *port)
     m.u.port.vid = port->device.vid;
     m.u.port.pid = port->device.pid;
     m.u.port.speed = port->device.speed;
-    struct err err = {0};
-    if (p->server >= 0 && wire_send(p->server, &m, MSG_DONTWAIT, &err) < 0)
-        log_line(LOG_WARN, "ports", LOG_KV({"port", port->id}, {"err", err_name(err.code)}),
-                 "flashrackd was not told: %s", err.text);
+    port->tell_server = !say(p->server, &m);
 }
 
-static void tell_worker(const struct port *port)
+static void tell_trouble(struct ports *p, struct port *port)
 {
-    if (port->channel < 0)
-        return;
+    struct wire_message m = {.type = WIRE_trouble, .fd = -1};
+    WIRE_TEXT(m.u.trouble.port, port->id);
+    WIRE_TEXT(m.u.trouble.text, port->trouble);
+    port->tell_trouble = !say(p->server, &m);
+}
+
+static void tell_worker(struct port *port)
+{
     struct wire_message m = {.type = WIRE_seen, .fd = -1};
     WIRE_TEXT(m.u.seen.mode, port->device.mode);
     WIRE_TEXT(m.u.seen.serial, port->device.serial);
-    (void)wire_send(port->channel, &m, MSG_DONTWAIT, NULL);
+    port->tell_worker = !say(port->channel, &m);
+}
+
+bool ports_flush(struct ports *p)
+{
+    bool due = false;
+    struct port *port;
+    pthread_mutex_lock(&p->lock);
+    LIST_FOREACH(port, &p->all, link)
+    {
+        if (port->tell_server)
+            tell_server(p, port);
+        if (port->tell_trouble)
+            tell_trouble(p, port);
+        if (port->tell_worker)
+            tell_worker(port);
+        due |= port->tell_server || port->tell_trouble || port->tell_worker;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return due;
 }
 
 void ports_server_set(struct ports *p, int socket_fd)
@@ -139,6 +183,8 @@ void ports_server_set(struct ports *p, int socket_fd)
     LIST_FOREACH(port, &p->all, link)
     {
         tell_server(p, port);
+        if (port->trouble[0])
+            tell_trouble(p, port);
     }
     pthread_mutex_unlock(&p->lock);
 }
@@ -157,6 +203,11 @@ void ports_update(struct ports *p, const char *id, const struct port_device *dev
 {
     pthread_mutex_lock(&p->lock);
     struct port *port = find_or_add(p, id);
+    if (!port) {
+        pthread_mutex_unlock(&p->lock);
+        return;
+    }
+    port->is_port = true;
     port->mark = ++p->mark;
     struct port_device clean = {.vid = device->vid, .pid = device->pid, .speed = device->speed};
     WIRE_TEXT(clean.mode, device->mode);
@@ -190,9 +241,13 @@ void ports_watch(struct ports *p, const char *id, int channel_fd)
 {
     pthread_mutex_lock(&p->lock);
     struct port *port = find_or_add(p, id);
-    port_drop_channel(port);
-    port->channel = channel_fd;
-    tell_worker(port);
+    if (port) {
+        port->is_port = true;
+        port_drop_channel(port);
+        port->channel = STEAL_FD(channel_fd);
+        tell_worker(port);
+    }
+    fd_close(&channel_fd);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -301,6 +356,10 @@ bool ports_hand(struct ports *p, const char *id, const char *kind, int fd, int64
         if (!yes)
             log_line(LOG_WARN, "ports", LOG_KV({"port", id}), "device not handed over: %s",
                      err.text);
+        else if (port->trouble[0]) { /* what was wrong with this port is over */
+            port->trouble[0] = '\0';
+            tell_trouble(p, port);
+        }
     }
     pthread_mutex_unlock(&p->lock);
     return yes;
@@ -308,15 +367,18 @@ bool ports_hand(struct ports *p, const char *id, const char *kind, int fd, int64
 
 void ports_trouble(struct ports *p, const char *id, const char *fmt, ...)
 {
-    struct wire_message m = {.type = WIRE_trouble, .fd = -1};
-    WIRE_TEXT(m.u.trouble.port, id);
+    char text[WIRE_TEXT_MAX];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(m.u.trouble.text, sizeof(m.u.trouble.text), fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    log_line(LOG_WARN, "ports", LOG_KV({"port", id}), "%s", m.u.trouble.text);
     pthread_mutex_lock(&p->lock);
-    if (p->server >= 0)
-        (void)wire_send(p->server, &m, MSG_DONTWAIT, NULL);
+    struct port *port = find_or_add(p, id);
+    if (port && strcmp(port->trouble, text) != 0) {
+        WIRE_TEXT(port->trouble, text);
+        log_line(text[0] ? LOG_WARN : LOG_INFO, "ports", LOG_KV({"port", id}), "%s",
+                 text[0] ? text : "works again");
+        tell_trouble(p, port);
+    }
     pthread_mutex_unlock(&p->lock);
 }

@@ -11,6 +11,7 @@
 
 struct ports;
 
+enum { PORTS_MAX = 2048 }; /* a rack that invents bus ids fills no memory */
 enum { PORT_ID_MAX = 128, PORT_MODE_MAX = 16, PORT_SERIAL_MAX = 64 };
 
 struct port_device {
@@ -24,6 +25,8 @@ void ports_free(struct ports **p);
 
 /* The channel to flashrackd, -1: none. Not owned. All known ports are told again. */
 void ports_server_set(struct ports *p, int socket_fd);
+/* Says what a full channel did not take before; true: there is still something due. */
+bool ports_flush(struct ports *p);
 /* What is on a port now; tells flashrackd and the port's worker when it changed. */
 void ports_update(struct ports *p, const char *id, const struct port_device *device);
 /* Every port whose id begins with `prefix` and that was not updated since `mark` is empty now. */
@@ -43,6 +46,7 @@ bool ports_any_want(struct ports *p, const char *prefix);
 /* Hands the open device to the worker; fd stays the caller's and must be closed at once (a kept copy keeps
  * a killed worker's claims alive, usb/portwatch/README.md). False when nobody wants it any more. */
 bool ports_hand(struct ports *p, const char *id, const char *kind, int fd, int64_t devid);
+/* Why a port (or, by its address, a rack) does not work; an empty text: it works again. Told when it changes. */
 void ports_trouble(struct ports *p, const char *id, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -15,8 +15,8 @@
 
 enum {
     RACKS_MAX = 64,
-    ASK_MS = 150,      /* between two looks; a preloader is there for 2500 ms */
-    ASK_SOON_MS = 40,  /* while a worker waits */
+    ASK_MS = 150,     /* between two looks; a preloader is there for 2500 ms */
+    ASK_SOON_MS = 40, /* while a worker waits */
     DEADLINE_MS = 2000,
 };
 
@@ -24,7 +24,7 @@ struct rack {
     struct ports *ports;
     char host[96], address[120];
     uint16_t port;
-    bool troubled; /* said once, until it answers again */
+    bool troubled;
 };
 
 static struct rack *racks[RACKS_MAX];
@@ -53,6 +53,14 @@ static bool shows_fastboot(const struct usbip_rack_device *d)
             d->interfaces[i].protocol == FASTBOOT_USB_PROTOCOL)
             return true;
     return false;
+}
+
+/* It becomes a part of a port's id, in URLs and logs; the list comes from the network. */
+static bool busid_ok(const char *busid)
+{
+    return busid[0] &&
+           strspn(busid, "0123456789.-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_") ==
+               strlen(busid);
 }
 
 static void port_id(const struct rack *r, const char *busid, char out[PORT_ID_MAX])
@@ -87,18 +95,19 @@ static void look(struct rack *r)
     snprintf(prefix, sizeof(prefix), "usbip-%s-", r->address);
     int64_t mark = ports_mark(r->ports);
     if (usbip_devlist(r->host, r->port, DEADLINE_MS, &list, &count, &err) < 0) {
-        if (!r->troubled)
-            ports_trouble(r->ports, r->address, "USB/IP rack %s does not answer: %s", r->address,
-                          err.text);
+        ports_trouble(r->ports, r->address, "USB/IP rack %s does not answer: %s", r->address,
+                      err.text);
         r->troubled = true;
         ports_sweep(r->ports, prefix, mark);
         return;
     }
     if (r->troubled)
-        log_line(LOG_INFO, "racks", LOG_KV({"rack", r->address}), "answers again");
+        ports_trouble(r->ports, r->address, "%s", "");
     r->troubled = false;
     for (size_t i = 0; i < count; i++) {
         const struct usbip_device *d = &list[i].device;
+        if (!busid_ok(d->busid))
+            continue;
         struct port_device info = {.vid = d->vid, .pid = d->pid, .speed = (int)d->speed};
         WIRE_TEXT(info.mode, port_mode_of(d->vid, d->pid, shows_fastboot(&list[i])));
         port_id(r, d->busid, id);

@@ -40,7 +40,8 @@ bool sysfs_uevents_drain(int netlink_fd)
     for (;;) {
         struct sockaddr_nl from = {0};
         socklen_t from_len = sizeof(from);
-        ssize_t n = recvfrom(netlink_fd, text, sizeof(text), 0, (struct sockaddr *)&from, &from_len);
+        ssize_t n =
+            recvfrom(netlink_fd, text, sizeof(text), 0, (struct sockaddr *)&from, &from_len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == ENOBUFS)
@@ -129,11 +130,12 @@ static bool open_for_worker(struct ports *p, const char *id, const char *dir)
     snprintf(node, sizeof(node), "/dev/bus/usb/%03ld/%03ld", attribute_number(dir, "busnum", 10),
              attribute_number(dir, "devnum", 10));
     AUTO(fd_close) int fd = open(node, O_RDWR | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT)
+    if (fd < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
         return true; /* not made yet, or gone again: the next look tells */
     if (fd < 0) {
-        ports_trouble(p, id, "cannot open %s: %s; portwatch needs read and write access (group "
-                             "flashrack, udev rule 61-flashrack)",
+        ports_trouble(p, id,
+                      "cannot open %s: %s; portwatch needs read and write access (group "
+                      "flashrack, udev rule 61-flashrack)",
                       node, strerror(errno));
         return false;
     }

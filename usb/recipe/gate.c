@@ -5,19 +5,20 @@
 #include <string.h>
 
 #include "usb/base/mem.h"
+#include "usb/format/roles.h"
 #include "usb/proto/fb.h"
 #include "usb/recipe/session.h"
 
 struct gate {
     const struct plan *plan;
     struct sha256 plan_sha256;
-    char chip_id[65];       /* of the job: the first phone seen */
-    bool chip_here;         /* the phone that is attached now has shown this id */
-    bool layout_here;       /* and this table */
-    bool fastboot_here;     /* in fastboot: its serial was the job's */
+    char chip_id[65];   /* of the job: the first phone seen */
+    bool chip_here;     /* the phone that is attached now has shown this id */
+    bool layout_here;   /* and this table */
+    bool fastboot_here; /* in fastboot: its serial was the job's */
     bool backup_complete;
     bool has_backup, permitted;
-    bool shut;              /* another phone came: nothing more, ever */
+    bool shut; /* another phone came: nothing more, ever */
     struct sha256 manifest;
 };
 
@@ -46,10 +47,11 @@ int gate_see_chip(struct gate *g, const char *chip_id, struct err *err)
         snprintf(g->chip_id, sizeof(g->chip_id), "%s", chip_id);
     if (g->shut || strcmp(g->chip_id, chip_id) != 0) {
         g->shut = true;
-        return err_set(err, ERR_MISMATCH,
-                       "another phone was plugged into this port: the job is for the phone with chip "
-                       "id %.16s..., this one has %.16s...",
-                       g->chip_id, chip_id);
+        return err_set(
+            err, ERR_MISMATCH,
+            "another phone was plugged into this port: the job is for the phone with chip "
+            "id %.16s..., this one has %.16s...",
+            g->chip_id, chip_id);
     }
     g->chip_here = true;
     return 0;
@@ -62,19 +64,20 @@ int gate_see_layout(struct gate *g, const struct gpt *table, struct err *err)
         const struct plan_extent *want = &g->plan->layout[i];
         struct extent have;
         if (gpt_lookup(table, want->name, &have, NULL) < 0)
-            return err_set(err, ERR_MISMATCH, "the phone has no partition %s: the package is not for "
-                                              "this phone, or its table is damaged",
+            return err_set(err, ERR_MISMATCH,
+                           "the phone has no partition %s: the package is not for "
+                           "this phone, or its table is damaged",
                            want->name);
         if (want->size_bytes == 0)
             continue;
         if (have.start_bytes != want->offset_bytes || have.size_bytes != want->size_bytes)
-            return err_set(err, ERR_MISMATCH,
-                           "partition %s lies at 0x%llx with 0x%llx bytes on the phone, at 0x%llx with "
-                           "0x%llx in the package: wrong package for this phone",
-                           want->name, (unsigned long long)have.start_bytes,
-                           (unsigned long long)have.size_bytes,
-                           (unsigned long long)want->offset_bytes,
-                           (unsigned long long)want->size_bytes);
+            return err_set(
+                err, ERR_MISMATCH,
+                "partition %s lies at 0x%llx with 0x%llx bytes on the phone, at 0x%llx with "
+                "0x%llx in the package: wrong package for this phone",
+                want->name, (unsigned long long)have.start_bytes,
+                (unsigned long long)have.size_bytes, (unsigned long long)want->offset_bytes,
+                (unsigned long long)want->size_bytes);
     }
     g->layout_here = true;
     return 0;
@@ -82,10 +85,15 @@ int gate_see_layout(struct gate *g, const struct gpt *table, struct err *err)
 
 int gate_see_fastboot_serial(struct gate *g, const char *serial, struct err *err)
 {
+    if (!g->chip_id[0] || g->shut)
+        return err_set(err, ERR_REFUSED,
+                       "this phone did not show its chip id on this port before it "
+                       "came in fastboot");
     if (strcmp(serial, g->plan->serial) != 0) {
         g->shut = true;
-        return err_set(err, ERR_MISMATCH, "the phone in fastboot calls itself %.32s, the job is for %s",
-                       serial, g->plan->serial);
+        return err_set(err, ERR_MISMATCH,
+                       "the phone in fastboot calls itself %.32s, the job is for %s", serial,
+                       g->plan->serial);
     }
     g->fastboot_here = true;
     return 0;
@@ -101,9 +109,9 @@ void gate_see_backup(struct gate *g, const struct sha256 *manifest, bool complet
 
 int gate_permit(struct gate *g, const struct session_permit *permit, struct err *err)
 {
-    if (!g->has_backup || !g->backup_complete ||
-        !sha256_equal(&permit->manifest, &g->manifest))
-        return err_set(err, ERR_REFUSED, "the permit is for another backup than the one taken here");
+    if (!g->has_backup || !g->backup_complete || !sha256_equal(&permit->manifest, &g->manifest))
+        return err_set(err, ERR_REFUSED,
+                       "the permit is for another backup than the one taken here");
     if (!sha256_equal(&permit->plan, &g->plan_sha256))
         return err_set(err, ERR_REFUSED, "the permit is for another plan");
     if (!g->chip_here || strcmp(permit->chip_id, g->chip_id) != 0)
@@ -117,6 +125,28 @@ bool gate_is_open(const struct gate *g)
     return g->permitted && !g->shut;
 }
 
+/* What may come from where is the role table's word, whatever recipe, package and plan say. */
+static int check_role(const struct plan_write *w, struct err *err)
+{
+    enum role_restore source = w->write_class == PLAN_IDENTITY ? RESTORE_OWN : RESTORE_PACKAGE;
+    if (role_of(w->partition)->restore != source)
+        return err_set(err, ERR_REFUSED, "%s is never written from %s", w->partition,
+                       source == RESTORE_OWN ? "a backup" : "a package");
+    return 0;
+}
+
+/* The extent of the write is the one that was compared with the phone's own table. */
+static int check_extent(const struct gate *g, const struct plan_write *w, struct err *err)
+{
+    for (size_t i = 0; i < g->plan->layout_count; i++) {
+        const struct plan_extent *e = &g->plan->layout[i];
+        if (strcmp(e->name, w->partition) == 0 && e->size_bytes == w->partition_bytes &&
+            e->offset_bytes == w->offset_bytes && e->size_bytes > 0)
+            return 0;
+    }
+    return err_set(err, ERR_REFUSED, "%s: the plan's layout has no such extent", w->partition);
+}
+
 /* A write must be an entry of the plan itself, not something that looks like one. */
 static int check(const struct gate *g, const struct plan_write *w, uint64_t length_bytes,
                  struct err *err)
@@ -125,13 +155,14 @@ static int check(const struct gate *g, const struct plan_write *w, uint64_t leng
         return err_set(err, ERR_REFUSED, "this write is not in the plan");
     if (!gate_is_open(g))
         return err_set(err, ERR_REFUSED, "%s: no permit to write this phone", w->partition);
-    if (length_bytes > w->partition_bytes)
+    if (length_bytes == 0 || length_bytes > w->partition_bytes)
         return err_set(err, ERR_REFUSED, "%s: %llu bytes do not fit", w->partition,
                        (unsigned long long)length_bytes);
     if (w->write_class == PLAN_IDENTITY && length_bytes != w->partition_bytes)
         return err_set(err, ERR_REFUSED, "%s: an identity image fills its partition exactly",
                        w->partition);
-    return 0;
+    int rc = check_role(w, err);
+    return rc < 0 ? rc : check_extent(g, w, err);
 }
 
 int gate_download(struct gate *g, const struct plan_write *w, struct da *da, uint64_t length_bytes,
@@ -141,8 +172,8 @@ int gate_download(struct gate *g, const struct plan_write *w, struct da *da, uin
     if (rc < 0)
         return rc;
     if (!g->chip_here || !g->layout_here)
-        return err_set(err, ERR_REFUSED, "%s: this phone was not identified since it was plugged in",
-                       w->partition);
+        return err_set(err, ERR_REFUSED,
+                       "%s: this phone was not identified since it was plugged in", w->partition);
     return da_download(da, w->partition, w->partition_bytes, length_bytes, source, arg, err);
 }
 
@@ -153,7 +184,7 @@ int gate_flash(struct gate *g, const struct plan_write *w, struct fb *fb, uint64
     if (rc < 0)
         return rc;
     if (!g->fastboot_here)
-        return err_set(err, ERR_REFUSED, "%s: this phone was not identified since it was plugged in",
-                       w->partition);
+        return err_set(err, ERR_REFUSED,
+                       "%s: this phone was not identified since it was plugged in", w->partition);
     return fb_flash(fb, w->partition, length_bytes, source, arg, err);
 }

@@ -1,7 +1,8 @@
 /* gate.h: the one place that decides whether a byte may be written to a phone, and the only caller of the
  * functions that write (a test greps for them). A write needs all of these, seen by this worker in this very
  * session: the permit of flashrackd, which names backup, plan and chip; a chip id read from the phone that is
- * plugged in now; a partition table that equals the plan's; a write that stands in the plan. */
+ * plugged in now; a partition table that equals the plan's; a write that stands in the plan, with the extent of
+ * that table, and whose source (own backup, package) the role table allows. */
 #ifndef FLASHRACK_USB_RECIPE_GATE_H
 #define FLASHRACK_USB_RECIPE_GATE_H
 

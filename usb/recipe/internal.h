@@ -42,6 +42,7 @@ struct session {
     char own_serial[65];   /* in the phone's own proinfo when it came; empty: none */
     bool service_lk[2];    /* slot a, b was given the service LK */
     struct write_state writes[PLAN_WRITES_MAX];
+    bool serial_on_usb;    /* Android showed the job's serial there */
     json_t *accepted;
     char failure[8];
     const char *phone_state; /* nokia-x5.md 7.5, in words */

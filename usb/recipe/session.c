@@ -322,6 +322,14 @@ static bool worth_another_try(const struct session *s, int code, int attempt)
            (code == ERR_UNSUPPORTED && s->da_up);
 }
 
+/* Did the phone say no before it touched its flash? After a broken link nobody knows what was written, and what
+ * is half written is not passed over (law 5). */
+static bool nothing_was_written(int code)
+{
+    return code == ERR_REFUSED || code == ERR_UNSUPPORTED || code == ERR_NOT_FOUND ||
+           code == ERR_LIMIT;
+}
+
 /* Brings the phone back to where the failed step can run again. */
 static int reopen(struct session *s, const struct recipe_step *step, int attempt, struct err *err)
 {
@@ -351,7 +359,7 @@ static int run_step_with_tries(struct session *s, const struct recipe_step *step
             note(s, "warn", "%s; trying again (%d of %d)", err->text, attempt + 1, ATTEMPTS_MAX);
             continue;
         }
-        if (step->optional && rc != ERR_CANCELLED && rc != ERR_MISMATCH && rc != ERR_GONE) {
+        if (step->optional && nothing_was_written(rc)) {
             note(s, "warn", "not done, the job goes on: %s", err->text);
             err_clear(err);
             s->failure[0] = '\0';

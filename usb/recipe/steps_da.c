@@ -9,6 +9,7 @@
 #include "usb/base/mem.h"
 #include "usb/format/da_file.h"
 #include "usb/format/emi.h"
+#include "usb/format/lk.h"
 #include "usb/format/para.h"
 #include "usb/format/plausible.h"
 #include "usb/format/systeminfo.h"
@@ -21,6 +22,7 @@ enum {
     SGPT_BYTES = 33 * SECTOR_BYTES,
     BATTERY_LEAST_MV = 3600, /* below it LK refuses downloads soon; README "gates" V5 */
     CHUNK_RAW_BYTES = 1 << 20,
+    LK_PROOF_BYTES = 64 * 1024, /* so much of an LK must agree before it is called that one */
 };
 
 int action_connect(struct session *s, const struct recipe_step *step, struct err *err)
@@ -437,6 +439,66 @@ static int read_slot(struct session *s, struct err *err)
     return 0;
 }
 
+static size_t common_bytes(const struct buf *a, const struct buf *b)
+{
+    size_t n = 0, max = MIN_OF(a->len, b->len);
+    while (n < max && a->data[n] == b->data[n])
+        n++;
+    return n;
+}
+
+static const struct plan_write *lk_write(const struct session *s, char slot, enum plan_class class)
+{
+    for (size_t i = 0; i < s->plan->write_count; i++)
+        if (s->plan->writes[i].slot == slot && s->plan->writes[i].write_class == class)
+            return &s->plan->writes[i];
+    return NULL;
+}
+
+/* Does this slot hold the service LK, or the beginning of one whose write was cut? Told by which of the two
+ * images it agrees with longer. */
+static int holds_service_lk(struct session *s, char slot, bool *holds_out, struct err *err)
+{
+    const struct plan_write *service = lk_write(s, slot, PLAN_SERVICE_LK);
+    const struct plan_write *commercial = lk_write(s, slot, PLAN_COMMERCIAL);
+    AUTO(buf_deinit) struct buf here = {0}, one = {0}, other = {0};
+    struct extent e;
+    if (!service || !commercial)
+        return 0;
+    int rc = session_slurp(s, service->image, LK_FILE_BYTES_MAX, &one, err);
+    if (rc == 0)
+        rc = session_slurp(s, commercial->image, LK_FILE_BYTES_MAX, &other, err);
+    if (rc == 0)
+        rc = gpt_lookup(&s->gpt, service->partition, &e, err);
+    if (rc < 0)
+        return rc;
+    buf_init(&here, LK_FILE_BYTES_MAX);
+    size_t len = (one.len + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
+    len = MIN_OF(len, (size_t)MIN_OF(e.size_bytes, (uint64_t)LK_FILE_BYTES_MAX));
+    rc = read_small(s, e.start_bytes, buf_grow(&here, len), len, err);
+    size_t same = common_bytes(&here, &one);
+    *holds_out = same >= MIN_OF(one.len, LK_PROOF_BYTES) && same > common_bytes(&here, &other);
+    return rc;
+}
+
+/* A job before this one may have ended, or been cut, with the service LK in a slot: this job takes it out, too
+ * (law 5), also of the slot that is not active. */
+static int find_service_lk(struct session *s, struct err *err)
+{
+    for (char slot = 'a'; slot <= 'b'; slot++) {
+        bool holds = false;
+        int rc = holds_service_lk(s, slot, &holds, err);
+        if (rc < 0)
+            return rc;
+        if (holds)
+            note(s, "warn", "slot %c holds the service bootloader of an earlier job: the commercial one will "
+                            "be put back",
+                 slot);
+        s->service_lk[slot - 'a'] |= holds;
+    }
+    return 0;
+}
+
 /* The rules V1, V2, V4, V6 of README "gates". */
 static int check_versions(struct session *s, const struct fw_version *phone, struct err *err)
 {
@@ -487,6 +549,8 @@ int action_inspect(struct session *s, const struct recipe_step *step, struct err
 {
     (void)step;
     int rc = read_slot(s, err);
+    if (rc == 0)
+        rc = find_service_lk(s, err);
     if (rc == 0)
         rc = read_version(s, err);
     if (rc < 0)

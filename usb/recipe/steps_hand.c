@@ -36,6 +36,7 @@ int action_boot(struct session *s, const struct recipe_step *step, struct err *e
     if (serial[0] && strcmp(serial, s->plan->serial) != 0)
         return fail(s, "E9", err, ERR_MISMATCH, "the phone started as %.40s, the label says %s", serial,
                     s->plan->serial);
+    s->serial_on_usb = serial[0] != '\0';
     s->phone_state = "booted";
     return 0;
 }
@@ -139,7 +140,10 @@ static int ask_person(struct session *s, const struct recipe_step *step, struct 
 
 int action_accept(struct session *s, const struct recipe_step *step, struct err *err)
 {
-    if (strcmp(s->plan->accept, "usb") == 0) {
+    bool by_usb = strcmp(s->plan->accept, "usb") == 0;
+    if (by_usb && !s->serial_on_usb)
+        note(s, "warn", "the phone shows no serial on USB: a person has to compare the numbers");
+    if (by_usb && s->serial_on_usb) {
         /* the start has compared the serial that Android shows on USB */
         s->accepted = json_pack("{s:s, s:s}", "by", "usb", "serial", s->plan->serial);
     } else {

@@ -19,9 +19,18 @@ struct field {
     size_t offset, size;
 };
 
-#define INT(m, f) {#f, KIND_INT, offsetof(struct wire_##m, f), 0}
-#define TEXT(m, f) {#f, KIND_TEXT, offsetof(struct wire_##m, f), sizeof(((struct wire_##m *)0)->f)}
-#define OBJECT(m, f) {#f, KIND_OBJECT, offsetof(struct wire_##m, f), 0}
+#define INT(m, f)                                                                                  \
+    {                                                                                              \
+#f, KIND_INT, offsetof(struct wire_##m, f), 0                                              \
+    }
+#define TEXT(m, f)                                                                                 \
+    {                                                                                              \
+#f, KIND_TEXT, offsetof(struct wire_##m, f), sizeof(((struct wire_##m *)0)->f)             \
+    }
+#define OBJECT(m, f)                                                                               \
+    {                                                                                              \
+#f, KIND_OBJECT, offsetof(struct wire_##m, f), 0                                           \
+    }
 #define FIELDS(m, ...) static const struct field fields_##m[] = {__VA_ARGS__, {0}};
 
 FIELDS(hello, TEXT(hello, build), TEXT(hello, role), INT(hello, pid))
@@ -34,14 +43,16 @@ FIELDS(permit, INT(permit, backup_id), TEXT(permit, manifest_sha256), TEXT(permi
 FIELDS(deny, TEXT(deny, code), TEXT(deny, failure), TEXT(deny, text))
 FIELDS(answer, TEXT(answer, prompt_id), TEXT(answer, answer), OBJECT(answer, values))
 FIELDS(control, TEXT(control, verb))
+FIELDS(channel, INT(channel, job_id))
 FIELDS(beat, INT(beat, job_id))
+FIELDS(held, INT(held, job_id), INT(held, held))
 FIELDS(step, INT(step, job_id), TEXT(step, step), TEXT(step, state), INT(step, attempt),
        TEXT(step, text))
 FIELDS(note, INT(note, job_id), TEXT(note, step), TEXT(note, level), TEXT(note, text))
 FIELDS(progress, INT(progress, job_id), TEXT(progress, step), INT(progress, done_bytes),
        INT(progress, total_bytes))
-FIELDS(prompt, INT(prompt, job_id), TEXT(prompt, prompt_id), TEXT(prompt, step),
-       TEXT(prompt, text), TEXT(prompt, todo), TEXT(prompt, answered_by))
+FIELDS(prompt, INT(prompt, job_id), TEXT(prompt, prompt_id), TEXT(prompt, step), TEXT(prompt, text),
+       TEXT(prompt, todo), TEXT(prompt, answered_by))
 FIELDS(facts, INT(facts, job_id), OBJECT(facts, facts))
 FIELDS(backup, INT(backup, job_id), TEXT(backup, manifest_sha256), TEXT(backup, chip_id),
        TEXT(backup, plan_sha256))
@@ -61,10 +72,9 @@ static const struct {
     const char *name;
     int fds;
     const struct field *fields;
-} messages[] = {
-    [WIRE_NONE] = {"none", 0, NULL},
+} messages[] = {[WIRE_NONE] = {"none", 0, NULL},
 #define X(name, sender, fds) [WIRE_##name] = {#name, fds, fields_##name},
-    WIRE_MESSAGES(X)
+                WIRE_MESSAGES(X)
 #undef X
 };
 

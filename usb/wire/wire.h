@@ -26,8 +26,10 @@ enum { WIRE_MESSAGE_MAX_BYTES = 64 * 1024, WIRE_NAME_MAX = 128, WIRE_TEXT_MAX = 
     X(permit, "server", 0)     /* may write: what the gate compares with what it read */           \
     X(deny, "server", 0)       /* may not write, and why */                                        \
     X(answer, "server", 0)     /* a person answered a prompt */                                    \
+    X(channel, "server", 1)    /* a fresh fd 4: portwatch was started anew */                      \
     X(control, "server", 0)    /* cancel, pause, resume: acts between steps */                     \
     X(beat, "worker", 0)       /* alive; also while waiting on USB */                              \
+    X(held, "worker", 0)       /* paused between two steps (1), or goes on (0) */                  \
     X(step, "worker", 0)       /* a step begins, is done, failed, is skipped */                    \
     X(note, "worker", 0)       /* a log line of the job */                                         \
     X(progress, "worker", 0)   /* at most 5 a second */                                            \
@@ -86,8 +88,14 @@ struct wire_answer {
 struct wire_control {
     char verb[WIRE_NAME_MAX]; /* cancel, pause, resume */
 };
+struct wire_channel {
+    int64_t job_id;
+};
 struct wire_beat {
     int64_t job_id;
+};
+struct wire_held {
+    int64_t job_id, held;
 };
 struct wire_step {
     int64_t job_id;
@@ -111,8 +119,8 @@ struct wire_prompt {
     int64_t job_id;
     char prompt_id[WIRE_NAME_MAX]; /* empty: nothing is asked any more */
     char step[WIRE_NAME_MAX];
-    char text[WIRE_TEXT_MAX];  /* what is going on */
-    char todo[WIRE_TEXT_MAX];  /* what to do, in order */
+    char text[WIRE_TEXT_MAX];        /* what is going on */
+    char todo[WIRE_TEXT_MAX];        /* what to do, in order */
     char answered_by[WIRE_NAME_MAX]; /* usb, person */
 };
 struct wire_facts {

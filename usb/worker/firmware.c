@@ -53,10 +53,9 @@ static json_t *layout_json(const struct firmware *f)
         if (!in_gpt)
             continue;
         bool stretches = e->is_reserved || strcmp(e->name, "userdata") == 0;
-        json_array_append_new(list,
-                              json_pack("{s:s, s:I, s:I}", "name", e->name, "offset",
-                                        (json_int_t)(stretches ? 0 : e->linear_start), "size",
-                                        (json_int_t)(stretches ? 0 : e->size_bytes)));
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "name", e->name, "offset",
+                                              (json_int_t)(stretches ? 0 : e->linear_start), "size",
+                                              (json_int_t)(stretches ? 0 : e->size_bytes)));
     }
     return list;
 }
@@ -81,10 +80,10 @@ static json_t *problems_json(const struct firmware *f)
     json_t *list = json_array();
     for (uint32_t i = 0; i < f->problem_count && i < FIRMWARE_PROBLEMS_MAX; i++) {
         const struct firmware_problem *p = &f->problems[i];
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "severity",
-                            p->severity == FIRMWARE_ERROR ? "error" : "warning", "code", p->code,
-                            "where", p->where, "text", p->what, "advice", p->advice));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "severity",
+                                              p->severity == FIRMWARE_ERROR ? "error" : "warning",
+                                              "code", p->code, "where", p->where, "text", p->what,
+                                              "advice", p->advice));
     }
     return list;
 }
@@ -108,12 +107,12 @@ int run_firmware(struct host *h, const char *text, size_t len, struct wire_done 
     json_decref(params);
     if (rc < 0)
         return rc;
-    done->result = json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "name", f->name, "platform",
-        f->platform, "project", f->project, "version", f->version.text, "usable", f->usable,
-        "files", files_json(f), "layout", layout_json(f), "upgrade", upgrade_json(f), "problems",
-        problems_json(f), "da_file", f->da_name, "preloader", f->preloader_name, "auth_file",
-        f->auth_name);
+    done->result =
+        json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "name", f->name,
+                  "platform", f->platform, "project", f->project, "version", f->version.text,
+                  "usable", f->usable, "files", files_json(f), "layout", layout_json(f), "upgrade",
+                  upgrade_json(f), "problems", problems_json(f), "da_file", f->da_name, "preloader",
+                  f->preloader_name, "auth_file", f->auth_name);
     firmware_free(&f);
     return 0;
 }

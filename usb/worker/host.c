@@ -1,5 +1,6 @@
 #include "usb/worker/host.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +84,22 @@ static void take_record(struct host *h, struct wire_message *m)
     h->record = record_new(h->record_fd, (uint64_t)r->max_bytes, (uint32_t)r->keep_bytes);
 }
 
+static void want(struct host *h, const char *modes);
+
+/* Portwatch was started anew: what the old one knew and promised is void, the want is said again. */
+static void take_channel(struct host *h, struct wire_message *m)
+{
+    if (dup3(m->fd, WORKER_DEVICE_FD, O_CLOEXEC) < 0)
+        return;
+    h->portwatch_gone = false;
+    h->seen = (struct wire_seen){.mode = "none"};
+    if (h->wanted[0]) {
+        struct wire_seen again;
+        WIRE_TEXT(again.mode, h->wanted);
+        want(h, again.mode);
+    }
+}
+
 static void on_server(struct host *h, struct wire_message *m)
 {
     switch (m->type) {
@@ -121,6 +138,9 @@ static void on_server(struct host *h, struct wire_message *m)
         json_incref(h->answer.values);
         h->has_answer = true;
         break;
+    case WIRE_channel:
+        take_channel(h, m);
+        break;
     case WIRE_control:
         take_control(h, m->u.control.verb);
         break;
@@ -145,7 +165,8 @@ static void on_portwatch(struct host *h, struct wire_message *m)
     }
 }
 
-static void drain(struct host *h, int fd, bool *gone, void (*take)(struct host *, struct wire_message *))
+static void drain(struct host *h, int fd, bool *gone,
+                  void (*take)(struct host *, struct wire_message *))
 {
     for (int i = 0; i < MESSAGES_AT_ONCE && !*gone; i++) {
         struct wire_message m = {.fd = -1};
@@ -269,8 +290,8 @@ static int host_journal(void *arg, bool result, const char *title, int attempt, 
         json_object_set_new(record, "code", json_string(err_name(code)));
     if (result && text[0])
         json_object_set_new(record, "text", json_string(text));
-    int rc = spool_append_json(&h->spool, result ? SPOOL_STEP_RESULT : SPOOL_STEP_INTENT, record,
-                               err);
+    int rc =
+        spool_append_json(&h->spool, result ? SPOOL_STEP_RESULT : SPOOL_STEP_INTENT, record, err);
     json_decref(record);
     return rc < 0 ? rc : spool_sync(&h->spool, err);
 }
@@ -279,9 +300,10 @@ static void want(struct host *h, const char *modes)
 {
     struct wire_message m = {.type = WIRE_want, .fd = -1};
     WIRE_TEXT(m.u.want.modes, modes);
+    WIRE_TEXT(h->wanted, modes);
     fd_close(&h->attach_fd); /* an answer to a want that nobody waits for any more */
     h->has_attach = false;
-    if (wire_send(WORKER_DEVICE_FD, &m, 0, NULL) < 0)
+    if (!h->portwatch_gone && wire_send(WORKER_DEVICE_FD, &m, 0, NULL) < 0)
         h->portwatch_gone = true;
 }
 
@@ -303,6 +325,23 @@ static int open_transport(struct host *h, struct transport **out, struct usb_ide
     return 0;
 }
 
+/* modes has blanks between its words */
+static bool covers(const char *modes, const char *mode)
+{
+    size_t len = strlen(mode);
+    for (const char *at = strstr(modes, mode); len && at; at = strstr(at + 1, mode))
+        if ((at == modes || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
+            return true;
+    return false;
+}
+
+static int no_device(const struct host *h, const char *modes, struct err *err)
+{
+    if (h->portwatch_gone)
+        return err_set(err, ERR_TIMEOUT, "nobody hands over phones: portwatch does not run");
+    return err_set(err, ERR_TIMEOUT, "no phone in mode %s showed up on this port", modes);
+}
+
 static int host_device(void *arg, const char *modes, int64_t until_ms, struct transport **out,
                        struct usb_identity *id_out, char *mode_out, size_t mode_size,
                        struct err *err)
@@ -311,20 +350,20 @@ static int host_device(void *arg, const char *modes, int64_t until_ms, struct tr
     want(h, modes);
     for (;;) {
         int rc = interrupted(h, err);
-        if (rc < 0 || h->portwatch_gone || (clock_now_ms() >= until_ms && !h->has_attach)) {
+        if (rc < 0 || (clock_now_ms() >= until_ms && !h->has_attach)) {
             want(h, "");
-            if (rc < 0)
-                return rc;
-            return h->portwatch_gone
-                       ? err_set(err, ERR_IO, "portwatch is gone: nobody hands over phones")
-                       : err_set(err, ERR_TIMEOUT, "no phone in mode %s showed up on this port",
-                                 modes);
+            return rc < 0 ? rc : no_device(h, modes, err);
+        }
+        if (h->has_attach && !covers(modes, h->attach.mode)) {
+            want(h, modes); /* it crossed this want and answers one before it */
+            continue;
         }
         if (!h->has_attach) {
-            host_pump(h, until_ms);
+            host_pump(h, until_ms); /* also while portwatch is being started anew */
             continue;
         }
         h->has_attach = false;
+        h->wanted[0] = '\0';
         rc = open_transport(h, out, id_out, err);
         if (rc == 0) {
             snprintf(mode_out, mode_size, "%s", h->attach.mode);
@@ -337,16 +376,6 @@ static int host_device(void *arg, const char *modes, int64_t until_ms, struct tr
     }
 }
 
-/* modes has blanks between its words */
-static bool covers(const char *modes, const char *mode)
-{
-    size_t len = strlen(mode);
-    for (const char *at = strstr(modes, mode); len && at; at = strstr(at + 1, mode))
-        if ((at == modes || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
-            return true;
-    return false;
-}
-
 static int host_seen(void *arg, const char *modes, int64_t until_ms, char *serial_out, size_t size,
                      struct err *err)
 {
@@ -355,12 +384,11 @@ static int host_seen(void *arg, const char *modes, int64_t until_ms, char *seria
         int rc = interrupted(h, err);
         if (rc < 0)
             return rc;
-        if (covers(modes, h->seen.mode) || (h->seen_none && covers(modes, "none"))) {
+        /* a portwatch that was started anew says "none" of what it has not looked at yet */
+        if (strcmp(modes, "none") == 0 ? h->seen_none : covers(modes, h->seen.mode)) {
             snprintf(serial_out, size, "%s", h->seen.serial);
             return 0;
         }
-        if (h->portwatch_gone)
-            return err_set(err, ERR_IO, "portwatch is gone: nobody tells what is on the port");
         if (clock_now_ms() >= until_ms)
             return err_set(err, ERR_TIMEOUT, "the phone did not show up as %s", modes);
         host_pump(h, until_ms);
@@ -396,15 +424,19 @@ static int host_between(void *arg, struct err *err)
     struct host *h = arg;
     host_pump(h, 0);
     bool told = false;
+    struct wire_message m = {.type = WIRE_held, .fd = -1, .u.held = {.job_id = h->job_id}};
     for (;;) {
         int rc = interrupted(h, err);
         if (rc < 0 || !h->paused) {
             if (told)
-                host_note(h, "", "info", "goes on");
+                host_send(h, &m);
             return rc;
         }
-        if (!told)
-            host_note(h, "", "info", "paused before the next step");
+        if (!told) {
+            m.u.held.held = 1;
+            host_send(h, &m);
+            m.u.held.held = 0;
+        }
         told = true;
         host_pump(h, clock_now_ms() + SLICE_MS);
     }
@@ -448,17 +480,36 @@ static bool chunk_known(struct host *h, const struct sha256 *digest)
     return false;
 }
 
+static bool all_zero(struct span raw)
+{
+    return raw.len && raw.data[0] == 0 && memcmp(raw.data, raw.data + 1, raw.len - 1) == 0;
+}
+
+/* Most of a wiped phone is zeros: a whole chunk of them is hashed once a process, not once a megabyte. */
+static struct sha256 chunk_sha256(struct span raw)
+{
+    static struct sha256 zeros;
+    static size_t zeros_len;
+    if (!all_zero(raw))
+        return sha256_of(raw);
+    if (zeros_len != raw.len) {
+        zeros = sha256_of(raw);
+        zeros_len = raw.len;
+    }
+    return zeros;
+}
+
 static int host_chunk(void *arg, struct span raw, struct sha256 *sha256_out, struct err *err)
 {
     struct host *h = arg;
-    *sha256_out = sha256_of(raw);
+    *sha256_out = chunk_sha256(raw);
     if (chunk_known(h, sha256_out))
         return 0;
     buf_clear(&h->packed);
     int rc = chunk_compress(raw, &h->packed, err);
     if (rc == 0)
-        rc = spool_append_chunk(&h->spool, sha256_out, (uint32_t)raw.len, buf_span(&h->packed),
-                                err);
+        rc =
+            spool_append_chunk(&h->spool, sha256_out, (uint32_t)raw.len, buf_span(&h->packed), err);
     return rc;
 }
 

@@ -28,6 +28,7 @@ struct host {
     struct wire_attach attach;
     int attach_fd;
     struct wire_seen seen;
+    char wanted[WIRE_NAME_MAX]; /* modes of the want that waits for its attach; empty: none */
     bool seen_none; /* since the last device was handed over */
     struct wire_run run;
     int run_fd;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "usb/archive/stream.h"
 #include "usb/base/mem.h"
 #include "usb/format/dump.h"
 #include "usb/worker/runs.h"
@@ -38,8 +39,8 @@ static int flush(struct import *im, struct err *err)
 {
     if (im->chunk_len == 0)
         return 0;
-    int rc = im->to.chunk(im->h, span_of(im->chunk, im->chunk_len), &im->chunks[im->chunk_count],
-                          err);
+    int rc =
+        im->to.chunk(im->h, span_of(im->chunk, im->chunk_len), &im->chunks[im->chunk_count], err);
     im->chunk_count++;
     im->chunk_len = 0;
     return rc;
@@ -155,11 +156,12 @@ static int take_params(struct import *im, const char *text, size_t len, struct e
 
 static int import_dump(struct import *im, struct wire_done *done, struct err *err)
 {
-    struct input *in = input_of_fd(input_fd(im->h, "dump"), err);
-    if (!in)
-        return err->code;
+    struct input *in = NULL;
+    int rc = archive_or_file_open(input_fd(im->h, "dump"), &in, err);
+    if (rc < 0)
+        return rc;
     struct dump_options options = {0};
-    int rc = dump_open(in, &options, &im->dump, err);
+    rc = dump_open(in, &options, &im->dump, err);
     if (rc < 0) {
         input_close(&in);
         WIRE_TEXT(done->failure, "A6");

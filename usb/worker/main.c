@@ -75,10 +75,18 @@ int main(int argc, char **argv)
                                             {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
-        case 't': clock_scale_set(strtod(optarg, NULL)); break;
-        case 'h': fputs(usage, stdout); return 0;
-        case 'V': puts("flashrack-worker " FLASHRACK_VERSION); return 0;
-        default: fputs(usage, stderr); return 2;
+        case 't':
+            clock_scale_set(strtod(optarg, NULL));
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        case 'V':
+            puts("flashrack-worker " FLASHRACK_VERSION);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return 2;
         }
     }
     if (optind != argc || !channels_ok()) {
@@ -87,7 +95,8 @@ int main(int argc, char **argv)
     }
     log_program_set("worker");
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGINT, SIG_IGN); /* Ctrl-C at the station is for flashrackd; a worker ends after its step */
+    signal(SIGINT,
+           SIG_IGN); /* Ctrl-C at the station is for flashrackd; a worker ends after its step */
     fcntl(WORKER_CHANNEL_FD, F_SETFD, FD_CLOEXEC);
     fcntl(WORKER_DEVICE_FD, F_SETFD, FD_CLOEXEC);
 

@@ -1,0 +1,155 @@
+/* answer_cmd.c: a job's question to a person. The station takes an answer at once and the phone's worker judges it a
+ * moment later, so the verdict is seen in the job: the prompt is over, or another one stands there. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "server/cli/client_cmd.h"
+#include "server/cli/table.h"
+#include "usb/base/clock.h"
+#include "usb/base/mem.h"
+
+enum { VERDICT_WAIT_MS = 20000, LOOK_EVERY_MS = 100 };
+
+static json_t *numbers_json(const struct phone_numbers *n)
+{
+    json_t *values = json_object();
+    if (n->serial)
+        json_object_set_new(values, "serial", cli_json_text(n->serial));
+    if (n->imeis[0]) {
+        json_t *imeis = json_array();
+        for (int i = 0; n->imeis[i]; i++)
+            json_array_append_new(imeis, cli_json_text(n->imeis[i]));
+        json_object_set_new(values, "imeis", imeis);
+    }
+    if (n->wlan_mac)
+        json_object_set_new(values, "wlan_mac", cli_json_text(n->wlan_mac));
+    if (n->bt_mac)
+        json_object_set_new(values, "bt_mac", cli_json_text(n->bt_mac));
+    return values;
+}
+
+static const char *prompt_id_of(json_t *job)
+{
+    const char *id = text_of(json_object_get(job, "prompt"), "id");
+    return id ? id : "";
+}
+
+/* 1: judged, 0: not yet. Between two prompts the job is running, so a missing prompt says nothing by itself: the
+ * acceptance step must have ended, too. */
+static int judged(json_t *job, const char *prompt_id, const char *step)
+{
+    const char *now = prompt_id_of(job), *step_now = text_of(job, "step");
+    if (job_has_ended(job))
+        return 1;
+    if (now[0])
+        return strcmp(now, prompt_id) != 0;
+    return step && step_now && strcmp(step, step_now) != 0;
+}
+
+static int verdict_wait(struct client *c, const char *job_id, const char *prompt_id,
+                        const char *step, json_t **job_out, struct err *err)
+{
+    AUTO(free_ptr) char *path = client_path("jobs", job_id, "");
+    for (int64_t until = clock_in(VERDICT_WAIT_MS);;) {
+        AUTO(client_json_free) json_t *job = NULL;
+        int rc = client_get(c, path, &job, err);
+        if (rc < 0)
+            return rc;
+        if (judged(job, prompt_id, step)) {
+            *job_out = json_incref(job);
+            return 0;
+        }
+        if (clock_left(until, 1) == 0)
+            return err_set(err, ERR_TIMEOUT, "the answer was sent, but job %s has not taken it yet",
+                           job_id);
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY_MS * 1000000L}, NULL);
+    }
+}
+
+int prompt_answer(struct client *c, const char *job_id, const char *prompt_id, const char *answer,
+                  const struct phone_numbers *numbers, json_t **job_out, struct err *err)
+{
+    AUTO(client_json_free) json_t *taken = NULL;
+    AUTO(free_ptr) char *path = client_path("jobs", job_id, "answer");
+    json_t *body = json_object();
+    json_object_set_new(body, "prompt_id", cli_json_text(prompt_id));
+    json_object_set_new(body, "answer", cli_json_text(answer));
+    json_t *values = numbers_json(numbers);
+    if (json_object_size(values))
+        json_object_set(body, "values", values);
+    json_decref(values);
+    int rc = client_post(c, path, body, &taken, err);
+    if (rc < 0)
+        return rc;
+    AUTO(free_ptr) char *step = xstrdup(text_of(taken, "step"));
+    rc = verdict_wait(c, job_id, prompt_id, step, job_out, err);
+    if (rc < 0)
+        return rc;
+    const char *now = prompt_id_of(*job_out),
+               *text = text_of(json_object_get(*job_out, "prompt"), "text");
+    if (now[0])
+        return err_set(err, ERR_MISMATCH, "%s", text ? text : "the job asks again");
+    return 0;
+}
+
+/* The prompt that stands now: its id, or NULL after telling that nothing is asked. */
+static char *prompt_now(struct client *c, const char *job_id)
+{
+    struct err err;
+    AUTO(client_json_free) json_t *job = NULL;
+    AUTO(free_ptr) char *path = client_path("jobs", job_id, "");
+    if (client_get(c, path, &job, &err) < 0) {
+        client_fail(c, &err);
+        return NULL;
+    }
+    json_t *prompt = json_object_get(job, "prompt");
+    const char *by = text_of(prompt, "answered_by");
+    if (by && strcmp(by, "person") == 0)
+        return xstrdup(prompt_id_of(job));
+    if (by) {
+        err_set(&err, ERR_CONFLICT, "job %s asks for something that is done at the phone: %s",
+                job_id, text_or_dash(prompt, "text"));
+        cli_fail(&err, text_of(prompt, "todo"));
+    } else {
+        err_set(&err, ERR_CONFLICT, "job %s asks nothing at the moment: it is %s", job_id,
+                text_or_dash(job, "state"));
+        cli_fail(&err, "'flashrack job ID --follow' shows when it asks.");
+    }
+    return NULL;
+}
+
+int answer_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    struct client_options common = {0};
+    struct phone_numbers n = {0};
+    bool abort_job = false;
+    const struct cli_option options[] = {CLIENT_OPTIONS(common),
+                                         {"serial", &n.serial, NULL, 0},
+                                         {"imei", n.imeis, NULL, CLI_REPEATS},
+                                         {"wlan-mac", &n.wlan_mac, NULL, 0},
+                                         {"bt-mac", &n.bt_mac, NULL, 0},
+                                         {"abort", NULL, &abort_job, 0},
+                                         {0}};
+    AUTO(client_free) struct client *c = NULL;
+    int rc = client_arguments(self, argc, argv, options, 1, "a job's id is needed");
+    if (rc == CMD_GO_ON)
+        rc = station_open(&common, &c);
+    if (rc != CMD_GO_ON)
+        return rc;
+    AUTO(free_ptr) char *prompt_id = prompt_now(c, argv[0]);
+    if (!prompt_id)
+        return CLI_BAD_INPUT;
+    struct err err;
+    AUTO(client_json_free) json_t *job = NULL;
+    rc = prompt_answer(c, argv[0], prompt_id, abort_job ? "abort" : "ok", &n, &job, &err);
+    if (common.json && job)
+        cli_json_print(json_incref(job));
+    if (rc < 0)
+        return client_fail(c, &err);
+    if (!common.json)
+        printf("job %s took the answer; now %s\n", text_or_dash(job, "id"),
+               text_or_dash(job, "state"));
+    return CLI_FINE;
+}

@@ -1,0 +1,108 @@
+#include "server/cli/client_cmd.h"
+
+#define JSON "[--json]"
+
+/* Ends the --help of every command here. */
+#define STATION                                                                                    \
+    "\n\n"                                                                                         \
+    "--server URL   the station, or FLASHRACK_SERVER; " CLIENT_SERVER_DEFAULT " unless told\n"     \
+    "--token T      access token, better in FLASHRACK_TOKEN\n"                                     \
+    "--tls-ca FILE  certificates that may vouch for the station, or FLASHRACK_TLS_CA\n"            \
+    "--json         what the API answers"
+
+const struct cli_command client_commands[] = {
+    {"ports", JSON, "The station's ports, and what is on each." STATION, ports_cmd},
+    {"phones", "[--serial SERIAL] " JSON,
+     "The phones that the station has met, and whose identity is whole." STATION, phones_cmd},
+    {"jobs", "[--open] [--state STATE] [--port PORT] [--serial SERIAL] [--limit N] " JSON,
+     "Jobs, newest first.\n\n"
+     "--open         only those that have not ended\n"
+     "--limit N      50 unless told" STATION,
+     jobs_cmd},
+    {"job", "ID [--follow] " JSON,
+     "One job with its steps.\n\n"
+     "--follow       shows it until it ends; exits 0 only when it succeeded. Ctrl-C leaves it\n"
+     "               running. At a terminal the phone's numbers can be entered there." STATION,
+     job_cmd},
+    {"restore",
+     "--port PORT --serial SERIAL [--firmware ID] [--backup ID] [--imei IMEI]...\n"
+     "      [--finish lk|upgrade] [--accept scan|usb] [--owner-ref T] [--client-ref T]\n"
+     "      [--key KEY] [--follow] " JSON,
+     "Orders the restore of one phone.\n\n"
+     "--port PORT    id or label, see 'flashrack ports'\n"
+     "--serial S     from the phone's label, begins with PDA\n"
+     "--firmware ID  may be left out while the station has one package\n"
+     "--backup ID    the newest import for the serial, unless told\n"
+     "--imei IMEI    as on the label, once for each\n"
+     "--finish       lk: commercial bootloader back (default); upgrade: the whole package\n"
+     "--accept       scan: a person enters the phone's numbers at the end (default);\n"
+     "               usb: the serial that the phone shows on USB is enough\n"
+     "--key KEY      the same order sent again with the same key is the same job\n"
+     "--follow       shows it and exits with its result, as 'flashrack job' does" STATION,
+     restore_cmd},
+    {"answer", "ID [--serial SERIAL --imei IMEI... --wlan-mac MAC --bt-mac MAC] [--abort] " JSON,
+     "Answers a job's question with what the phone shows (*#06# and About).\n"
+     "Exits 1 when the numbers do not fit; the job then asks again.\n\n"
+     "--abort        ends the job as failed: the numbers are not the label's" STATION,
+     answer_cmd},
+    {"pause", "ID " JSON, "Lets a job wait after the step it is in." STATION, pause_cmd},
+    {"resume", "ID " JSON, "Lets a paused job go on." STATION, resume_cmd},
+    {"cancel", "ID " JSON, "Stops a job after the step it is in." STATION, cancel_cmd},
+    {"backups", "[--serial SERIAL] [--phone ID] " JSON, "Backups of phones, newest first." STATION,
+     backups_cmd},
+    {"import-dump", "FILE --serial SERIAL " JSON,
+     "Makes a backup of a read-back dump that lies on the station.\n"
+     "FILE lies below a folder that the station may read (flashrackd --import-dir).\n\n"
+     "--serial S     from the label of the phone that the dump was read from" STATION,
+     import_dump_cmd},
+    {"firmware list", JSON, "The firmware packages that the station knows." STATION,
+     firmware_list_cmd},
+    {"firmware add", "PATH " JSON,
+     "Catalogues an unpacked package that lies on the station.\n"
+     "PATH lies below a folder that the station may read (flashrackd --import-dir)." STATION,
+     firmware_add_cmd},
+    {"events", "[--after CURSOR] [--type TYPE]... " JSON,
+     "What changes, as it changes, until Ctrl-C.\n\n"
+     "--after CURSOR everything since that event, 0 for all\n"
+     "--type TYPE    port, job, prompt, log or phone; may be given again" STATION,
+     events_cmd},
+    {"doctor", JSON,
+     "What is wrong with the station and this machine, and what to do about it." STATION,
+     doctor_cmd},
+    {0},
+};
+
+int client_arguments(const struct cli_command *self, int argc, char **argv,
+                     const struct cli_option *options, int count, const char *needed)
+{
+    int n = cli_options(self, argc, argv, options);
+    if (n < 0)
+        return CLI_USAGE;
+    if (n > count)
+        return cli_usage(self, "'%s' is too much", cli_printable(argv[count]));
+    return n < count ? cli_usage(self, "%s", needed) : CMD_GO_ON;
+}
+
+int station_open(const struct client_options *common, struct client **out)
+{
+    struct err err;
+    return client_open(common, out, &err) < 0 ? client_fail(*out, &err) : CMD_GO_ON;
+}
+
+int client_begin(const struct cli_command *self, int argc, char **argv,
+                 const struct cli_option *options, const struct client_options *common, int count,
+                 const char *needed, struct client **out)
+{
+    int rc = client_arguments(self, argc, argv, options, count, needed);
+    return rc != CMD_GO_ON ? rc : station_open(common, out);
+}
+
+int client_fail(const struct client *c, const struct err *err)
+{
+    return cli_fail(err, client_advice(c));
+}
+
+void client_json_free(json_t **j)
+{
+    json_decref(*j);
+}

@@ -1,0 +1,62 @@
+/* client_cmd.h: the commands that talk to a station, one file a kind, and what they share. */
+#ifndef FLASHRACK_SERVER_CLI_CLIENT_CMD_H
+#define FLASHRACK_SERVER_CLI_CLIENT_CMD_H
+
+#include "server/cli/cli.h"
+#include "server/cli/client.h"
+
+/* list_cmd.c */
+int ports_cmd(const struct cli_command *self, int argc, char **argv);
+int phones_cmd(const struct cli_command *self, int argc, char **argv);
+int jobs_cmd(const struct cli_command *self, int argc, char **argv);
+int backups_cmd(const struct cli_command *self, int argc, char **argv);
+int firmware_list_cmd(const struct cli_command *self, int argc, char **argv);
+/* job_cmd.c */
+int job_cmd(const struct cli_command *self, int argc, char **argv);
+int restore_cmd(const struct cli_command *self, int argc, char **argv);
+int cancel_cmd(const struct cli_command *self, int argc, char **argv);
+int pause_cmd(const struct cli_command *self, int argc, char **argv);
+int resume_cmd(const struct cli_command *self, int argc, char **argv);
+/* answer_cmd.c */
+int answer_cmd(const struct cli_command *self, int argc, char **argv);
+/* input_cmd.c */
+int import_dump_cmd(const struct cli_command *self, int argc, char **argv);
+int firmware_add_cmd(const struct cli_command *self, int argc, char **argv);
+/* events_cmd.c */
+int events_cmd(const struct cli_command *self, int argc, char **argv);
+/* doctor_cmd.c */
+int doctor_cmd(const struct cli_command *self, int argc, char **argv);
+
+/* Each gives CMD_GO_ON, or the exit status after telling what is wrong. */
+enum { CMD_GO_ON = -1 };
+/* Reads the options and wants exactly `count` other arguments ("what is needed" otherwise). */
+int client_arguments(const struct cli_command *self, int argc, char **argv,
+                     const struct cli_option *options, int count, const char *needed);
+int station_open(const struct client_options *common, struct client **out);
+/* Both, for commands that have nothing more to check. */
+int client_begin(const struct cli_command *self, int argc, char **argv,
+                 const struct cli_option *options, const struct client_options *common, int count,
+                 const char *needed, struct client **out);
+/* Tells the error and the advice that came with it. */
+int client_fail(const struct client *c, const struct err *err);
+void client_json_free(json_t **j); /* for AUTO */
+
+/* follow.c: shows the job until it has ended; CLI_FINE only when it succeeded. With json its last state is printed
+ * as JSON, and what a person should see goes to stderr. */
+int job_follow(struct client *c, const char *job_id, bool json);
+/* job_cmd.c: a job with its steps, for people. */
+void job_print(json_t *job);
+/* CLI_FINE when the job succeeded; else tells why it did not. */
+int job_verdict(json_t *job);
+bool job_has_ended(json_t *job);
+
+/* answer_cmd.c: what a person reads on the phone, as POST answer wants it. */
+struct phone_numbers {
+    const char *serial, *wlan_mac, *bt_mac;
+    const char *imeis[CLI_VALUES_MAX + 1]; /* NULL ends */
+};
+/* Sends it and waits for what the phone's job makes of it: CLI_FINE when the prompt is over. */
+int prompt_answer(struct client *c, const char *job_id, const char *prompt_id, const char *answer,
+                  const struct phone_numbers *numbers, json_t **job_out, struct err *err);
+
+#endif

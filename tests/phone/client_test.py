@@ -1,0 +1,583 @@
+#!/usr/bin/python3
+"""`flashrack` as a client: every command against the real station with an emulated phone, and against a peer that
+misbehaves as no station of ours does. Usage: client_test.py [CASE...]; without one all cases run."""
+import http.server
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import rack as bench  # noqa: E402
+from restore_test import Bench  # noqa: E402
+
+IMEI = "490154203237518"
+WAIT = 120
+DIST = os.path.join(bench.ROOT, "server", "dist")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Client(unittest.TestCase):
+    """Runs `flashrack` at self.url."""
+
+    url = None
+
+    def environment(self):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("FLASHRACK_") or k == "FLASHRACK_BUILD"}
+        return dict(env, FLASHRACK_SERVER=self.url, LC_ALL="C.UTF-8", TZ="UTC")
+
+    def run_client(self, *args, status=0):
+        done = subprocess.run([bench.program("flashrack"), *args], env=self.environment(), capture_output=True,
+                              text=True, timeout=WAIT, stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, status, f"{args}\n{done.stdout}{done.stderr}")
+        self.assertNotIn("Sanitizer", done.stderr)
+        return done
+
+    def out(self, *args):
+        done = self.run_client(*args)
+        self.assertEqual(done.stderr, "")
+        return done.stdout
+
+    def json(self, *args, status=0):
+        return json.loads(self.run_client(*args, "--json", status=status).stdout)
+
+    def refused(self, *args, words=()):
+        """Exit status 1, nothing on stdout, the reason and what to do on stderr."""
+        done = self.run_client(*args, status=1)
+        self.assertEqual(done.stdout, "")
+        self.assertTrue(done.stderr.startswith("flashrack: "), done.stderr)
+        for word in words:
+            self.assertIn(word.lower(), done.stderr.lower())
+        return done.stderr
+
+    def spawn(self, *args, name="client"):
+        child = bench.Process([bench.program("flashrack"), *args], os.path.join(self.dir, name + ".log"),
+                              env=self.environment())
+        self.addCleanup(child.stop)
+        return child
+
+
+class Station(Bench, Client):
+    """A station with one phone."""
+
+    def open(self, **more):
+        super().open(**more)
+        self.url = self.station.url
+        self.label = self.rack.labels[0]
+
+    def numbers(self, **other):
+        seen = dict(self.rack.screen(0), **other)
+        args = ["--serial", seen["serial"], "--wlan-mac", seen["wlan_mac"], "--bt-mac", seen["bt_mac"]]
+        for imei in seen["imeis"]:
+            args += ["--imei", imei]
+        return args
+
+    def order_args(self):
+        args = ["restore", "--port", self.rack.port(0), "--serial", self.label["serial"]]
+        for imei in self.label["imeis"]:
+            args += ["--imei", imei]
+        return args
+
+    def feed(self):
+        """Package and backup by the client itself; their ids."""
+        firmware = self.json("firmware", "add", self.package)
+        backup = self.json("import-dump", self.rack.dump(0), "--serial", self.label["serial"])
+        return firmware["id"], backup["id"]
+
+    def wait_ready(self):
+        """The station answers before it has its portwatch."""
+        end = time.monotonic() + 20
+        while not any(c["check"] == "ready" and c["verdict"] == "ok" for c in self.ask_doctor()):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+
+    def ask_doctor(self):
+        done = subprocess.run([bench.program("flashrack"), "doctor", "--json"], env=self.environment(),
+                              capture_output=True, text=True)
+        return json.loads(done.stdout)["checks"]
+
+
+class AtTheStation(Station):
+    def test_a_whole_restore(self):
+        self.open()
+        firmware, backup = self.feed()
+        events = self.spawn("events", "--json", "--after", "0", name="events")
+        follow = self.spawn(*self.order_args(), "--firmware", firmware, "--backup", backup, "--finish", "lk",
+                            "--client-ref", "order 4711", "--follow", name="follow")
+        follow.ready(r"Check the phone's numbers", WAIT)
+        self.assertIn("flashrack answer 1", follow.tail())
+
+        # while it waits: where a person is wanted is said everywhere
+        self.assertRegex(self.out("jobs"), r"\n1 +prompt +S21 acceptance ")
+        self.assertIn("DO NOW    Check the phone's numbers", self.out("job", "1"))
+        self.assertRegex(self.out("ports"), r"\n- +prompt +android +1 +1 +usbip-")
+        self.assertRegex(self.out("doctor"), r"INFO +jobs +job 1 on \S+ waits for a person")
+
+        wrong = dict(imeis=[IMEI, self.label["imeis"][1]])
+        self.refused("answer", "1", *self.numbers(**wrong), words=[IMEI, self.label["imeis"][0]])
+        self.refused("answer", "1", "--serial", IMEI, words=["IMEI", "serial"])
+        self.assertIn("succeeded", self.out("answer", "1", *self.numbers()))
+        self.assertEqual(follow.child.wait(30), 0)
+
+        with open(follow.log) as f:
+            text = f.read()
+        self.assertRegex(text, r"^\d\d:\d\d:\d\d  job 1: x5-restore of PDA")
+        self.assertIn("*** DO NOW: Phone wanted in download mode ***", text)
+        self.assertRegex(text, r"\d  S7 write identity\n")
+        self.assertIn(f"IMEI 1 is {IMEI} on the phone", text)
+        self.assertRegex(text, r"job 1 succeeded after .*\n$")
+        self.assertNotIn("\033", text)
+        self.assert_restored(self.station.job("1"))
+        self.look_back(events)
+
+    def look_back(self, events):
+        """What the lists say after it, and the events that were printed."""
+        self.assertEqual(self.json("job", "1", "--follow")["state"], "succeeded")
+        self.assertRegex(self.out("job", "1"), r"\nS9 verify what was written +1 +done +")
+        self.assertRegex(self.out("phones"), rf"\n1 +{self.label['serial']} +own +{', '.join(self.label['imeis'])} ")
+        self.assertRegex(self.out("ports"), r"job 1 succeeded\n")
+        self.assertEqual([b["origin"] for b in self.json("backups")["items"]], ["station", "import"])
+        self.assertIn("station", [b["origin"] for b in self.json("backups", "--phone", "1")["items"]])
+        by_serial = self.json("backups", "--serial", self.label["serial"])["items"]
+        self.assertEqual([b["origin"] for b in by_serial], ["import"])
+        self.assertEqual(self.json("jobs")["items"][0]["client_ref"], "order 4711")
+        self.assertEqual(self.json("jobs", "--open")["items"], [])
+        self.assertEqual(len(self.json("jobs", "--state", "succeeded", "--serial", self.label["serial"])["items"]), 1)
+        self.assertEqual(self.json("phones", "--serial", "PDAXXXXXXXXXXXXX")["items"], [])
+        self.refused("answer", "1", "--abort", words=["asks nothing"])
+        self.refused("cancel", "1", words=["ended"])
+
+        events.ready(r'"state": ?"succeeded"', 20)
+        events.child.send_signal(signal.SIGINT)
+        self.assertEqual(events.child.wait(10), 0)
+        with open(events.log) as f:
+            lines = [json.loads(line) for line in f]
+        ids = [int(e["id"]) for e in lines if e["id"]]
+        self.assertEqual(ids, sorted(set(ids)))
+        self.assertLessEqual({"job", "log", "port", "phone", "prompt"}, {e["type"] for e in lines})
+        self.assertIn("live", {"stored" if e["id"] else "live" for e in lines})
+
+    def test_follow_ends_with_the_jobs_failure(self):
+        self.open(settings=["battery_mv=3400"])
+        self.feed()
+        done = self.run_client(*self.order_args(), "--follow", status=1)
+        self.assertRegex(done.stdout, r"job 1 failed after ")
+        self.assertRegex(done.stderr, r"flashrack: job 1 failed: .*battery.*\n +.*Charge the phone")
+        again = self.run_client("job", "1", "--follow", "--json", status=1)
+        self.assertEqual(json.loads(again.stdout)["error"]["code"], "battery_low")
+        self.assertIn("failed", again.stderr)
+
+    def test_abort_ends_the_job(self):
+        self.open()
+        self.feed()
+        order = self.json(*self.order_args(), "--key", "one-order")
+        self.assertEqual(self.json(*self.order_args(), "--key", "one-order")["id"], order["id"])
+        follow = self.spawn("job", order["id"], "--follow", "--json")
+        follow.ready(r"Check the phone's numbers", WAIT)
+        self.run_client("answer", order["id"], "--abort")
+        self.assertEqual(follow.child.wait(30), 1)
+        self.assertEqual(self.json("job", order["id"])["error"]["code"], "numbers_differ")
+
+    def test_numbers_entered_at_the_terminal(self):
+        self.open()
+        self.feed()
+        terminal = Terminal(self, [bench.program("flashrack"), *self.order_args(), "--follow"])
+        terminal.until(r"'abort' ends the job")
+        seen = self.rack.screen(0)
+        self.assertRegex(terminal.text, r"\[#+\.*\] +\d+ %")
+        self.assertIn("\033[1;7m DO NOW: ", terminal.text)
+        for question, line in ((r"Serial", IMEI), (r"not the serial[\s\S]*Serial", seen["serial"]),
+                               (r"IMEI 1", seen["imeis"][1]), (r"IMEI 2", seen["imeis"][1]),
+                               (r"Wi-Fi MAC", seen["wlan_mac"]), (r"Bluetooth MAC", seen["bt_mac"])):
+            terminal.until(question)
+            terminal.type(line)
+        terminal.until(r"not accepted: [\s\S]*Serial")  # the two IMEIs were the same
+        for line in (seen["serial"], *seen["imeis"], seen["wlan_mac"], seen["bt_mac"]):
+            terminal.type(line)
+        terminal.until(r"job 1 succeeded after")
+        self.assertEqual(terminal.wait(), 0)
+        self.assert_restored(self.station.job("1"))
+
+    def test_a_job_without_its_phone(self):
+        self.open(hands="none")
+        self.out("ports")
+        self.feed()
+        told = self.out(*self.order_args())
+        self.assertRegex(told, r"^job 1: restore of PDA\w+ on usbip-\S+, \w+\nNext: flashrack job 1 --follow\n$")
+        self.station.wait("1", until=("prompt",))
+        follow = self.spawn("job", "1", "--follow")
+        follow.ready("Phone wanted in download mode")
+        self.refused("answer", "1", "--abort", words=["done at the phone", "Volume Up"])
+        for verb in ("pause", "resume", "cancel"):
+            self.assertIn("job 1 will", self.out(verb, "1"))
+        self.assertEqual(follow.child.wait(30), 1)
+        self.assertEqual(self.json("job", "1")["state"], "cancelled")
+        self.assertIn("flashrack: job 1 cancelled", follow.tail())
+
+    def test_interrupt_leaves_the_job_running(self):
+        self.open(hands="none")
+        self.feed()
+        follow = self.spawn(*self.order_args(), "--follow")
+        follow.ready("Phone wanted in download mode")
+        follow.child.send_signal(signal.SIGINT)
+        self.assertEqual(follow.child.wait(10), 1)
+        self.assertIn("goes on without being watched", follow.tail())
+        self.assertEqual(self.json("job", "1")["state"], "prompt")
+        self.run_client("cancel", "1")
+
+    def test_follow_survives_a_restart_of_the_station(self):
+        self.open(hands="none")
+        self.feed()
+        follow = self.spawn(*self.order_args(), "--follow")
+        follow.ready("Phone wanted in download mode")
+        self.assertEqual(self.station.stop(), 0)
+        follow.ready("does not answer")
+        args = self.station.args
+        args[args.index("--listen") + 1] = self.url.split("//")[1]
+        self.station.start()
+        end = time.monotonic() + 30  # the station takes the job over first
+        while self.station.job("1")["state"] not in ("cancelled", "interrupted", "failed"):
+            self.assertLess(time.monotonic(), end)
+            subprocess.run([bench.program("flashrack"), "cancel", "1"], env=self.environment(), capture_output=True)
+            time.sleep(0.1)
+        self.assertEqual(follow.child.wait(60), 1)
+        self.assertRegex(follow.tail(), rf"flashrack: job 1 {self.station.job('1')['state']}")
+
+    def test_refusals(self):
+        self.open(hands="none")
+        serial, port = self.label["serial"], self.rack.port(0)
+        self.refused("restore", "--port", port, "--serial", serial, words=["firmware"])
+        self.feed()
+        self.refused("restore", "--port", port, "--serial", IMEI, words=["IMEI", "serial"])
+        self.refused("restore", "--port", "Z9", "--serial", serial, words=["no port 'Z9'"])
+        self.refused("restore", "--port", port, "--serial", serial, "--imei", "123", words=["imei"])
+        self.refused("restore", "--port", port, "--serial", serial, "--finish", "format", words=["finish"])
+        self.refused("restore", "--port", port, "--serial", serial, "--firmware", "99", words=["99"])
+        self.refused("restore", "--port", port, "--serial", "PDAZZZZZZZZZZZZZ", words=["backup"])
+        self.refused("import-dump", self.rack.dump(0), "--serial", "PDAZZZZZZZZZZZZZ", words=[serial])
+        self.refused("import-dump", os.path.join(self.dir, "none"), "--serial", serial, words=["none"])
+        self.refused("import-dump", "none.bin", "--serial", serial, words=["none.bin"])
+        self.refused("firmware", "add", "/etc", words=["import-dir"])
+        self.refused("job", "99", words=["99"])
+        self.refused("job", "99", "--follow", words=["99"])
+        self.refused("job", "../ports", words=["nothing at this address"])
+        for verb in ("cancel", "pause", "resume", "answer"):
+            self.refused(verb, "99", words=["99"])
+        self.refused("jobs", "--state", "nice", words=["state"])
+        self.assertEqual(self.json("jobs")["items"], [])
+
+    def test_package_with_problems(self):
+        self.open(hands="none")
+        other = bench.make_package(os.path.join(self.dir, "other"), "--without", "lk_service.img")
+        done = self.run_client("firmware", "add", other, status=1)
+        self.assertIn("platform  MT6771", done.stdout)
+        self.assertIn("lk_service.img", done.stderr)
+
+    def test_empty_lists_say_what_to_do_next(self):
+        self.open(hands="none")
+        for command, words in (("jobs", "flashrack restore"), ("phones", "flashrack restore"),
+                               ("backups", "flashrack import-dump"), ("firmware list", "flashrack firmware add")):
+            self.assertIn(words, self.out(*command.split()))
+            self.assertEqual(self.json(*command.split()), {"items": [], "next": None})
+        self.wait_ready()
+        doctor = self.json("doctor")
+        self.assertTrue(doctor["ok"])
+        found = {c["check"]: c["verdict"] for c in doctor["checks"]}
+        self.assertEqual((found["station"], found["ready"], found["version"], found["firmware"]),
+                         ("ok", "ok", "ok", "warn"))
+
+    def test_lists_are_read_page_by_page(self):
+        self.open(hands="none")
+        self.feed()
+        for i in range(5):
+            self.json(*self.order_args(), "--key", f"order-{i}")
+        ids = [j["id"] for j in self.json("jobs", "--open")["items"]]
+        self.assertEqual(ids, ["1", "2", "3", "4", "5"])
+        two = self.json("jobs", "--limit", "2")
+        self.assertEqual([j["id"] for j in two["items"]], ["5", "4"])
+        self.assertTrue(two["next"])
+        for job_id in ids:
+            self.run_client("cancel", job_id)
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, test, args):
+        self.text, self.seen = "", 0
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(args[0], args, dict(test.environment(), TERM="xterm"))
+        self.status = None
+        test.addCleanup(self.close)
+
+    def until(self, pattern, seconds=WAIT):
+        """Reads until the pattern stands in what came since the match before."""
+        end = time.monotonic() + seconds
+        while True:
+            match = re.search(pattern, self.text[self.seen:])
+            if match:
+                self.seen += match.end()
+                return
+            if time.monotonic() > end:
+                raise TimeoutError(f"no '{pattern}' in:\n{self.text}")
+            if select.select([self.fd], [], [], 0.5)[0]:
+                try:
+                    self.text += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:
+                    raise EOFError(f"ended without '{pattern}':\n{self.text}") from None
+
+    def type(self, line):
+        os.write(self.fd, line.encode() + b"\n")
+
+    def wait(self):
+        if self.status is None:
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.status
+
+    def close(self):
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        os.close(self.fd)
+
+
+class Peer(Client):
+    """A peer that answers what the test tells it to: answers[path] is a list of functions, the last one stays."""
+
+    def setUp(self):
+        self.workspace = bench.Workspace("flashrack-client")
+        self.dir = self.workspace.__enter__()
+        self.addCleanup(self.workspace.__exit__)
+        self.seen = []
+        self.answers = {}
+        test = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self):
+                path = self.path.split("?")[0]
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                test.seen.append((self.command, self.path, dict(self.headers), body))
+                todo = test.answers.get(path) or [lambda h: test.reply(h, 404, b"{}")]
+                (todo.pop(0) if len(todo) > 1 else todo[0])(self)
+                self.close_connection = True
+
+            do_GET = do_POST = answer
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+
+    @staticmethod
+    def reply(handler, status, body, kind="application/json"):
+        handler.send_response(status)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    @staticmethod
+    def stream(*pieces):
+        """A chunked event stream of these pieces, which then breaks."""
+        def answer(handler):
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/event-stream")
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            for piece in pieces:
+                data = piece.encode()
+                handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+                handler.wfile.flush()
+        return answer
+
+    def headers_of(self, path, name):
+        return [h.get(name) for _, p, h, _ in self.seen if p.split("?")[0] == path]
+
+    def test_stream_resumes_behind_the_last_stored_event(self):
+        log = 'event: log\ndata: {"job_id":"1","level":"info","step":"S3","message":"m%d"}\n\n'
+        self.answers["/api/v1/events"] = [
+            # an event in pieces; one without an id; and one that breaks off behind its id
+            self.stream("retry: 9\n\nid: 5\nevent: hello\ndata: {}\n\nid: 6\nev", "ent: log\r\ndata: {\"job_id\":"
+                        "\"1\",\"message\":\"first\"}\r", "\n\r\n: comment\n" + log % 2 + "id: 7\n"),
+            self.stream("event: hello\ndata: {}\n\n" + "id: 7\n" + log % 3),
+            lambda h: self.reply(h, 403, json.dumps({"detail": "not for you", "code": "refused",
+                                                    "advice": "Ask."}).encode()),
+        ]
+        done = self.run_client("events", "--json", status=1)
+        self.assertEqual([(e["id"], e["data"]["message"]) for e in map(json.loads, done.stdout.splitlines())],
+                         [("6", "first"), (None, "m2"), ("7", "m3")])
+        self.assertEqual(self.headers_of("/api/v1/events", "Last-Event-ID"), [None, "6", "7"])
+        self.assertIn("trying again", done.stderr)
+        self.assertIn("flashrack: not for you\n           Ask.", done.stderr)
+
+    def test_an_endless_event_is_dropped(self):
+        self.answers["/api/v1/events"] = [
+            self.stream("id: 5\nevent: hello\ndata: {}\n\n", "data: " + "x" * (2 << 20)),
+            lambda h: self.reply(h, 404, b"{}")]
+        done = self.run_client("events", status=1)
+        self.assertEqual(done.stdout, "")
+        self.assertIn("Is this the address of a Flashrack station?", done.stderr)
+
+    def test_order_whose_answer_is_lost_stays_one_order(self):
+        def lost(handler):
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        job = json.dumps({"id": "1", "state": "queued", "serial": "S", "port": "P"}).encode()
+        self.answers["/api/v1/jobs"] = [lost, lambda h: self.reply(h, 201, job)]
+        self.assertEqual(self.json("restore", "--port", "P", "--serial", "S")["id"], "1")
+        keys = self.headers_of("/api/v1/jobs", "Idempotency-Key")
+        self.assertEqual(len(keys), 2)
+        self.assertEqual(keys[0], keys[1])
+        self.json("restore", "--port", "P", "--serial", "S")
+        self.assertNotEqual(self.headers_of("/api/v1/jobs", "Idempotency-Key")[2], keys[0])
+
+    def test_token_and_host_are_sent(self):
+        self.answers["/rack7/api/v1/ports"] = [lambda h: self.reply(h, 200, b'{"items":[],"next":null}')]
+        self.run_client("ports", "--server", self.url + "/rack7/", "--token", "secret")
+        _, _, headers, _ = self.seen[-1]
+        self.assertEqual(headers["Authorization"], "Bearer secret")
+        self.assertEqual(headers["Host"], self.url.split("//")[1])
+
+    def test_answers_that_are_no_stations(self):
+        for body in (b"", b"<html>", b"[]", b"{" * 100000):
+            self.answers["/api/v1/ports"] = [lambda h, b=body: self.reply(h, 200, b)]
+            self.refused("ports", words=["answered 200", "Flashrack station"])
+        self.answers["/api/v1/ports"] = [lambda h: self.reply(h, 502, b"Bad gateway", "text/plain")]
+        self.refused("ports", words=["answered 502"])
+        self.answers["/api/v1/ports"] = [lambda h: h.connection.shutdown(socket.SHUT_RDWR)]
+        self.refused("ports", words=["without an answer"])
+        done = self.run_client("doctor", status=1)
+        self.assertRegex(done.stdout, r"FAIL +station +what answers there is not a Flashrack station")
+
+    def test_what_a_station_sends_cannot_drive_the_terminal(self):
+        port = {"id": "usbip-1", "label": "\033[2J", "state": "empty", "mode": "none", "phone_id": None,
+                "job_id": None, "trouble": "\033]0;x\007"}
+        body = json.dumps({"items": [port], "next": None}).encode()
+        self.answers["/api/v1/ports"] = [lambda h: self.reply(h, 200, body)]
+        text = self.out("ports")
+        self.assertNotIn("\033", text)
+        self.assertIn("?[2J", text)
+
+    def test_doctor_says_what_is_not_ready(self):
+        self.answers["/healthz"] = [lambda h: self.reply(h, 200, b"ok\n", "text/plain")]
+        self.answers["/readyz"] = [lambda h: self.reply(h, 503, b'{"ok":false,"portwatch":false,"jobs":0}')]
+        ports = {"items": [{"id": "usbip-1", "label": "A1", "state": "fault", "trouble": "over-current"},
+                           {"id": "usbip-2", "label": None, "state": "disabled", "trouble": None}], "next": None}
+        self.answers["/api/v1/ports"] = [lambda h: self.reply(h, 200, json.dumps(ports).encode())]
+        text = self.run_client("doctor", status=1).stdout
+        self.assertRegex(text, r"FAIL +ready +flashrack-portwatch does not run")
+        self.assertRegex(text, r"-> systemctl restart flashrack-portwatch")
+        self.assertRegex(text, r"FAIL +port +port A1: over-current")
+        self.assertRegex(text, r"INFO +port +port usbip-2 is out of use")
+        self.assertRegex(text, r"FAIL +firmware ")
+
+
+COMMANDS = ("ports", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups", "import-dump",
+            "firmware list", "firmware add", "events", "doctor")
+
+
+class NoStation(Client):
+    def setUp(self):
+        self.url = f"http://127.0.0.1:{free_port()}"
+
+    def test_nobody_there(self):
+        self.refused("ports", words=["no station answers at " + self.url, "refused", "./run serve"])
+        self.refused("restore", "--port", "A1", "--serial", "S", "--follow", words=["no station"])
+        done = self.run_client("doctor", status=1)
+        self.assertRegex(done.stdout, r"FAIL +station +no station answers")
+        self.assertFalse(self.json("doctor", status=1)["ok"])
+
+    def test_addresses(self):
+        for address in ("ftp://x", "http://", "http://a?b=c", "http://a:b:c"):
+            self.refused("ports", "--server", address, words=["address"])
+        self.refused("ports", "--server", "http://no-such-host.invalid", words=["no-such-host.invalid"])
+        self.refused("ports", "--server", self.url.replace("http://", "https://"), "--tls-ca", "/dev/null",
+                     words=["certificates"])
+
+    def test_usage_needs_no_station(self):
+        for args in (["job"], ["job", "1", "2"], ["restore"], ["restore", "--port", "A1"], ["jobs", "--limit", "0"],
+                     ["jobs", "--limit", "x"], ["import-dump", "F"], ["import-dump", "--serial", "S"],
+                     ["firmware", "add"], ["events", "--after", "x"], ["answer"], ["ports", "--nonsense"], ["cancel"],
+                     ["answer", "1"] + ["--imei", IMEI] * 9):
+            done = self.run_client(*args, status=2)
+            self.assertIn("usage: flashrack", done.stderr)
+
+    def test_every_command_has_help(self):
+        everything = self.out("--help")
+        for command in COMMANDS:
+            text = self.out(*command.split(), "--help")
+            self.assertIn(f"usage: flashrack {command} ", text)
+            self.assertIn("FLASHRACK_SERVER", text)
+            self.assertIn(f"\n  {command} ", everything)
+
+    def complete(self, *words):
+        script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _flashrack; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", script, "complete", os.path.join(DIST, "flashrack.bash"),
+                               bench.program("flashrack"), *words], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    def test_completion(self):
+        first = self.complete("")
+        self.assertEqual({c.split()[0] for c in COMMANDS} - set(first), set())
+        self.assertEqual(self.complete("resu"), ["resume"])
+        self.assertLessEqual({"add", "list", "check"}, set(self.complete("firmware", "")))
+        self.assertLessEqual({"--port", "--serial", "--follow", "--json"}, set(self.complete("restore", "--")))
+        self.assertEqual(self.complete("restore", "--finish", "u"), ["upgrade"])
+        self.assertIn("--token", self.complete("firmware", "add", "--"))
+
+    def test_man_page_names_every_command(self):
+        with open(os.path.join(DIST, "flashrack.1")) as f:
+            page = f.read().replace("\\-", "-")
+        for command in COMMANDS:
+            self.assertRegex(page, rf"(?m)^\.B .*\b{command}\b|\\fB{command}\b")
+
+
+class Tls(Station):
+    def environment(self):
+        return dict(super().environment(), FLASHRACK_TLS_CA=self.trusted)
+
+    def test_certificate_is_checked(self):
+        self.trusted, key = os.path.join(self.dir, "cert.pem"), os.path.join(self.dir, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", key, "-out", self.trusted, "-days", "2", "-subj", "/CN=station", "-addext",
+                        "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+        self.open(hands="none", station_extra=["--tls-cert", self.trusted, "--tls-key", key])
+        self.assertTrue(self.url.startswith("https://"))
+        self.feed()
+        follow = self.spawn(*self.order_args(), "--follow")
+        follow.ready("Phone wanted in download mode")
+        by_name = self.url.replace("127.0.0.1", "localhost")
+        self.refused("ports", "--server", by_name, words=["not trusted", "hostname"])
+        self.refused("ports", "--server", self.url.replace("https", "http"), words=["http or https"])
+        self.run_client("cancel", "1")
+        self.assertEqual(follow.child.wait(30), 1)
+        self.assertIn("job 1 cancelled", follow.tail())
+        self.trusted = ""  # only what the system trusts
+        self.refused("ports", words=["not trusted", "--tls-ca"])
+        self.refused("events", words=["not trusted"])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,309 @@
+#!/usr/bin/python3
+"""The station's own life: workers that die in each phase, portwatch restarted, flashrackd ended in the middle of a
+job, queues, descriptors. Usage: station_test.py [CASE...]; without one all cases run."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rack as bench  # noqa: E402
+from restore_test import Bench  # noqa: E402
+
+
+class EarlierJob(Bench):
+    def test_service_lk_left_in_the_other_slot(self):
+        """A job before this one ended with the service LK in slot b; this one works on slot a and cleans both."""
+        self.open(hands="none")
+        listed = subprocess.run([bench.program("flashrack"), "dump", "list", self.rack.dump(0), "--json"],
+                                check=True, capture_output=True, text=True)
+        lk_b = next(p for p in json.loads(listed.stdout)["partitions"] if p["name"] == "lk_b")
+        self.rack.stop()
+        with open(os.path.join(self.package, "lk_service.img"), "rb") as image, \
+                open(os.path.join(self.rack.phone_dir(0), "user.img"), "r+b") as flash:
+            flash.seek(lk_b["first_lba"] * 512)
+            flash.write(image.read()[:-700])  # its write was cut near the end
+        self.station.stop()
+        self.rack.args[self.rack.args.index("--hands") + 1] = "auto"
+        self.rack.start()
+        self.station.args[self.station.args.index("--usbip") + 1] = self.rack.address
+        self.station.start()
+        self.prepare()
+        job = self.restore(finish="lk")
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] == "S18w"}, {"lk_a", "lk_b"})
+        with open(os.path.join(self.package, "lk.img"), "rb") as image, \
+                open(os.path.join(self.rack.phone_dir(0), "user.img"), "rb") as flash:
+            flash.seek(lk_b["first_lba"] * 512)
+            commercial = image.read()
+            self.assertEqual(flash.read(lk_b["size"]), commercial.ljust(lk_b["size"], b"\0"))
+
+
+def children(pid, name):
+    """Processes with this (cut) name whose parent is pid."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat") as f:
+                stat = f.read()
+        except OSError:
+            continue  # it ended meanwhile
+        comm, rest = stat[stat.index("(") + 1:stat.rindex(")")], stat[stat.rindex(")") + 2:].split()
+        if comm == name[:15] and int(rest[1]) == pid and rest[0] != "Z":
+            found.append(int(entry))
+    return found
+
+
+def descriptors(pid):
+    """fd -> what it is, of another process."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
+    return found
+
+
+class Processes(Bench):
+    """What the cases below need to know of the station's processes and files."""
+
+    def until(self, true, what, seconds=30):
+        end = time.monotonic() + seconds
+        while not true():
+            if time.monotonic() > end:
+                self.fail(f"never: {what}")
+            time.sleep(0.05)
+
+    def pid(self):
+        return self.station.process.child.pid
+
+    def worker(self, job):
+        """The process that does this job: the one with its spool."""
+        spool = f"job-{job['id']}.spool"
+        for pid in children(self.pid(), "flashrack-worker"):
+            if any(spool in target for target in descriptors(pid).values()):
+                return pid
+        self.fail("no worker has the job's spool")
+        return None
+
+    def spools(self):
+        folder = os.path.join(self.station.data, "spool")
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+    def restart(self, with_signal=signal.SIGTERM):
+        """Ends flashrackd and starts it again on the same data."""
+        self.station.process.child.send_signal(with_signal)
+        status = self.station.process.child.wait(30)
+        if with_signal == signal.SIGTERM:
+            self.assertEqual(status, 0, self.station.process.tail(40))
+        self.station.start()
+
+    def assert_interrupted(self, job, step):
+        self.assertEqual(job["state"], "interrupted", job)
+        self.assertEqual(job["error"]["code"], "station_interrupted")
+        self.assertIn(step, job["error"]["message"])
+        self.assertTrue(job["error"]["advice"])
+
+    def assert_port_works(self):
+        """The next job on the port goes through, and no spool stays behind."""
+        self.assert_restored(self.restore())
+        self.until(lambda: self.spools() == [], f"spool files go: {self.spools()}")
+
+
+class Lifetime(Processes):
+    """Ends of processes in each phase; afterwards the port works and the phone can be restored."""
+
+    def kill_worker(self, step, state="running", **rack):
+        self.open(**rack)
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=(state,), step=step, seconds=60)
+        os.kill(self.worker(job), signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=20)
+        self.assert_interrupted(job, step)
+        self.rack.control(0, "unplug")  # as the advice says
+        self.assert_port_works()
+
+    def test_worker_killed_before_the_phone_came(self):
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        os.kill(self.worker(job), signal.SIGKILL)
+        self.assert_interrupted(self.station.wait(job["id"], seconds=20), "S3")
+        self.until(lambda: self.spools() == [], "spool files go")
+        port = self.station.get("/ports")["items"][0]
+        self.assertIsNone(port["job_id"])
+
+    def test_worker_killed_in_the_backup(self):
+        self.kill_worker("S5")
+
+    def test_worker_killed_while_writing_identity(self):
+        self.kill_worker("S7")
+
+    def test_worker_killed_with_the_service_lk_in_place(self):
+        self.kill_worker("S10")
+
+    def test_worker_hangs(self):
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        os.kill(self.worker(job), signal.SIGSTOP)
+        job = self.station.wait(job["id"], seconds=40)
+        self.assert_interrupted(job, "hung")
+
+    def test_portwatch_killed_while_waiting(self):
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        old = children(self.pid(), "flashrack-portwatch")
+        os.kill(old[0], signal.SIGKILL)
+        self.until(lambda: children(self.pid(), "flashrack-portwatch") not in ([], old), "another portwatch")
+        self.download_mode()
+        self.station.wait(job["id"], until=("running",), step="S4")
+        self.rack.control(0, "release", keys=["vol_up", "vol_down"])
+        job = self.station.wait(job["id"], until=("prompt",), step="S17", seconds=90)
+        self.assertEqual(job["state"], "prompt", job.get("error"))
+
+    def test_portwatch_killed_in_the_backup(self):
+        self.open()
+        self.prepare()
+        job = self.order()
+        acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
+        acceptor.start()
+        self.station.wait(job["id"], until=("running",), step="S5", seconds=60)
+        os.kill(children(self.pid(), "flashrack-portwatch")[0], signal.SIGKILL)
+        self.assert_restored(acceptor.finish(150).get(job["id"]) or self.station.job(job["id"]))
+
+    def station_ends(self, with_signal):
+        self.open(phones=2)
+        self.prepare()
+        job = self.order()
+        waiting = self.order()
+        self.station.wait(job["id"], until=("running",), step="S5", seconds=60)
+        self.restart(with_signal)
+        self.assert_interrupted(self.station.wait(job["id"], seconds=20), "S5")
+        self.rack.control(0, "unplug")
+        acceptor = bench.Acceptor(self.station, self.rack, {waiting["id"]: 0})
+        acceptor.start()
+        self.assert_restored(acceptor.finish(150).get(waiting["id"]) or self.station.job(waiting["id"]))
+        steps = self.station.job(job["id"])["steps"]
+        self.assertNotIn("running", {step["state"] for step in steps}, steps)
+        self.until(lambda: self.spools() == [], f"spool files go: {self.spools()}")
+        self.restart()  # once more: what is interrupted stays as it is
+        self.assert_interrupted(self.station.job(job["id"]), "S5")
+
+    def test_station_ended_in_the_backup(self):
+        self.station_ends(signal.SIGTERM)
+
+    def test_station_killed_in_the_backup(self):
+        self.station_ends(signal.SIGKILL)
+
+
+class Queue(Processes):
+    def waiting(self, **more):
+        return self.station.wait(self.order(**more)["id"], until=("prompt", "queued", "waiting"))
+
+    def test_two_jobs_on_one_port(self):
+        self.open(hands="none")
+        self.prepare()
+        first = self.station.wait(self.order()["id"], until=("prompt",))
+        second = self.order()
+        urgent = self.order(priority=5)
+        self.assertEqual(self.station.job(second["id"])["state"], "waiting")
+        self.station.post(f"/jobs/{first['id']}/cancel")
+        self.assertEqual(self.station.wait(first["id"])["state"], "cancelled")
+        self.station.wait(urgent["id"], until=("prompt",))
+        self.assertEqual(self.station.job(second["id"])["state"], "waiting")
+        self.station.post(f"/jobs/{second['id']}/cancel")  # one that only waits
+        self.assertEqual(self.station.job(second["id"])["state"], "cancelled")
+        self.station.post(f"/jobs/{urgent['id']}/cancel")
+        self.station.wait(urgent["id"])
+        self.until(lambda: self.spools() == [], "spool files go")
+
+    def test_order_for_another_phone(self):
+        """phone_id is a condition: the phone that comes must be that one."""
+        self.open(phones=2, hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        self.download_mode()  # makes phone 0 known, up to the second connection
+        self.station.wait(job["id"], until=("running",), step="S4")
+        self.rack.control(0, "release", keys=["vol_up", "vol_down"])
+        self.station.wait(job["id"], until=("prompt",), step="S17", seconds=90)
+        known = self.station.get("/phones")["items"][0]["id"]
+        before = self.rack.hashes(1)
+        label = self.rack.labels[1]
+        backup = self.station.import_dump(self.rack.dump(1), label["serial"])
+        other = self.station.restore(self.rack.port(1), label["serial"], label["imeis"], phone_id=known,
+                                     firmware=self.firmware["id"], backup=backup["id"])
+        self.station.wait(other["id"], until=("prompt",), step="S3")
+        self.download_mode(1)
+        self.assert_failed(self.station.wait(other["id"], seconds=60), "another_phone")
+        self.assertEqual(self.rack.hashes(1), before)
+
+    def test_pause_between_steps(self):
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        self.station.post(f"/jobs/{job['id']}/pause")
+        self.download_mode()
+        job = self.station.wait(job["id"], until=("paused",))
+        self.assertEqual(self.station.get("/ports")["items"][0]["state"], "busy")
+        self.station.post(f"/jobs/{job['id']}/resume")
+        self.station.wait(job["id"], until=("running",), step="S5", seconds=60)
+
+    def test_job_of_a_disabled_port_waits_over_a_restart(self):
+        self.open(hands="none")
+        self.prepare()
+        port = self.rack.port(0)
+        first = self.station.wait(self.order()["id"], until=("prompt",))
+        second = self.order()
+        self.station.call("PATCH", "/api/v1/ports/" + port, {"enabled": False})
+        with self.assertRaises(bench.ApiError):
+            self.order()
+        self.station.post(f"/jobs/{first['id']}/cancel")
+        self.station.wait(first["id"])
+        self.restart()
+        time.sleep(1)
+        self.assertIn(self.station.job(second["id"])["state"], ("queued", "waiting"))
+        self.station.call("PATCH", "/api/v1/ports/" + port, {"enabled": True})
+        self.station.wait(second["id"], until=("prompt",), step="S3")
+
+    def test_descriptors_over_many_jobs(self):
+        self.open(hands="none")
+        self.prepare()
+
+        def one():
+            job = self.station.wait(self.order()["id"], until=("prompt",))
+            worker = self.worker(job)
+            self.station.post(f"/jobs/{job['id']}/cancel")
+            self.station.wait(job["id"])
+            return worker
+
+        one()
+        before = len(descriptors(self.pid()))
+        for _ in range(25):
+            one()
+        self.until(lambda: len(descriptors(self.pid())) <= before + 1,
+                   f"descriptors as before ({before}): {sorted(descriptors(self.pid()).values())}")
+
+    def test_worker_holds_nothing_but_its_own(self):
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",))
+        names = [self.firmware["path"], "image-", "spool/job-", "memfd:plan"]
+        for fd, target in sorted(descriptors(self.worker(job)).items()):
+            if fd <= 4 or any(name in target for name in names):
+                continue
+            self.fail(f"the worker holds fd {fd}: {target}")
+        for pid in children(self.pid(), "flashrack-portwatch"):
+            for fd, target in descriptors(pid).items():
+                self.assertNotIn(".db", target)
+                self.assertNotIn("spool", target)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,187 @@
+/* usb/portwatch/ports: wants, attaches, what is told to whom, also when nobody reads. */
+#include "tests/unit/rows.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "usb/base/mem.h"
+#include "usb/portwatch/ports.h"
+#include "usb/wire/wire.h"
+
+static const char id[] = "pci-0000:00:14.0-usb-0:1";
+static const struct port_device brom = {.mode = "brom", .vid = 0x0e8d, .pid = 3, .speed = 2};
+static const struct port_device android = {.mode = "android", .vid = 0x2e04, .pid = 1, .speed = 3};
+
+static void want(int worker, const char *modes)
+{
+    struct wire_message m = {.type = WIRE_want, .fd = -1};
+    WIRE_TEXT(m.u.want.modes, modes);
+    assert_int_equal(wire_send(worker, &m, 0, NULL), 0);
+}
+
+static enum wire_type next(int fd, struct wire_message *m)
+{
+    *m = (struct wire_message){.fd = -1};
+    return wire_recv(fd, m, MSG_DONTWAIT, NULL) > 0 ? m->type : WIRE_NONE;
+}
+
+/* Law 10: without a want nothing is handed over, and one want is answered once. */
+static void one_attach_for_one_want(void **state)
+{
+    (void)state;
+    int ends[2], device = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct wire_message m;
+    struct ports *p = ports_new();
+    assert_int_equal(wire_pair(ends, NULL), 0);
+    ports_watch(p, id, ends[0]);
+    ports_update(p, id, &brom);
+    assert_false(ports_wanted(p, id));
+    assert_false(ports_hand(p, id, "usbfs", device, 0));
+    assert_int_equal(next(ends[1], &m), WIRE_seen);
+    assert_int_equal(next(ends[1], &m), WIRE_seen);
+
+    want(ends[1], "fastboot preloaderx");
+    ports_channel_readable(p, ends[0]);
+    assert_false(ports_wanted(p, id));
+    want(ends[1], "preloader brom");
+    ports_channel_readable(p, ends[0]);
+    assert_true(ports_wanted(p, id));
+    assert_true(ports_hand(p, id, "usbfs", device, 0));
+    assert_int_equal(next(ends[1], &m), WIRE_attach);
+    assert_string_equal(m.u.attach.mode, "brom");
+    wire_message_deinit(&m);
+    assert_false(ports_hand(p, id, "usbfs", device, 0));
+
+    /* it changed between the look and the handing over */
+    want(ends[1], "brom");
+    ports_channel_readable(p, ends[0]);
+    ports_update(p, id, &android);
+    assert_false(ports_hand(p, id, "usbfs", device, 0));
+    close(device);
+    close(ends[1]);
+    ports_free(&p);
+}
+
+/* A later watch replaces the one before: its worker is gone. */
+static void a_new_worker_takes_the_port(void **state)
+{
+    (void)state;
+    int old[2], new[2];
+    struct wire_message m;
+    struct ports *p = ports_new();
+    assert_int_equal(wire_pair(old, NULL), 0);
+    assert_int_equal(wire_pair(new, NULL), 0);
+    ports_watch(p, id, old[0]);
+    want(old[1], "brom");
+    ports_channel_readable(p, old[0]);
+    ports_update(p, id, &brom);
+    assert_true(ports_wanted(p, id));
+    ports_watch(p, id, new[0]);
+    assert_false(ports_wanted(p, id)); /* a want belongs to the worker that said it */
+    while (next(old[1], &m) != WIRE_NONE)
+        ;
+    assert_int_equal(wire_recv(old[1], &m, MSG_DONTWAIT, NULL), 0); /* closed */
+    close(old[1]);
+    close(new[1]);
+    ports_free(&p);
+}
+
+/* 600 ports change while flashrackd does not read: nothing is lost, the last word of each is said. */
+static void a_server_that_does_not_read_misses_nothing(void **state)
+{
+    (void)state;
+    enum { PORTS = 600 };
+    int ends[2], seen = 0;
+    char name[PORT_ID_MAX];
+    struct wire_message m;
+    struct ports *p = ports_new();
+    assert_int_equal(wire_pair(ends, NULL), 0);
+    ports_server_set(p, ends[0]);
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < PORTS; i++) {
+            snprintf(name, sizeof(name), "usbip-rack:1-%d", i);
+            ports_update(p, name, round ? &android : &brom);
+        }
+    assert_true(ports_flush(p));
+    static bool is_android[PORTS];
+    for (int quiet = 0; quiet < 3; quiet++) {
+        while (next(ends[1], &m) == WIRE_port) {
+            int i = atoi(strrchr(m.u.port.port, '-') + 1);
+            seen++;
+            is_android[i] = strcmp(m.u.port.mode, "android") == 0;
+            quiet = 0;
+        }
+        ports_flush(p);
+    }
+    assert_true(seen >= PORTS);
+    for (int i = 0; i < PORTS; i++)
+        assert_true(is_android[i]);
+    assert_false(ports_flush(p));
+    close(ends[0]);
+    close(ends[1]);
+    ports_free(&p);
+}
+
+static void a_rack_that_invents_ports_is_cut(void **state)
+{
+    (void)state;
+    int ends[2], count = 0;
+    char name[PORT_ID_MAX];
+    struct wire_message m;
+    struct ports *p = ports_new();
+    for (int i = 0; i < PORTS_MAX + 100; i++) {
+        snprintf(name, sizeof(name), "usbip-rack:1-%d", i);
+        ports_update(p, name, &brom);
+    }
+    assert_int_equal(wire_pair(ends, NULL), 0);
+    ports_server_set(p, ends[0]);
+    for (int quiet = 0; quiet < 3; quiet++) {
+        for (; next(ends[1], &m) == WIRE_port; quiet = 0)
+            count++;
+        ports_flush(p);
+    }
+    assert_int_equal(count, PORTS_MAX);
+    close(ends[0]);
+    close(ends[1]);
+    ports_free(&p);
+}
+
+static void trouble_is_told_once_and_taken_back(void **state)
+{
+    (void)state;
+    int ends[2];
+    struct wire_message m;
+    struct ports *p = ports_new();
+    assert_int_equal(wire_pair(ends, NULL), 0);
+    ports_server_set(p, ends[0]);
+    ports_trouble(p, "rack:3240", "does not answer");
+    ports_trouble(p, "rack:3240", "does not answer");
+    assert_int_equal(next(ends[1], &m), WIRE_trouble);
+    assert_string_equal(m.u.trouble.text, "does not answer");
+    assert_int_equal(next(ends[1], &m), WIRE_NONE);
+    ports_server_set(
+        p,
+        ends[0]); /* flashrackd came anew: it hears of the trouble, and of no port by that name */
+    assert_int_equal(next(ends[1], &m), WIRE_trouble);
+    assert_int_equal(next(ends[1], &m), WIRE_NONE);
+    ports_trouble(p, "rack:3240", "%s", "");
+    assert_int_equal(next(ends[1], &m), WIRE_trouble);
+    assert_string_equal(m.u.trouble.text, "");
+    close(ends[0]);
+    close(ends[1]);
+    ports_free(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_attach_for_one_want),
+        cmocka_unit_test(a_new_worker_takes_the_port),
+        cmocka_unit_test(a_server_that_does_not_read_misses_nothing),
+        cmocka_unit_test(a_rack_that_invents_ports_is_cut),
+        cmocka_unit_test(trouble_is_told_once_and_taken_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
