@@ -34,6 +34,7 @@ struct host {
     struct host_input inputs[HOST_INPUTS_MAX];
     size_t input_count;
     int spool_fd;
+    int folder_fd; /* of --folder, -1: none */
     struct spool_writer spool;
     struct sha256 *known; /* chunks that lie in the spool already */
     size_t known_count, known_cap;
