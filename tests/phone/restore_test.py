@@ -4,6 +4,7 @@ that nothing was written. Usage: restore_test.py [CASE...]; without one all case
 import gzip
 import os
 import shutil
+import subprocess
 import sys
 import time
 import unittest
@@ -96,6 +97,29 @@ class Restore(Bench):
         self.assertEqual(phone["identity"], "own")
         self.assertEqual(phone["serial"], self.rack.labels[0]["serial"])
         self.assertEqual(phone["chip_id"], self.rack.labels[0]["chip_id"])
+
+    def test_black_box_in_wireshark(self):
+        # a program that is not ours reads the whole record, and every step is named in it
+        self.open()
+        self.prepare()
+        job = self.restore()
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        path = os.path.join(self.station.data, "record", f"job-{job['id']}.pcapng")
+        self.assertLess(os.path.getsize(path), 64 << 20)
+        fields = ["usb.urb_type", "usb.transfer_type", "usb.endpoint_address", "usb.urb_len", "frame.comment",
+                  "_ws.malformed"]
+        done = subprocess.run(["tshark", "-r", path, "-T", "fields", "-E", "separator=|"] +
+                              [word for field in fields for word in ("-e", field)], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [line.split("|") for line in done.stdout.splitlines()]
+        self.assertGreater(len(rows), 2000)
+        self.assertEqual({row[0] for row in rows}, {"'S'", "'C'"})
+        self.assertEqual({row[1] for row in rows}, {"0x02", "0x03"})
+        self.assertEqual([row for row in rows if row[5]], [])
+        spoken = [row[4] for row in rows if row[4]]
+        for step in job["steps"]:
+            if step["name"].split()[0] in ("S4", "S5", "S7", "S13", "S19"):
+                self.assertIn(step["name"], spoken)
 
     def test_finish_upgrade(self):
         self.open()
