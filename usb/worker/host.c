@@ -370,8 +370,6 @@ static int host_seen(void *arg, const char *modes, int64_t until_ms, char *seria
             snprintf(serial_out, size, "%s", h->seen.serial);
             return 0;
         }
-        if (h->portwatch_gone)
-            return err_set(err, ERR_IO, "portwatch is gone: nobody tells what is on the port");
         if (clock_now_ms() >= until_ms)
             return err_set(err, ERR_TIMEOUT, "the phone did not show up as %s", modes);
         host_pump(h, until_ms);
