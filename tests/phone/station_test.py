@@ -127,6 +127,7 @@ class Lifetime(Processes):
         job = self.station.wait(job["id"], seconds=20)
         self.assert_interrupted(job, step)
         self.rack.control(0, "unplug")  # as the advice says
+        self.rack.control(0, "power_long")
         self.assert_port_works()
 
     def test_worker_killed_before_the_phone_came(self):
