@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """The station against emulated phones over the direct transport: whole restores, and every bad input with the proof
 that nothing was written. Usage: restore_test.py [CASE...]; without one all cases run."""
+import gzip
 import os
 import shutil
 import subprocess
 import sys
 import time
 import unittest
+import zipfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import rack as bench  # noqa: E402
@@ -192,6 +194,44 @@ class Restore(Bench):
             self.station.post("/jobs", dict(order, priority=3), key)
         self.assertEqual(caught.exception.status, 409)
         self.assertEqual(len(self.station.get("/jobs")["items"]), 1)
+
+
+class Packed(Bench):
+    """Packages and dumps as they travel: in archives."""
+
+    def test_package_and_dump_out_of_archives(self):
+        self.open(hands="none")
+        archive = shutil.make_archive(os.path.join(self.dir, "vendor"), "zip", os.path.dirname(self.package),
+                                      os.path.basename(self.package))
+        firmware = self.station.add_firmware(archive)
+        self.assertEqual(firmware["version"], bench.VERSION)
+        self.assertEqual([p for p in firmware["problems"] if p["severity"] == "error"], [])
+        self.assertTrue(firmware["path"].startswith(os.path.realpath(self.station.data)), firmware["path"])
+        self.assertEqual(self.station.add_firmware(archive)["id"], firmware["id"])
+        label = self.rack.labels[0]
+        packed = os.path.join(self.dir, "dump.gz")
+        with open(self.rack.dump(0), "rb") as plain, gzip.open(packed, "wb", 1) as out:
+            shutil.copyfileobj(plain, out, 1 << 20)
+        one = self.station.import_dump(self.rack.dump(0), label["serial"])
+        two = self.station.import_dump(packed, label["serial"])
+        self.assertEqual({p["name"]: p["sha256"] for p in one["partitions"]},
+                         {p["name"]: p["sha256"] for p in two["partitions"]})
+
+    def test_archive_that_leads_out(self):
+        self.open(hands="none")
+        archive = os.path.join(self.dir, "evil.zip")
+        with zipfile.ZipFile(archive, "w") as z:
+            z.writestr("lk.img", b"x")
+            z.writestr("../../escaped", b"x")
+        self.assert_refused(lambda: self.station.add_firmware(archive), "escaped")
+        self.assertFalse(os.path.exists(os.path.join(self.station.data, "escaped")))
+
+    def test_archive_cut_short(self):
+        self.open(hands="none")
+        archive = shutil.make_archive(os.path.join(self.dir, "vendor"), "gztar", os.path.dirname(self.package),
+                                      os.path.basename(self.package))
+        os.truncate(archive, os.path.getsize(archive) // 2)
+        self.assert_refused(lambda: self.station.add_firmware(archive))
 
 
 class LeftAlone(Bench):

@@ -3,6 +3,7 @@
 job, queues, descriptors. Usage: station_test.py [CASE...]; without one all cases run."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,7 @@ class Lifetime(Processes):
         job = self.station.wait(job["id"], seconds=20)
         self.assert_interrupted(job, step)
         self.rack.control(0, "unplug")  # as the advice says
+        self.rack.control(0, "power_long")
         self.assert_port_works()
 
     def test_worker_killed_before_the_phone_came(self):
@@ -201,6 +203,73 @@ class Lifetime(Processes):
 
     def test_station_killed_in_the_backup(self):
         self.station_ends(signal.SIGKILL)
+
+
+class Laws(Bench):
+    """A recipe is data that anybody may write; none of these may hurt a phone."""
+
+    def bend(self, change, **rack):
+        """A station whose recipe is the shipped one with a change, and a job of it up to its end."""
+        schema = os.path.join(self.dir, "schema")
+        shutil.copytree(os.path.join(bench.ROOT, "schema"), schema)
+        path = os.path.join(schema, "recipes", "x5-restore.json")
+        with open(path) as f:
+            recipe = json.load(f)
+        change(recipe)
+        with open(path, "w") as f:
+            json.dump(recipe, f)
+        self.open(station_extra=["--schema", schema], **rack)
+
+    def steps(self, drop=(), order=None):
+        """A change: without these steps, or only these in this order; references to dropped ones go, too."""
+        def change(recipe):
+            steps = {step["id"]: step for step in recipe["steps"]}
+            kept = order or [name for name in steps if name not in drop]
+            recipe["steps"] = [steps[name] for name in kept]
+            for step in recipe["steps"]:
+                before = kept[:kept.index(step["id"])]
+                for key in ("reopen", "of"):
+                    if key in step:
+                        step[key] = [name for name in step[key] if name in before]
+        return change
+
+    def refused_untouched(self, change, *words):
+        self.bend(change, hands="none")
+        self.prepare()
+        before = self.rack.hashes(0)
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        self.download_mode()
+        job = self.station.wait(job["id"], seconds=90)
+        self.assertEqual(job["state"], "failed", job)
+        for word in words:
+            self.assertIn(word, job["error"]["message"])
+        self.assertEqual(self.rack.hashes(0), before)
+
+    def never_succeeds(self, change, *words):
+        self.bend(change)
+        self.prepare()
+        job = self.restore()
+        self.assertEqual(job["state"], "failed", job)
+        self.assertEqual(job["error"]["code"], "recipe_breaks_a_law")
+        for word in words:
+            self.assertIn(word, job["error"]["message"])
+
+    def test_law_1_write_before_the_backup(self):
+        self.refused_untouched(self.steps(order=["S3", "S4", "S6", "S7"]), "no permit")
+
+    def test_law_1_backup_that_leaves_something_out(self):
+        self.refused_untouched(lambda recipe: recipe["backup_set"].remove("para"), "para")
+
+    def test_law_2_identity_from_nowhere_but_the_role_table(self):
+        def change(recipe):
+            next(s for s in recipe["steps"] if s["id"] == "S7")["partitions"].append("seccfg")
+        self.refused_untouched(change, "seccfg")
+
+    def test_law_4_nothing_read_back(self):
+        self.never_succeeds(self.steps(drop=["S19"]), "nvram", "never read back")
+
+    def test_law_5_service_lk_stays(self):
+        self.never_succeeds(self.steps(drop=["S18w", "S18v"]), "service bootloader")
 
 
 class Queue(Processes):

@@ -194,8 +194,10 @@ static int live(const void *arg)
     char *memory = malloc(1 << 20);
     memset(memory, 1, 1 << 20);
     struct sha256 hash = sha256_of(span_of((uint8_t *)memory, 1 << 20));
-    bool fine = write(pipe_ends[1], "hello", 5) == 5 &&
-                read(pipe_ends[0], text, sizeof(text)) == 5 && hash.bytes[0] != hash.bytes[1];
+    struct stat st;
+    bool fine = fstat(pipe_ends[0], &st) == 0 && S_ISFIFO(st.st_mode);
+    fine = fine && write(pipe_ends[1], "hello", 5) == 5 &&
+           read(pipe_ends[0], text, sizeof(text)) == 5 && hash.bytes[0] != hash.bytes[1];
     free(memory);
     return fine && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == -1
                ? 0

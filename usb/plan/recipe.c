@@ -59,6 +59,8 @@ static int take_list(json_t *value, struct recipe_list *out, const char *what, s
     json_array_foreach(value, i, item)
     {
         int rc = take_text(item, out->names[i], RECIPE_NAME_MAX, what, err);
+        if (rc == 0 && !out->names[i][0])
+            rc = err_set(err, ERR_FORMAT, "'%s' has an empty name", what);
         if (rc < 0)
             return rc;
     }
@@ -98,15 +100,59 @@ static int take_prompt(json_t *prompt, const char *where, char text[RECIPE_TEXT_
     if (!prompt)
         return 0;
     TRY(only(prompt, known, where, err));
+    if (!json_object_get(prompt, "text") || !json_object_get(prompt, "todo"))
+        return err_set(err, ERR_FORMAT, "%s needs text and todo", where);
     TRY(take_text(json_object_get(prompt, "text"), text, RECIPE_TEXT_MAX, "text", err));
     return take_text(json_object_get(prompt, "todo"), todo, RECIPE_TEXT_MAX, "todo", err);
 }
 
+static bool is_one_of(const char *word, const char *const *words)
+{
+    for (; *words; words++)
+        if (strcmp(word, *words) == 0)
+            return true;
+    return false;
+}
+
+/* Words that the step engine knows (usb/recipe/session.c); empty where a step has none. */
+static int check_words(const struct recipe_step *s, struct err *err)
+{
+    static const char *const actions[] = {"connect",
+                                          "da_start",
+                                          "backup",
+                                          "inspect",
+                                          "write",
+                                          "verify",
+                                          "leave",
+                                          "fastboot_check",
+                                          "fastboot_authorise",
+                                          "fastboot_flash",
+                                          "fastboot_halt",
+                                          "boot",
+                                          "accept",
+                                          NULL};
+    static const char *const classes[] = {"", "identity", "service_lk", "commercial", NULL};
+    static const char *const targets[] = {"", "fastboot", NULL};
+    static const char *const modes[] = {"brom", "preloader", "da", "fastboot", NULL};
+    if (!is_one_of(s->action, actions))
+        return err_set(err, ERR_FORMAT, "step %s: nobody can do '%s'", s->id, s->action);
+    if (!is_one_of(s->write_class, classes))
+        return err_set(err, ERR_FORMAT, "step %s: unknown class '%s'", s->id, s->write_class);
+    if (!is_one_of(s->target, targets))
+        return err_set(err, ERR_FORMAT, "step %s: unknown target '%s'", s->id, s->target);
+    if (s->modes.count > 4)
+        return err_set(err, ERR_FORMAT, "step %s: more than four modes", s->id);
+    for (size_t i = 0; i < s->modes.count; i++)
+        if (!is_one_of(s->modes.names[i], modes))
+            return err_set(err, ERR_FORMAT, "step %s: unknown mode '%s'", s->id, s->modes.names[i]);
+    return 0;
+}
+
 static int step_decode(json_t *json, struct recipe_step *s, struct err *err)
 {
-    static const char *const known[] = {"id", "name", "do", "class", "target", "modes", "partitions",
-                                        "of", "reopen", "prompt", "lost", "timeout_s", "hand_after_s",
-                                        "optional", NULL};
+    static const char *const known[] = {"id",    "name",       "do",           "class",    "target",
+                                        "modes", "partitions", "of",           "reopen",   "prompt",
+                                        "lost",  "timeout_s",  "hand_after_s", "optional", NULL};
     TRY(only(json, known, "step", err));
     TRY(take_text(json_object_get(json, "id"), s->id, sizeof(s->id), "id", err));
     TRY(take_text(json_object_get(json, "name"), s->name, sizeof(s->name), "name", err));
@@ -120,12 +166,16 @@ static int step_decode(json_t *json, struct recipe_step *s, struct err *err)
     TRY(take_list(json_object_get(json, "reopen"), &s->reopen, "reopen", err));
     TRY(take_number(json_object_get(json, "timeout_s"), &s->timeout_s, "timeout_s", err));
     TRY(take_number(json_object_get(json, "hand_after_s"), &s->hand_after_s, "hand_after_s", err));
-    s->optional = json_is_true(json_object_get(json, "optional"));
-    TRY(take_prompt(json_object_get(json, "prompt"), "prompt", s->prompt_text, s->prompt_todo, err));
+    json_t *optional = json_object_get(json, "optional");
+    if (optional && !json_is_boolean(optional))
+        return err_set(err, ERR_FORMAT, "'optional' is true or false");
+    s->optional = json_is_true(optional);
+    TRY(take_prompt(json_object_get(json, "prompt"), "prompt", s->prompt_text, s->prompt_todo,
+                    err));
     TRY(take_prompt(json_object_get(json, "lost"), "lost", s->lost_text, s->lost_todo, err));
     if (!s->id[0] || !s->name[0] || !s->action[0])
         return err_set(err, ERR_FORMAT, "a step needs id, name and do");
-    return 0;
+    return check_words(s, err);
 }
 
 /* A step may only name steps that come before it. */
@@ -149,8 +199,8 @@ static int check_references(const struct recipe *r, size_t at, struct err *err)
 
 static int decode_head(json_t *json, struct recipe *r, struct err *err)
 {
-    static const char *const known[] = {"name", "version", "title", "model", "backup_set",
-                                        "needs", "steps", NULL};
+    static const char *const known[] = {"name",       "version", "title", "model",
+                                        "backup_set", "needs",   "steps", NULL};
     static const char *const model_known[] = {"platform", "project", "hw_code", "da_code", NULL};
     static const char *const needs_known[] = {"backup", "backup_optional", "firmware", NULL};
     json_t *model = json_object_get(json, "model"), *needs = json_object_get(json, "needs");
@@ -167,9 +217,18 @@ static int decode_head(json_t *json, struct recipe *r, struct err *err)
                   err));
     TRY(take_number(json_object_get(model, "hw_code"), &hw_code, "hw_code", err));
     TRY(take_number(json_object_get(model, "da_code"), &da_code, "da_code", err));
+    if (!r->name[0] || !r->title[0] || r->version < 1 || !r->platform[0] || !r->project[0])
+        return err_set(err, ERR_FORMAT,
+                       "a recipe needs name, title, version, platform and project");
+    if (hw_code < 1 || hw_code > UINT16_MAX || da_code < 1 || da_code > UINT16_MAX)
+        return err_set(err, ERR_FORMAT, "hw_code and da_code are numbers from 1 to 65535");
     r->hw_code = (uint16_t)hw_code;
     r->da_code = (uint16_t)da_code;
     TRY(take_list(json_object_get(json, "backup_set"), &r->backup_set, "backup_set", err));
+    if (r->backup_set.count == 0 || !json_object_get(needs, "backup") ||
+        !json_object_get(needs, "firmware"))
+        return err_set(err, ERR_FORMAT,
+                       "a recipe needs backup_set, needs.backup and needs.firmware");
     TRY(take_list(json_object_get(needs, "backup"), &r->needs_backup, "backup", err));
     TRY(take_list(json_object_get(needs, "backup_optional"), &r->needs_backup_optional,
                   "backup_optional", err));

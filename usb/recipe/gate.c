@@ -107,24 +107,6 @@ void gate_see_backup(struct gate *g, const struct sha256 *manifest, bool complet
     g->permitted = false; /* a permit is for one backup */
 }
 
-int gate_permit(struct gate *g, const struct session_permit *permit, struct err *err)
-{
-    if (!g->has_backup || !g->backup_complete || !sha256_equal(&permit->manifest, &g->manifest))
-        return err_set(err, ERR_REFUSED,
-                       "the permit is for another backup than the one taken here");
-    if (!sha256_equal(&permit->plan, &g->plan_sha256))
-        return err_set(err, ERR_REFUSED, "the permit is for another plan");
-    if (!g->chip_here || strcmp(permit->chip_id, g->chip_id) != 0)
-        return err_set(err, ERR_REFUSED, "the permit is for another phone");
-    g->permitted = true;
-    return 0;
-}
-
-bool gate_is_open(const struct gate *g)
-{
-    return g->permitted && !g->shut;
-}
-
 /* What may come from where is the role table's word, whatever recipe, package and plan say. */
 static int check_role(const struct plan_write *w, struct err *err)
 {
@@ -147,6 +129,38 @@ static int check_extent(const struct gate *g, const struct plan_write *w, struct
     return err_set(err, ERR_REFUSED, "%s: the plan's layout has no such extent", w->partition);
 }
 
+/* The plan as a whole: one entry that may not be written spoils it before the first byte (law 3). */
+static int check_plan(const struct gate *g, struct err *err)
+{
+    for (size_t i = 0; i < g->plan->write_count; i++) {
+        int rc = check_role(&g->plan->writes[i], err);
+        if (rc == 0)
+            rc = check_extent(g, &g->plan->writes[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int gate_permit(struct gate *g, const struct session_permit *permit, struct err *err)
+{
+    if (!g->has_backup || !g->backup_complete || !sha256_equal(&permit->manifest, &g->manifest))
+        return err_set(err, ERR_REFUSED,
+                       "the permit is for another backup than the one taken here");
+    if (!sha256_equal(&permit->plan, &g->plan_sha256))
+        return err_set(err, ERR_REFUSED, "the permit is for another plan");
+    if (!g->chip_here || strcmp(permit->chip_id, g->chip_id) != 0)
+        return err_set(err, ERR_REFUSED, "the permit is for another phone");
+    int rc = check_plan(g, err);
+    g->permitted = rc == 0;
+    return rc;
+}
+
+bool gate_is_open(const struct gate *g)
+{
+    return g->permitted && !g->shut;
+}
+
 /* A write must be an entry of the plan itself, not something that looks like one. */
 static int check(const struct gate *g, const struct plan_write *w, uint64_t length_bytes,
                  struct err *err)
@@ -161,8 +175,7 @@ static int check(const struct gate *g, const struct plan_write *w, uint64_t leng
     if (w->write_class == PLAN_IDENTITY && length_bytes != w->partition_bytes)
         return err_set(err, ERR_REFUSED, "%s: an identity image fills its partition exactly",
                        w->partition);
-    int rc = check_role(w, err);
-    return rc < 0 ? rc : check_extent(g, w, err);
+    return 0;
 }
 
 int gate_download(struct gate *g, const struct plan_write *w, struct da *da, uint64_t length_bytes,

@@ -138,8 +138,8 @@ void session_wait_gone(struct session *s)
 
 void session_link(struct session *s)
 {
-    s->link = (struct link){
-        .transport = s->transport, .progress = on_link_progress, .progress_arg = s};
+    s->link =
+        (struct link){.transport = s->transport, .progress = on_link_progress, .progress_arg = s};
 }
 
 /* Nobody answered within the time of the step: not a broken link, and no reason to begin again. */
@@ -262,8 +262,9 @@ static int check_inputs(struct session *s, struct err *err)
         if (rc < 0)
             return rc;
         if (!sha256_equal(&got, &w->sha256))
-            return fail(s, "B6", err, ERR_MISMATCH, "%s is not the file that was catalogued: its hash "
-                                                    "differs",
+            return fail(s, "B6", err, ERR_MISMATCH,
+                        "%s is not the file that was catalogued: its hash "
+                        "differs",
                         w->image);
     }
     return 0;
@@ -301,8 +302,8 @@ static int run_step(struct session *s, const struct recipe_step *step, int attem
     rc = action(s, step, err);
     const char *state = rc == ACTION_SKIPPED ? "skipped" : rc < 0 ? "failed" : "done";
     struct err journal_err = {0};
-    int journaled = h->journal(h->arg, true, s->title, attempt, rc < 0 ? rc : 0, err->text,
-                               &journal_err);
+    int journaled =
+        h->journal(h->arg, true, s->title, attempt, rc < 0 ? rc : 0, err->text, &journal_err);
     h->step(h->arg, s->title, state, attempt, err->text);
     if (rc >= 0 && journaled < 0) {
         *err = journal_err;
@@ -335,7 +336,8 @@ static int reopen(struct session *s, const struct recipe_step *step, int attempt
 {
     session_close_device(s);
     for (size_t i = 0; i < step->reopen.count; i++) {
-        const struct recipe_step *before = recipe_step_find(&s->plan->recipe, step->reopen.names[i]);
+        const struct recipe_step *before =
+            recipe_step_find(&s->plan->recipe, step->reopen.names[i]);
         int rc = run_step(s, before, attempt, err);
         if (rc < 0)
             return rc;
@@ -378,11 +380,11 @@ static json_t *writes_json(const struct session *s)
         if (!s->writes[i].written)
             continue;
         sha256_hex(&s->writes[i].flash, hex);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:b}", "step", w->step,
-                                              "partition", w->partition, "image", w->image,
-                                              "sha256", hex, "bytes",
-                                              (json_int_t)s->writes[i].length_bytes, "verified",
-                                              s->writes[i].verified));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:s, s:I, s:b}", "step", w->step,
+                                        "partition", w->partition, "image", w->image, "sha256", hex,
+                                        "bytes", (json_int_t)s->writes[i].length_bytes, "verified",
+                                        s->writes[i].verified));
     }
     return list;
 }
@@ -396,6 +398,26 @@ static json_t *result_json(struct session *s)
                      "chip_id", s->chip_id, "slot", slot, "phone_version", s->phone_version,
                      "backup_manifest_sha256", manifest, "writes", writes_json(s), "phone_state",
                      s->phone_state, "accepted", s->accepted);
+}
+
+/* Laws 4 and 5 at the end of every recipe, whatever its steps were: all that was written was read back, and each
+ * slot that held the service LK holds the commercial one. */
+static int check_releasable(struct session *s, struct err *err)
+{
+    bool clean[2] = {!s->service_lk[0], !s->service_lk[1]};
+    for (size_t i = 0; i < s->plan->write_count; i++) {
+        const struct plan_write *w = &s->plan->writes[i];
+        if (s->writes[i].written && !s->writes[i].verified)
+            return fail(s, "L1", err, ERR_REFUSED, "%s was written and never read back",
+                        w->partition);
+        if (w->write_class == PLAN_COMMERCIAL && w->slot && s->writes[i].verified)
+            clean[w->slot - 'a'] = true;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(clean); i++)
+        if (!clean[i])
+            return fail(s, "L1", err, ERR_REFUSED, "slot %c still has the service bootloader",
+                        (int)('a' + i));
+    return 0;
 }
 
 int session_run(const struct session_config *config, struct session_outcome *out, struct err *err)
@@ -412,6 +434,8 @@ int session_run(const struct session_config *config, struct session_outcome *out
         rc = run_step_with_tries(s, &s->plan->recipe.steps[i], err);
     if (rc < 0 && !s->failure[0])
         snprintf(s->failure, sizeof(s->failure), "%s", name_of(s, rc));
+    if (rc == 0)
+        rc = check_releasable(s, err);
     session_close_device(s);
     out->result = result_json(s);
     s->accepted = NULL; /* went into the result */

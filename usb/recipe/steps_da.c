@@ -109,8 +109,9 @@ static int identify(struct session *s, struct err *err)
         return fail(s, "B3", err, ERR_MISMATCH, "this phone has chip %04x, the recipe is for %04x",
                     s->brom.hw_code, s->plan->recipe.hw_code);
     if (!s->brom.has_me_id)
-        return fail(s, "F4", err, ERR_REFUSED, "this phone does not tell its chip id: it cannot be told "
-                                               "from another one");
+        return fail(s, "F4", err, ERR_REFUSED,
+                    "this phone does not tell its chip id: it cannot be told "
+                    "from another one");
     hex_encode(span_of(s->brom.me_id, sizeof(s->brom.me_id)), s->chip_id);
     if (s->brom.has_soc_id)
         hex_encode(span_of(s->brom.soc_id, 32), s->soc_id);
@@ -173,8 +174,9 @@ static int speed_up(struct session *s, struct err *err)
     rc = s->host.device(s->host.arg, "da", clock_in(15000), &s->transport, &s->identity, s->mode,
                         sizeof(s->mode), err);
     if (rc < 0)
-        return rc == ERR_TIMEOUT ? err_set(err, ERR_GONE, "the phone did not come back after the speed "
-                                                          "switch")
+        return rc == ERR_TIMEOUT ? err_set(err, ERR_GONE,
+                                           "the phone did not come back after the speed "
+                                           "switch")
                                  : rc;
     session_link(s);
     da_reattach(&s->da, &s->link);
@@ -380,10 +382,21 @@ static int ask_permit(struct session *s, const struct set_item *items, size_t co
     return rc < 0 ? rc : gate_permit(s->gate, &permit, err);
 }
 
+/* Law 1 does not depend on what a recipe says: a set that leaves out a part of the identity is none. */
+static int check_set(struct session *s, struct err *err)
+{
+    for (const char *const *name = role_identity_names; *name; name++)
+        if (!recipe_list_has(&s->plan->recipe.backup_set, *name))
+            return fail(s, "L1", err, ERR_REFUSED, "the recipe's backup_set leaves out %s", *name);
+    return 0;
+}
+
 int action_backup(struct session *s, const struct recipe_step *step, struct err *err)
 {
     (void)step;
     const struct recipe_list *set = &s->plan->recipe.backup_set;
+    if (check_set(s, err) < 0)
+        return err->code;
     struct member members[RECIPE_LIST_MAX];
     AUTO(free_ptr) struct set_item *items = xcalloc(RECIPE_LIST_MAX, sizeof(*items));
     size_t count = 0, chunk_max = 1;
@@ -401,7 +414,8 @@ int action_backup(struct session *s, const struct recipe_step *step, struct err 
         count++;
     }
     if (!complete)
-        return fail(s, "B5", err, ERR_MISMATCH, "this phone lacks a partition that holds its identity");
+        return fail(s, "B5", err, ERR_MISMATCH,
+                    "this phone lacks a partition that holds its identity");
     progress_begin(s, 2 * total);
     struct saving v = {.s = s, .hasher = hasher_new()};
     v.chunk = xcalloc(1, CHUNK_RAW_BYTES);
@@ -491,8 +505,9 @@ static int find_service_lk(struct session *s, struct err *err)
         if (rc < 0)
             return rc;
         if (holds)
-            note(s, "warn", "slot %c holds the service bootloader of an earlier job: the commercial one will "
-                            "be put back",
+            note(s, "warn",
+                 "slot %c holds the service bootloader of an earlier job: the commercial one will "
+                 "be put back",
                  slot);
         s->service_lk[slot - 'a'] |= holds;
     }
@@ -510,8 +525,9 @@ static int check_versions(struct session *s, const struct fw_version *phone, str
         return fail(s, "B3", err, ERR_MISMATCH, "the package is for project %s, the phone is a %s",
                     package.project, phone->project);
     if (package.number[0] < phone->number[0])
-        return fail(s, "B4", err, ERR_REFUSED, "the package %s is of an older Android generation than "
-                                               "the phone's %s: it may brick it",
+        return fail(s, "B4", err, ERR_REFUSED,
+                    "the package %s is of an older Android generation than "
+                    "the phone's %s: it may brick it",
                     package.text, phone->text);
     if (strcmp(package.region, phone->region) != 0)
         return fail(s, "E7", err, ERR_REFUSED, "the package is for region %s, the phone has %s",
@@ -538,8 +554,9 @@ static int read_version(struct session *s, struct err *err)
         }
     }
     if (strcmp(s->plan->finish, "upgrade") == 0)
-        return fail(s, "B4", err, ERR_REFUSED, "the phone's firmware version is not known (%s), so a "
-                                               "whole upgrade may be a downgrade: finish with lk",
+        return fail(s, "B4", err, ERR_REFUSED,
+                    "the phone's firmware version is not known (%s), so a "
+                    "whole upgrade may be a downgrade: finish with lk",
                     why.text);
     note(s, "warn", "the phone's firmware version is not known: %s", why.text);
     return 0;
@@ -703,7 +720,8 @@ int action_leave(struct session *s, const struct recipe_step *step, struct err *
         return failed(s, "D1", err);
     if (strcmp(s->mode, "brom") == 0) {
         s->begin_again = true;
-        return fail(s, "D1", err, ERR_CONFLICT, "the phone came in download mode instead of fastboot");
+        return fail(s, "D1", err, ERR_CONFLICT,
+                    "the phone came in download mode instead of fastboot");
     }
     fb_init(&s->fb, &s->link);
     return 0;

@@ -19,7 +19,7 @@ enum { SLICE_MS = 1000, BEAT_MS = 1000, TICK_MS = 100, PROGRESS_MS = 200, MESSAG
 void host_init(struct host *h)
 {
     memset(h, 0, sizeof(*h));
-    h->attach_fd = h->run_fd = h->spool_fd = h->record_fd = -1;
+    h->attach_fd = h->run_fd = h->spool_fd = h->folder_fd = h->record_fd = -1;
     buf_init(&h->packed, CHUNK_PACKED_MAX);
 }
 
@@ -30,6 +30,7 @@ void host_deinit(struct host *h)
     fd_close(&h->attach_fd);
     fd_close(&h->run_fd);
     fd_close(&h->spool_fd);
+    fd_close(&h->folder_fd);
     record_free(&h->record);
     fd_close(&h->record_fd);
     if (h->has_answer)

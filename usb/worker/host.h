@@ -37,6 +37,7 @@ struct host {
     int record_fd;
     struct record *record; /* NULL: nothing is recorded */
     int spool_fd;
+    int folder_fd; /* of --folder, -1: none */
     struct spool_writer spool;
     struct sha256 *known; /* chunks that lie in the spool already */
     size_t known_count, known_cap;
