@@ -114,15 +114,6 @@ static int load_filter(struct err *err)
     seccomp_release(ctx);
     return rc < 0 ? err_set(err, ERR_UNSUPPORTED, "seccomp: error %d", rc) : 0;
 }
-#else
-/* The leak checker of sanitizer builds forks and reads /proc at exit; the sandbox is tested in the release
- * build. */
-static int load_filter(struct err *err)
-{
-    (void)err;
-    return 0;
-}
-#endif
 
 /* A rule set without rules: no path can be opened, made or removed, whatever descriptor it starts from. The
  * second wall behind seccomp; where the kernel has none, the first stands alone. Rights of ABI 1 (Linux 5.13). */
@@ -136,15 +127,28 @@ static void close_file_system(void)
         (void)syscall(SYS_landlock_restrict_self, fd, 0);
 }
 
+static int build_walls(struct err *err)
+{
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) /* no other process of this user looks into us */
+        return err_sys(err, ERR_UNSUPPORTED, "not dumpable");
+    close_file_system();
+    return load_filter(err);
+}
+#else
+/* The leak checker of sanitizer builds forks and reads /proc at exit; the sandbox is tested in the release
+ * build. */
+static int build_walls(struct err *err)
+{
+    (void)err;
+    return 0;
+}
+#endif
+
 int sandbox_enter(struct err *err)
 {
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none); /* a core would hold identity data */
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_sys(err, ERR_UNSUPPORTED, "no_new_privs");
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) <
-        0) /* nor may another process of this user look into us */
-        return err_sys(err, ERR_UNSUPPORTED, "not dumpable");
-    close_file_system();
-    return load_filter(err);
+    return build_walls(err);
 }
