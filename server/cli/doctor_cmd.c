@@ -9,8 +9,8 @@
 
 struct doctor {
     struct client *client;
-    json_t *checks; /* told so far */
-    bool json;
+    json_t *checks;     /* told so far */
+    bool json, reached; /* reached: a station answers */
     size_t worst_count[CHECK_FAIL + 1];
     size_t ports;
 };
@@ -61,6 +61,7 @@ static bool check_health(struct doctor *d)
     }
     AUTO(free_ptr) char *fact = xasprintf("answers at %s", client_url(d->client));
     tell(d, "station", CHECK_OK, fact, NULL);
+    d->reached = true;
     return true;
 }
 
@@ -212,7 +213,7 @@ int doctor_cmd(const struct cli_command *self, int argc, char **argv)
     station_checks(&d, &common);
     if (client_is_local(d.client))
         host_checks("", d.ports, on_check, &d);
-    else
+    else if (d.reached)
         tell(&d, "machine", CHECK_INFO, "not looked at: the station is on another one",
              "Run 'flashrack doctor' there.");
     bool ok = d.worst_count[CHECK_FAIL] == 0;

@@ -39,6 +39,8 @@ static const struct option_row {
         "listen on an address that others reach (there are no tokens yet: trusted networks only)"),
     ROW("host", KIND_LIST, host, "NAME", "a further name by which browsers reach the station"),
     ROW("log-format", KIND_TEXT, log_format, "text|json", "form of log lines (text)"),
+    ROW("record-keep", KIND_TEXT, record_keep, "BYTES",
+        "kept of each USB transfer in DATA/record/job-N.pcapng (512)"),
     ROW("time-scale", KIND_TEXT, time_scale, "X", "stretches every window and deadline (1)"),
 #undef ROW
 };
@@ -240,6 +242,11 @@ int config_load(struct config *c, int argc, char **argv, struct err *err)
         return err_set(err, ERR_INPUT, "log-format is text or json, not '%s'", c->log_format);
     if (c->time_scale && strtod(c->time_scale, NULL) <= 0)
         return err_set(err, ERR_INPUT, "time-scale is a number above 0, not '%s'", c->time_scale);
+    char *end = NULL;
+    if (c->record_keep && (strtol(c->record_keep, &end, 10) < 0 || *end || end == c->record_keep ||
+                           strtol(c->record_keep, NULL, 10) > CONFIG_RECORD_KEEP_MAX))
+        return err_set(err, ERR_INPUT, "record-keep is a number from 0 to %d, not '%s'",
+                       CONFIG_RECORD_KEEP_MAX, c->record_keep);
     find_own_files(c);
     return 0;
 }

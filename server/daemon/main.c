@@ -73,6 +73,7 @@ static int daemon_start(struct daemon *d, const struct config *c, const char *da
                                      .import_dirs = (const char *const *)c->import_dir,
                                      .schema_dir = c->schema,
                                      .usb = !c->no_usb,
+                                     .record_keep = c->record_keep,
                                      .time_scale = c->time_scale ? strtod(c->time_scale, NULL) : 1};
     if (rc == 0)
         rc = station_new(d->base, d->store, &station, &d->station, err);

@@ -292,30 +292,130 @@ static int send_folder(struct input_run *r, struct err *err)
     return rc;
 }
 
-static int firmware_start(struct input_run *r, const char *path, struct err *err)
+/* r->path is a folder with the package's files. */
+static int firmware_check(struct input_run *r, struct err *err)
 {
-    char real[PATH_MAX];
-    int rc = path_allowed(r->s, path, real, sizeof(real), err);
-    if (rc < 0)
-        return rc;
-    r->path = xstrdup(real);
-    rc = run_worker(r, err);
+    int rc = run_worker(r, err);
     if (rc == 0)
         rc = send_folder(r, err);
     if (rc < 0)
         return rc;
-    const char *slash = strrchr(real, '/');
-    json_t *params = json_pack("{s:s}", "name", slash ? slash + 1 : real);
+    const char *slash = strrchr(r->path, '/');
+    json_t *params = json_pack("{s:s}", "name", slash ? slash + 1 : r->path);
     AUTO(free_ptr) char *text = json_dumps(params, JSON_COMPACT);
     json_decref(params);
+    r->finish = firmware_finish;
     return send_run(r, "firmware", text, err);
+}
+
+/* Vendors pack a package with or without a folder around it: one folder and nothing else is gone into. */
+static void enter_only_folder(struct input_run *r)
+{
+    DIR *d = opendir(r->path);
+    char only[NAME_MAX + 1] = "";
+    int count = 0;
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        if (e->d_name[0] == '.')
+            continue;
+        count++;
+        WIRE_TEXT(only, e->d_name);
+    }
+    if (d)
+        closedir(d);
+    struct stat st;
+    AUTO(free_ptr) char *inner = xasprintf("%s/%s", r->path, only);
+    if (count == 1 && lstat(inner, &st) == 0 && S_ISDIR(st.st_mode)) {
+        free(r->path);
+        r->path = STEAL(inner);
+    }
+}
+
+static void unpack_finish(struct input_run *r)
+{
+    struct err err = {0};
+    enter_only_folder(r);
+    r->has_result = false;
+    int rc = firmware_check(r, &err);
+    if (rc < 0 && !r->worker)
+        run_fail(r, rc, err.text);
+    else if (rc < 0)
+        run_abort(r, &err);
+}
+
+/* DATA/firmware/<name>-<id>: the id is made of the archive's path, size and time, so that an unpacking that was
+ * cut off goes on in the same folder, and another archive of the same name gets its own. */
+static int unpack_folder(const struct station *s, const char *archive, const struct stat *st,
+                         char **out, struct err *err)
+{
+    AUTO(free_ptr) char *parent = xasprintf("%s/firmware", s->data_dir);
+    AUTO(free_ptr)
+    char *identity = xasprintf("%s %lld %lld", archive, (long long)st->st_size,
+                               (long long)st->st_mtime);
+    struct sha256 digest = sha256_of(span_of(identity, strlen(identity)));
+    char hex[SHA256_HEX_BYTES];
+    sha256_hex(&digest, hex);
+    const char *slash = strrchr(archive, '/');
+    const char *name = slash ? slash + 1 : archive;
+    int stem = (int)strcspn(name, ".");
+    *out = xasprintf("%s/%.*s-%.8s", parent, stem, name, hex);
+    if ((mkdir(parent, 0700) < 0 && errno != EEXIST) || (mkdir(*out, 0700) < 0 && errno != EEXIST))
+        return err_sys(err, ERR_IO, "folder '%s'", *out);
+    return 0;
+}
+
+/* A folder that holds something and not the unpacker's journal was finished before. */
+static bool unpacked_before(const char *folder)
+{
+    AUTO(free_ptr) char *journal = xasprintf("%s/.unpack", folder);
+    DIR *d = opendir(folder);
+    int count = 0;
+    while (d && readdir(d))
+        count++;
+    if (d)
+        closedir(d);
+    return count > 2 && access(journal, F_OK) < 0; /* more than "." and ".." */
+}
+
+static int unpack_start(struct input_run *r, const struct stat *st, struct err *err)
+{
+    AUTO(fd_close) int archive = open(r->path, O_RDONLY | O_CLOEXEC);
+    if (archive < 0)
+        return err_sys(err, ERR_INPUT, "'%s'", r->path);
+    char *folder = NULL;
+    int rc = unpack_folder(r->s, r->path, st, &folder, err);
+    free(r->path);
+    r->path = folder;
+    if (rc < 0)
+        return rc;
+    if (unpacked_before(folder)) {
+        enter_only_folder(r);
+        return firmware_check(r, err);
+    }
+    r->worker = worker_take_for_folder(r->s->workers, folder, &input_events, r, err);
+    if (!r->worker)
+        return err->code;
+    send_file(r, "archive", archive);
+    r->finish = unpack_finish;
+    return send_run(r, "unpack", "{}", err);
+}
+
+static int firmware_start(struct input_run *r, const char *path, struct err *err)
+{
+    char real[PATH_MAX];
+    struct stat st;
+    int rc = path_allowed(r->s, path, real, sizeof(real), err);
+    if (rc < 0)
+        return rc;
+    r->path = xstrdup(real);
+    if (stat(real, &st) < 0)
+        return err_sys(err, ERR_INPUT, "'%s'", real);
+    return S_ISREG(st.st_mode) ? unpack_start(r, &st, err) : firmware_check(r, err);
 }
 
 void station_firmware_add(struct station *s, const char *path, station_done_fn *done, void *arg)
 {
     struct err err = {0};
     struct input_run *r = run_new(s, done, arg);
-    r->finish = firmware_finish;
     int rc = firmware_start(r, path, &err);
     if (rc < 0 && !r->worker)
         run_fail(r, rc, err.text);

@@ -38,6 +38,7 @@ struct station {
     struct store *store;
     char *data_dir, *program_dir, *schema_dir;
     char **racks, **import_dirs;
+    int64_t record_keep_bytes;
     bool usb, stopping;
     int settling; /* calls under way that must be through before the first job starts */
     LIST_HEAD(, adoption) adoptions;
@@ -144,6 +145,9 @@ void station_settled(struct station *s);
 /* inputs.c: runs without a port: dumps and packages */
 int path_allowed(const struct station *s, const char *path, char *resolved, size_t size,
                  struct err *err);
+/* record.c: the black box of a job, DATA/record/job-N.pcapng. A fresh file, or ERR_IO; old ones go. */
+int record_open(const struct station *s, int64_t job_id, struct err *err);
+enum { RECORD_KEEP_BYTES = 512, RECORD_MAX_BYTES = 64 << 20, RECORDS_MAX = 500 };
 int memfd_sealed(const char *name, const char *text, struct err *err);
 
 static inline void done_error(station_done_fn *done, void *arg, const struct err *err)

@@ -174,10 +174,24 @@ void session_start(struct job *j)
         start_worker(j);
 }
 
+/* A job without its black box is better than no job. */
+static void send_record(struct job *j)
+{
+    struct err err = {0};
+    AUTO(fd_close) int fd = record_open(j->s, j->id, &err);
+    struct wire_message m = {
+        .type = WIRE_record, .fd = fd, .u.record = {RECORD_MAX_BYTES, j->s->record_keep_bytes}};
+    if (fd >= 0)
+        worker_send(j->worker, &m);
+    else
+        log_line(LOG_WARN, "job", LOG_KV({"err", err_name(err.code)}), "not recorded: %s", err.text);
+}
+
 static void send_inputs(struct job *j, int plan_fd)
 {
     struct wire_message m = {.type = WIRE_spool, .fd = j->spool_fd, .u.spool = {.job_id = j->id}};
     worker_send(j->worker, &m);
+    send_record(j);
     for (size_t i = 0; i < j->image_count; i++) {
         m = (struct wire_message){.type = WIRE_file, .fd = j->images[i].fd};
         WIRE_TEXT(m.u.file.name, j->images[i].name);

@@ -143,6 +143,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     s->base = base;
     s->store = store;
     s->data_dir = xstrdup(config->data_dir);
+    s->record_keep_bytes = config->record_keep ? atoll(config->record_keep) : RECORD_KEEP_BYTES;
     s->program_dir = xstrdup(config->program_dir);
     s->schema_dir = xstrdup(config->schema_dir);
     s->racks = copy_list(config->racks);
@@ -182,7 +183,6 @@ void station_free(struct station **sp)
     struct station *s = *sp;
     if (!s)
         return;
-    store_on_event(s->store, NULL, NULL); /* the store lives on and commits what is queued */
     station_stop(s);
     adoptions_free(s);
     while (!LIST_EMPTY(&s->jobs)) {

@@ -23,6 +23,7 @@ struct station_config {
         *import_dirs; /* folders below which firmware and dump paths may lie, NULL-terminated */
     const char *schema_dir; /* holds recipes/ and failures.json */
     bool usb;               /* false: --no-usb */
+    const char *record_keep; /* bytes kept of each USB transfer in data/record; NULL: the default */
     double time_scale;
 };
 

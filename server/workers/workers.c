@@ -165,12 +165,13 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static int spawn(struct worker_pool *pool, struct worker *w, int channel_far, int device_far,
-                 struct err *err)
+static int spawn(struct worker_pool *pool, struct worker *w, const char *folder, int channel_far,
+                 int device_far, struct err *err)
 {
     char scale[32];
     snprintf(scale, sizeof(scale), "%g", pool->time_scale);
-    char *argv[] = {pool->program, "--time-scale", scale, NULL};
+    char *argv[] = {pool->program, "--time-scale", scale, folder ? "--folder" : NULL,
+                    (char *)(uintptr_t)folder, NULL};
     /* far from 3 and 4, so that no dup2 below overwrites what a later one needs */
     AUTO(fd_close) int channel_fd = fcntl(channel_far, F_DUPFD_CLOEXEC, 5);
     AUTO(fd_close) int device_fd = fcntl(device_far, F_DUPFD_CLOEXEC, 5);
@@ -197,7 +198,8 @@ static int spawn(struct worker_pool *pool, struct worker *w, int channel_far, in
     return 0;
 }
 
-static int worker_start(struct worker_pool *pool, struct worker **out, struct err *err)
+static int worker_start(struct worker_pool *pool, const char *folder, struct worker **out,
+                        struct err *err)
 {
     int channel[2], device[2];
     int rc = wire_pair(channel, err);
@@ -214,7 +216,7 @@ static int worker_start(struct worker_pool *pool, struct worker **out, struct er
     struct worker *w = xcalloc(1, sizeof(*w));
     STAILQ_INIT(&w->queue);
     w->pool = pool;
-    rc = spawn(pool, w, far, device_far, err);
+    rc = spawn(pool, w, folder, far, device_far, err);
     if (rc < 0) {
         free(w);
         return rc;
@@ -245,7 +247,7 @@ static void on_respawn(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct worker_pool *pool = arg;
     struct err err = {0};
-    if (pool->spare || worker_start(pool, &pool->spare, &err) == 0)
+    if (pool->spare || worker_start(pool, NULL, &pool->spare, &err) == 0)
         return;
     log_line(LOG_ERROR, "workers", LOG_KV({"err", err_name(err.code)}), "no spare worker: %s",
              err.text);
@@ -317,13 +319,27 @@ struct worker *worker_take(struct worker_pool *pool, const struct worker_events 
                            int *device_end_out, struct err *err)
 {
     struct worker *w = STEAL(pool->spare);
-    if (!w && worker_start(pool, &w, err) < 0)
+    if (!w && worker_start(pool, NULL, &w, err) < 0)
         return NULL;
     w->events = *events;
     w->arg = arg;
     w->taken = true;
     *device_end_out = STEAL_FD(w->device_end);
     respawn_soon(pool, 0);
+    return w;
+}
+
+struct worker *worker_take_for_folder(struct worker_pool *pool, const char *folder,
+                                      const struct worker_events *events, void *arg,
+                                      struct err *err)
+{
+    struct worker *w = NULL;
+    if (worker_start(pool, folder, &w, err) < 0)
+        return NULL;
+    w->events = *events;
+    w->arg = arg;
+    w->taken = true;
+    fd_close(&w->device_end);
     return w;
 }
 

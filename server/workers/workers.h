@@ -33,6 +33,10 @@ void worker_pool_free(struct worker_pool **pool);
  * portwatch; the caller closes it after handing it on. */
 struct worker *worker_take(struct worker_pool *pool, const struct worker_events *events, void *arg,
                            int *device_end_out, struct err *err);
+/* A fresh process that may make and change files below `folder` and nowhere else: for unpacking. No port. */
+struct worker *worker_take_for_folder(struct worker_pool *pool, const char *folder,
+                                      const struct worker_events *events, void *arg,
+                                      struct err *err);
 /* Queues a message; m->fd is duplicated. Failure shows as `ended`. */
 void worker_send(struct worker *w, const struct wire_message *m);
 /* From now on silence of beat_deadline_ms means the worker hangs: SIGKILL. */

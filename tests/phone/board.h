@@ -25,13 +25,13 @@ enum board_boot_target { TARGET_NORMAL = 0, TARGET_HOME = 1, TARGET_FASTBOOT = 2
 
 /* What happens after a firmware stage returns. */
 enum board_next {
-    NEXT_OFF,            /* powered off (charging screen when the cable is in): no USB */
-    NEXT_DEAD,           /* silent until a long press of the power key */
-    NEXT_HALT,           /* LK "oem HALT": silent until the cable is pulled, then off */
-    NEXT_BROM,           /* reset into boot ROM download mode */
-    NEXT_RESET,          /* reset: boot ROM runs the preloader from BOOT1, or waits in BROM mode if broken */
-    NEXT_LK,             /* preloader hands over to LK */
-    NEXT_ANDROID,        /* LK hands over to Android */
+    NEXT_OFF,   /* powered off (charging screen when the cable is in): no USB */
+    NEXT_DEAD,  /* silent until a long press of the power key */
+    NEXT_HALT,  /* LK "oem HALT": silent until the cable is pulled, then off */
+    NEXT_BROM,  /* reset into boot ROM download mode */
+    NEXT_RESET, /* reset: boot ROM runs the preloader from BOOT1, or waits in BROM mode if broken */
+    NEXT_LK,    /* preloader hands over to LK */
+    NEXT_ANDROID, /* LK hands over to Android */
 };
 
 /* Entry points of the firmware. They return when that stage is over; BOARD_GONE inside means: return
@@ -62,9 +62,12 @@ struct board_settings {
     int preloader_window_ms;     /* 2500, from then on */
     int battery_mv;              /* 4000 */
     uint16_t fastboot_vid, fastboot_pid; /* 0x2e04, 0xc009 */
-    uint64_t max_download;       /* 0x8000000 */
-    char android[8];             /* "8.1" */
-    char sbc_locked[64];         /* "": partitions that a phone with SBC on locks, "tee_a,tee_b" */
+    uint64_t max_download;               /* 0x8000000 */
+    uint64_t full_speed_bytes_per_s,
+        high_speed_bytes_per_s; /* of the bus, both directions; 0: no limit */
+    uint64_t emmc_read_bytes_per_s, emmc_write_bytes_per_s;
+    char android[8];     /* "8.1" */
+    char sbc_locked[64]; /* "": partitions that a phone with SBC on locks, "tee_a,tee_b" */
 };
 struct board_settings *board_settings(struct board *b);
 
@@ -93,8 +96,8 @@ enum board_start board_start_reason(const struct board *b);
 int board_wait_cable(struct board *b, bool plugged, int timeout_ms);
 /* Volatile memory that survives from stage to stage until power is lost. */
 struct board_ram {
-    bool dram_up;       /* DRAM was initialised (by the preloader or INIT_EXT_RAM) */
-    bool from_brom;     /* the download agent was started by the boot ROM */
+    bool dram_up;   /* DRAM was initialised (by the preloader or INIT_EXT_RAM) */
+    bool from_brom; /* the download agent was started by the boot ROM */
 };
 struct board_ram *board_ram(struct board *b);
 /* What a person would read on the phone: *#06#, About. Android sets it; JSON text, copied. */
@@ -106,23 +109,25 @@ uint64_t board_area_size(const struct board *b, enum board_area area); /* bytes 
  * it is on flash, in whole blocks but for the torn one). */
 int board_flash_read(struct board *b, enum board_area area, uint64_t at, void *dst, size_t len);
 /* All-zero blocks become holes where the file system can; counts bytes written. */
-int board_flash_write(struct board *b, enum board_area area, uint64_t at, const void *src, size_t len);
+int board_flash_write(struct board *b, enum board_area area, uint64_t at, const void *src,
+                      size_t len);
 int board_flash_zero(struct board *b, enum board_area area, uint64_t at, uint64_t len);
 
 /* ---- USB device ----------------------------------------------------------------------------------- */
 struct gadget {
-    int speed;                      /* 2 full, 3 high */
-    const uint8_t *device_desc;     /* 18 bytes */
+    int speed;                  /* 2 full, 3 high */
+    const uint8_t *device_desc; /* 18 bytes */
     const uint8_t *config_desc;
     size_t config_len;
-    const uint8_t *bos_desc;        /* NULL: STALL */
+    const uint8_t *bos_desc; /* NULL: STALL */
     size_t bos_len;
-    const char *const *strings;     /* [0] is string 1; string_count of them; ASCII */
+    const char *const *strings; /* [0] is string 1; string_count of them; ASCII */
     size_t string_count;
-    uint8_t ep_in, ep_out;          /* the bulk pair, addresses */
-    uint16_t packet;                /* wMaxPacketSize of the bulk pair */
+    uint8_t ep_in, ep_out; /* the bulk pair, addresses */
+    uint16_t packet;       /* wMaxPacketSize of the bulk pair */
     /* Class and vendor requests; runs on the USB thread. Bytes of IN data, or -1 for STALL. May be NULL. */
-    int (*control)(void *ctx, const uint8_t setup[8], const uint8_t *out, uint8_t *in, size_t in_max);
+    int (*control)(void *ctx, const uint8_t setup[8], const uint8_t *out, uint8_t *in,
+                   size_t in_max);
     void *ctx;
 };
 /* Comes on the bus (as a new device). BOARD_GONE without a cable. The gadget is borrowed until detach, or
@@ -156,7 +161,7 @@ void board_out_flush(struct board *b); /* forgets everything queued */
 enum in_end {
     IN_PACKETS, /* nothing more: a multiple of the packet size leaves a larger request waiting */
     IN_ZLP,     /* a zero-length packet follows when len is a multiple of the packet size */
-    IN_FIELD,   /* the pending request completes if it holds anything; never an extra empty packet */
+    IN_FIELD, /* the pending request completes if it holds anything; never an extra empty packet */
 };
 int board_in(struct board *b, const void *src, size_t len, enum in_end end, int timeout_ms);
 

@@ -103,6 +103,18 @@ static void count_written(struct board *b, uint64_t len)
     pthread_mutex_unlock(&b->lock);
 }
 
+/* A power loss ends the wait; whoever goes on sees it. */
+static void flash_time(struct board *b, uint64_t len, uint64_t bytes_per_s)
+{
+    int64_t until = pace_take(&b->flash_pace, len, bytes_per_s);
+    if (!until)
+        return;
+    pthread_mutex_lock(&b->lock);
+    while (!board_powerless(b) && board_wait(b, &b->wake, until))
+        ;
+    pthread_mutex_unlock(&b->lock);
+}
+
 int board_flash_read(struct board *b, enum board_area area, uint64_t at, void *dst, size_t len)
 {
     const struct flash_area *a = range(b, area, at, len);
@@ -110,6 +122,7 @@ int board_flash_read(struct board *b, enum board_area area, uint64_t at, void *d
         return BOARD_GONE;
     if (!a || fault_plan_due(&b->faults, "storage_read", at + len))
         return BOARD_STORAGE;
+    flash_time(b, len, b->settings.emmc_read_bytes_per_s);
     return io_pread(a->fd, dst, len, (int64_t)at, NULL) < 0 ? BOARD_STORAGE : BOARD_OK;
 }
 
@@ -186,6 +199,7 @@ int board_flash_write(struct board *b, enum board_area area, uint64_t at, const 
         if (rc < 0)
             return rc;
         count_written(b, n);
+        flash_time(b, n, b->settings.emmc_write_bytes_per_s);
         at += n;
         from += n;
         len -= n;

@@ -13,6 +13,7 @@
 #include "tests/phone/board.h"
 #include "tests/phone/factory.h"
 #include "tests/phone/faults.h"
+#include "tests/phone/pace.h"
 #include "tests/phone/usb_device.h"
 #include "usb/base/err.h"
 
@@ -75,6 +76,7 @@ struct board {
     /* eMMC; the descriptors are used by the firmware thread only. */
     struct flash_area boot1, boot2, rpmb, user;
     uint64_t bytes_written; /* guarded by lock */
+    struct pace flash_pace; /* firmware thread only */
 
     struct usb_device usb;
 

@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 """The station against emulated phones over the direct transport: whole restores, and every bad input with the proof
 that nothing was written. Usage: restore_test.py [CASE...]; without one all cases run."""
+import gzip
 import os
 import shutil
+import subprocess
 import sys
 import time
 import unittest
+import zipfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import rack as bench  # noqa: E402
@@ -95,6 +98,29 @@ class Restore(Bench):
         self.assertEqual(phone["serial"], self.rack.labels[0]["serial"])
         self.assertEqual(phone["chip_id"], self.rack.labels[0]["chip_id"])
 
+    def test_black_box_in_wireshark(self):
+        # a program that is not ours reads the whole record, and every step is named in it
+        self.open()
+        self.prepare()
+        job = self.restore()
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        path = os.path.join(self.station.data, "record", f"job-{job['id']}.pcapng")
+        self.assertLess(os.path.getsize(path), 64 << 20)
+        fields = ["usb.urb_type", "usb.transfer_type", "usb.endpoint_address", "usb.urb_len", "frame.comment",
+                  "_ws.malformed"]
+        done = subprocess.run(["tshark", "-r", path, "-T", "fields", "-E", "separator=|"] +
+                              [word for field in fields for word in ("-e", field)], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [line.split("|") for line in done.stdout.splitlines()]
+        self.assertGreater(len(rows), 2000)
+        self.assertEqual({row[0] for row in rows}, {"'S'", "'C'"})
+        self.assertEqual({row[1] for row in rows}, {"0x02", "0x03"})
+        self.assertEqual([row for row in rows if row[5]], [])
+        spoken = [row[4] for row in rows if row[4]]
+        for step in job["steps"]:
+            if step["name"].split()[0] in ("S4", "S5", "S7", "S13", "S19"):
+                self.assertIn(step["name"], spoken)
+
     def test_finish_upgrade(self):
         self.open()
         self.prepare()
@@ -168,6 +194,44 @@ class Restore(Bench):
             self.station.post("/jobs", dict(order, priority=3), key)
         self.assertEqual(caught.exception.status, 409)
         self.assertEqual(len(self.station.get("/jobs")["items"]), 1)
+
+
+class Packed(Bench):
+    """Packages and dumps as they travel: in archives."""
+
+    def test_package_and_dump_out_of_archives(self):
+        self.open(hands="none")
+        archive = shutil.make_archive(os.path.join(self.dir, "vendor"), "zip", os.path.dirname(self.package),
+                                      os.path.basename(self.package))
+        firmware = self.station.add_firmware(archive)
+        self.assertEqual(firmware["version"], bench.VERSION)
+        self.assertEqual([p for p in firmware["problems"] if p["severity"] == "error"], [])
+        self.assertTrue(firmware["path"].startswith(os.path.realpath(self.station.data)), firmware["path"])
+        self.assertEqual(self.station.add_firmware(archive)["id"], firmware["id"])
+        label = self.rack.labels[0]
+        packed = os.path.join(self.dir, "dump.gz")
+        with open(self.rack.dump(0), "rb") as plain, gzip.open(packed, "wb", 1) as out:
+            shutil.copyfileobj(plain, out, 1 << 20)
+        one = self.station.import_dump(self.rack.dump(0), label["serial"])
+        two = self.station.import_dump(packed, label["serial"])
+        self.assertEqual({p["name"]: p["sha256"] for p in one["partitions"]},
+                         {p["name"]: p["sha256"] for p in two["partitions"]})
+
+    def test_archive_that_leads_out(self):
+        self.open(hands="none")
+        archive = os.path.join(self.dir, "evil.zip")
+        with zipfile.ZipFile(archive, "w") as z:
+            z.writestr("lk.img", b"x")
+            z.writestr("../../escaped", b"x")
+        self.assert_refused(lambda: self.station.add_firmware(archive), "escaped")
+        self.assertFalse(os.path.exists(os.path.join(self.station.data, "escaped")))
+
+    def test_archive_cut_short(self):
+        self.open(hands="none")
+        archive = shutil.make_archive(os.path.join(self.dir, "vendor"), "gztar", os.path.dirname(self.package),
+                                      os.path.basename(self.package))
+        os.truncate(archive, os.path.getsize(archive) // 2)
+        self.assert_refused(lambda: self.station.add_firmware(archive))
 
 
 class LeftAlone(Bench):

@@ -20,8 +20,10 @@ static const struct setting {
     const char *const *choices;
 } table[] = {
 #define SETTING(name, kind, choices)                                                               \
-    {#name, kind, offsetof(struct board_settings, name),                                           \
-     sizeof(((struct board_settings *)0)->name), choices}
+    {                                                                                              \
+#name, kind, offsetof(struct board_settings, name),                                        \
+            sizeof(((struct board_settings *)0)->name), choices                                    \
+    }
     SETTING(usb_model, KIND_CHOICE, usb_models),
     SETTING(da_build, KIND_CHOICE, da_builds),
     SETTING(framing_swallow, KIND_BOOL, NULL),
@@ -40,6 +42,10 @@ static const struct setting {
     SETTING(fastboot_vid, KIND_U16, NULL),
     SETTING(fastboot_pid, KIND_U16, NULL),
     SETTING(max_download, KIND_U64, NULL),
+    SETTING(full_speed_bytes_per_s, KIND_U64, NULL),
+    SETTING(high_speed_bytes_per_s, KIND_U64, NULL),
+    SETTING(emmc_read_bytes_per_s, KIND_U64, NULL),
+    SETTING(emmc_write_bytes_per_s, KIND_U64, NULL),
     SETTING(android, KIND_TEXT, NULL),
     SETTING(sbc_locked, KIND_TEXT, NULL),
 #undef SETTING

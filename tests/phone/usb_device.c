@@ -325,9 +325,22 @@ static bool fault_out(struct board *b, struct urb *u)
     return false;
 }
 
+/* The time that the bytes need on the wire. Lock held before and after. */
+static void bus_time(struct board *b, size_t len)
+{
+    const struct board_settings *s = &b->settings;
+    struct usb_device *d = &b->usb;
+    uint64_t rate =
+        d->gadget && d->gadget->speed == 2 ? s->full_speed_bytes_per_s : s->high_speed_bytes_per_s;
+    int64_t until = pace_take(&d->pace, len, rate);
+    while (until && !d->lost && board_wait(b, &b->wake, until))
+        ;
+}
+
 static void submit_out(struct board *b, struct urb *u)
 {
     struct usb_device *d = &b->usb;
+    bus_time(b, u->length);
     d->transfers++;
     d->bytes += u->length;
     d->active_ms = clock_now_ms();
@@ -784,6 +797,7 @@ static void complete_in(struct board *b, int32_t status, uint32_t actual, const 
     d->bytes += actual;
     d->active_ms = clock_now_ms();
     answering_begin(d, a.seqnum);
+    bus_time(b, actual);
     bool reset = fault_in(b, &a, &copy);
     transmit(b, &a);
     answering_end(b, a.seqnum);

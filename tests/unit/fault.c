@@ -5,7 +5,6 @@
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
 #include "usb/transport/fault_transport.h"
-#include "usb/transport/record.h"
 
 #include <sys/mman.h>
 
@@ -135,40 +134,10 @@ static void a_step_must_match(void **state)
     transport_close(&t);
 }
 
-static void records_are_bounded(void **state)
-{
-    (void)state;
-    struct echo echo = {.transport = {.ops = &echo_ops}};
-    struct usb_identity id = {.ep_in = 0x81, .ep_out = 0x01};
-    struct usb_setup setup = {0x21, 0x20, 0, 0, 0};
-    uint8_t data[100];
-    char text[512] = "";
-    AUTO(fd_close) int fd = memfd_create("record", MFD_CLOEXEC);
-    struct transport *t = transport_record_new(&echo.transport, &id, fd, 200);
-    memset(data, 0xab, sizeof(data));
-    transport_write(t, data, 4, 0, NULL);
-    transport_read(t, data, 2, 0, NULL);
-    transport_control(t, &setup, NULL, 0, NULL);
-    transport_write(t, data, 100, 0, NULL);
-    for (int i = 0; i < 20; i++)
-        transport_write(t, data, 16, 0, NULL);
-    transport_close(&t);
-    int64_t size = io_size(fd, NULL);
-    assert_in_range(size, 1, 200);
-    assert_int_equal(io_pread(fd, text, (size_t)size, 0, NULL), 0);
-    assert_non_null(strstr(text, " > 01 4 abababab\n"));
-    assert_non_null(strstr(text, " < 81 2 7272\n"));
-    assert_non_null(strstr(text, " c 00 8 2120000000000000\n"));
-    assert_non_null(strstr(text, " > 01 100 7272abab"));
-    assert_non_null(strstr(text, "...+crc32="));
-    assert_string_equal(text + size - 7, "# full\n");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_step_must_match),
-        cmocka_unit_test(records_are_bounded),
     };
     return RUN_ROWS(specs, spec_rows) + RUN_ROWS(layer, layer_rows) +
            cmocka_run_group_tests(tests, NULL, NULL);

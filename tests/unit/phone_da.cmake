@@ -8,4 +8,5 @@ target_sources(test_phone_agent PRIVATE fake_board.c phone_host.c)
 
 # The station's conversations with the whole phone.
 unit_test(phone_station LABEL phone DEPS tests/phone usb/proto usb/transport usb/format usb/codec usb/base)
+target_sources(test_phone_station PRIVATE phone_bench.c)
 set_tests_properties(phone/phone_station PROPERTIES TIMEOUT 240)

@@ -17,6 +17,7 @@ enum {
     FLASH_MS = 30000,
     FLASH_MS_PER_MIB = 2000,
     FLOOD_MAX = 10000, /* INFO lines of one command */
+    CHATTER_MS = 60000, /* what they may add to its time, however many */
 };
 #define PIECE_BYTES (512u << 10) /* of a download: a multiple of LK's 16 KiB reads */
 #define READ_BYTES  1024         /* multiple of any packet size, more than any response */
@@ -113,7 +114,8 @@ static int dialogue_lost(struct fb *fb, const char *what, struct err *err)
 static int verdict_read(struct fb *fb, struct fastboot_response *out, int64_t timeout_ms,
                         struct fb_reply *reply, const char *what, struct err *err)
 {
-    for (int i = 0; i < FLOOD_MAX; i++) {
+    int64_t last_ms = clock_in(timeout_ms + CHATTER_MS);
+    for (int i = 0; i < FLOOD_MAX && clock_left(last_ms, 1); i++) {
         if (response_read(fb, out, timeout_ms, err) < 0)
             return dialogue_lost(fb, what, err);
         if (out->kind != FASTBOOT_INFO && out->kind != FASTBOOT_TEXT)
@@ -121,7 +123,7 @@ static int verdict_read(struct fb *fb, struct fastboot_response *out, int64_t ti
         if (reply)
             line_keep(reply, out);
     }
-    err_set(err, ERR_PROTOCOL, "more than %d lines", FLOOD_MAX);
+    err_set(err, ERR_PROTOCOL, "nothing but lines, more than %d or for too long", FLOOD_MAX);
     return dialogue_lost(fb, what, err);
 }
 

@@ -65,8 +65,9 @@ static const char *name_of(const struct session *s, int code)
         return "C8";
     case ERR_MISMATCH:
         return "B3";
+    case ERR_UNSUPPORTED: /* of a command that every agent has: it was mangled on the way */
+        return "C11";
     case ERR_REFUSED:
-    case ERR_UNSUPPORTED:
     case ERR_FORMAT:
     case ERR_LIMIT:
     case ERR_NOT_FOUND:
@@ -318,7 +319,8 @@ static bool worth_another_try(const struct session *s, int code, int attempt)
 {
     if (attempt == ATTEMPTS_MAX || s->gave_up)
         return false;
-    return s->begin_again || link_broke(code) || code == ERR_VERIFY || code == ERR_STORAGE;
+    return s->begin_again || link_broke(code) || code == ERR_VERIFY || code == ERR_STORAGE ||
+           (code == ERR_UNSUPPORTED && s->da_up);
 }
 
 /* Did the phone say no before it touched its flash? After a broken link nobody knows what was written, and what

@@ -1,90 +1,178 @@
 #include "usb/transport/record.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "usb/base/clock.h"
 #include "usb/base/hash.h"
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
+#include "usb/codec/pcapng.h"
 
-#define WHOLE_BYTES 48 /* of a transfer that are written in full */
-#define HEAD_BYTES  16 /* of a longer one */
-#define LINE_BYTES  256
+#define FRAME_BYTES 512 /* of a block around its data: headers and options */
+#define IN_PROGRESS (-115)
 
 struct record {
-    struct transport transport;
-    uint8_t ep_in, ep_out;
     int fd;
-    uint64_t left_bytes;
-    int64_t start_ms;
+    uint64_t left_bytes, last_id;
+    uint32_t keep_bytes;
+    uint8_t device;
+    char comment[PCAPNG_COMMENT_MAX];
+    struct buf block;
 };
 
-static struct record *self(struct transport *t)
+struct record_layer {
+    struct transport transport;
+    struct record *record;
+    uint8_t device, ep_in, ep_out;
+};
+
+static struct record_layer *self(struct transport *t)
 {
-    return (struct record *)(void *)t;
+    return (struct record_layer *)(void *)t;
 }
 
-/* A file that cannot be written must not stop a job: recording ends, the transfer goes on. */
-static void line_write(struct record *r, const char *line, size_t len)
+/* ---- the file ---------------------------------------------------------------------------- */
+
+static void block_write(struct record *r)
 {
-    static const char full[] = "# full\n";
-    if (r->left_bytes == 0)
-        return;
-    bool fits = len + sizeof(full) <= r->left_bytes;
-    if (io_write(r->fd, fits ? line : full, fits ? len : sizeof(full) - 1, NULL) < 0 || !fits)
+    if (buf_check(&r->block, NULL) < 0 || io_write(r->fd, r->block.data, r->block.len, NULL) < 0)
         r->left_bytes = 0;
     else
-        r->left_bytes -= len;
+        r->left_bytes -= r->block.len;
+    buf_clear(&r->block);
 }
 
-static void put(struct record *r, char direction, unsigned ep, const void *data, ssize_t n)
+struct record *record_new(int file_fd, uint64_t max_bytes, uint32_t keep_bytes)
 {
-    char line[LINE_BYTES], hex[2 * WHOLE_BYTES + 1] = "";
-    int64_t t_ms = clock_now_ms() - r->start_ms;
-    int len;
-    if (n < 0) {
-        len = snprintf(line, sizeof(line), "%lld.%03d %c %02x %s\n", (long long)(t_ms / 1000),
-                       (int)(t_ms % 1000), direction, ep, err_name((int)n));
-    } else {
-        struct span all = span_of(data, (size_t)n);
-        hex_encode(span_sub(all, 0, n > WHOLE_BYTES ? HEAD_BYTES : WHOLE_BYTES), hex);
-        len = snprintf(line, sizeof(line), "%lld.%03d %c %02x %zd %s", (long long)(t_ms / 1000),
-                       (int)(t_ms % 1000), direction, ep, n, hex);
-        len += n > WHOLE_BYTES ? snprintf(line + len, sizeof(line) - (size_t)len,
-                                          "...+crc32=%08x\n", crc32_of(0, all))
-                               : snprintf(line + len, sizeof(line) - (size_t)len, "\n");
+    struct record *r = xcalloc(1, sizeof(*r));
+    r->fd = file_fd;
+    r->left_bytes = max_bytes;
+    r->keep_bytes = keep_bytes;
+    buf_init(&r->block, keep_bytes + FRAME_BYTES);
+    pcapng_head_encode(keep_bytes, &r->block);
+    if (r->block.len > max_bytes)
+        r->left_bytes = 0;
+    else
+        block_write(r);
+    return r;
+}
+
+void record_free(struct record **r)
+{
+    if (!*r)
+        return;
+    buf_deinit(&(*r)->block);
+    free(*r);
+    *r = NULL;
+}
+
+void record_comment(struct record *r, const char *text)
+{
+    snprintf(r->comment, sizeof(r->comment), "%s", text);
+}
+
+static void put(struct record *r, struct pcapng_usb *p)
+{
+    if (r->left_bytes == 0)
+        return;
+    p->at_ms = clock_utc_ms();
+    memcpy(p->comment, r->comment, sizeof(p->comment));
+    r->comment[0] = '\0';
+    if (p->data.len > r->keep_bytes) {
+        p->has_crc32 = true;
+        p->crc32 = crc32_of(0, p->data);
+        p->data.len = r->keep_bytes;
     }
-    line_write(r, line, (size_t)len);
+    bool last = r->left_bytes < 2 * ((uint64_t)p->data.len + FRAME_BYTES);
+    if (last)
+        snprintf(p->comment, sizeof(p->comment), "the record is full");
+    pcapng_usb_encode(p, &r->block);
+    if (r->block.len > r->left_bytes)
+        buf_clear(&r->block);
+    else
+        block_write(r);
+    if (last)
+        r->left_bytes = 0;
+}
+
+/* ---- the layer --------------------------------------------------------------------------- */
+
+static int32_t status_of(ssize_t n)
+{
+    switch (n) {
+    case ERR_TIMEOUT:
+        return -ETIMEDOUT;
+    case ERR_GONE:
+        return -ENODEV;
+    case ERR_REFUSED:
+        return -EPIPE;
+    default:
+        return n < 0 ? -EIO : 0;
+    }
+}
+
+static struct pcapng_usb begin(struct transport *t, uint8_t type, uint8_t endpoint, size_t length)
+{
+    struct record_layer *l = self(t);
+    return (struct pcapng_usb){.id = ++l->record->last_id,
+                               .event = 'S',
+                               .type = type,
+                               .endpoint = endpoint,
+                               .device = l->device,
+                               .status = IN_PROGRESS,
+                               .length = (uint32_t)length};
+}
+
+static void end(struct transport *t, const struct pcapng_usb *asked, const void *data, ssize_t n)
+{
+    struct pcapng_usb p = *asked;
+    p.event = 'C';
+    p.has_setup = p.has_crc32 = false;
+    p.status = status_of(n);
+    p.length = n > 0 ? (uint32_t)n : 0;
+    p.data = span_of(data, data ? p.length : 0);
+    put(self(t)->record, &p);
 }
 
 static ssize_t record_read(struct transport *t, void *dst, size_t len, int64_t until_ms,
                            struct err *err)
 {
+    struct pcapng_usb p = begin(t, PCAPNG_BULK, self(t)->ep_in, len);
+    put(self(t)->record, &p);
     ssize_t n = transport_read(t->below, dst, len, until_ms, err);
-    put(self(t), '<', self(t)->ep_in, dst, n);
+    end(t, &p, dst, n);
     return n;
 }
 
 static ssize_t record_write(struct transport *t, const void *src, size_t len, int64_t until_ms,
                             struct err *err)
 {
+    struct pcapng_usb p = begin(t, PCAPNG_BULK, self(t)->ep_out, len);
+    p.data = span_of(src, len);
+    put(self(t)->record, &p);
     ssize_t n = transport_write(t->below, src, len, until_ms, err);
-    put(self(t), '>', self(t)->ep_out, src, n);
+    end(t, &p, NULL, n);
     return n;
 }
 
 static ssize_t record_control(struct transport *t, const struct usb_setup *setup, void *data,
                               int64_t until_ms, struct err *err)
 {
-    uint8_t raw[8] = {setup->request_type, setup->request};
-    put_le16(raw + 2, setup->value);
-    put_le16(raw + 4, setup->index);
-    put_le16(raw + 6, setup->length);
-    put(self(t), 'c', 0, raw, sizeof(raw));
-    ssize_t n = transport_control(t->below, setup, data, until_ms, err);
     bool in = setup->request_type & 0x80;
-    put(self(t), 'c', in ? 0x80 : 0, data, n);
+    struct pcapng_usb p = begin(t, PCAPNG_CONTROL, in ? 0x80 : 0, setup->length);
+    p.has_setup = true;
+    p.setup[0] = setup->request_type;
+    p.setup[1] = setup->request;
+    put_le16(p.setup + 2, setup->value);
+    put_le16(p.setup + 4, setup->index);
+    put_le16(p.setup + 6, setup->length);
+    p.data = span_of(data, in || !data ? 0 : setup->length);
+    put(self(t)->record, &p);
+    ssize_t n = transport_control(t->below, setup, data, until_ms, err);
+    end(t, &p, in ? data : NULL, n);
     return n;
 }
 
@@ -95,7 +183,7 @@ static void record_close(struct transport *t)
 }
 
 struct transport *transport_record_new(struct transport *below, const struct usb_identity *id,
-                                       int file_fd, uint64_t max_bytes)
+                                       struct record *r)
 {
     static const struct transport_ops ops = {
         .name = "record",
@@ -104,12 +192,11 @@ struct transport *transport_record_new(struct transport *below, const struct usb
         .control = record_control,
         .close = record_close,
     };
-    struct record *r = xcalloc(1, sizeof(*r));
-    r->transport = (struct transport){.ops = &ops, .below = below};
-    r->ep_in = id->ep_in;
-    r->ep_out = id->ep_out;
-    r->fd = file_fd;
-    r->left_bytes = max_bytes;
-    r->start_ms = clock_now_ms();
-    return &r->transport;
+    struct record_layer *l = xcalloc(1, sizeof(*l));
+    l->transport = (struct transport){.ops = &ops, .below = below};
+    l->record = r;
+    l->device = ++r->device;
+    l->ep_in = id->ep_in;
+    l->ep_out = id->ep_out;
+    return &l->transport;
 }

@@ -1,17 +1,22 @@
-/* record.h: writes what passes to a bounded text file, one line a transfer:
- *   123.456 > 01 12 efeeeefe0100000004000000
- *   123.457 < 81 65536 030a1118...+crc32=89abcdef
- * seconds since the start, direction (> out, < in, c control), endpoint, length (or error name),
- * bytes; more than 48 are cut to 16 and a CRC-32 of all. Serial numbers and images pass here: the
- * file is for the station. */
+/* record.h: the black box of a job: every transfer, control and bulk, both halves, in a pcapng file for Wireshark
+ * (usb/codec/pcapng.h). Serial numbers and images pass here: the file is for the station. replay.h plays it back. */
 #ifndef FLASHRACK_USB_TRANSPORT_RECORD_H
 #define FLASHRACK_USB_TRANSPORT_RECORD_H
 
 #include "usb/transport/transport.h"
 
-/* Wraps `below` (taken; closed with the wrapper). file_fd is borrowed and must outlive it; at most
- * max_bytes are written, then a last line says so. */
+/* What one job writes to, whatever the phone's identities. */
+struct record;
+/* file_fd is borrowed, empty, and must outlive the record and its transports. At most max_bytes are written, the last
+ * packet then says so; of one transfer keep_bytes at most, and a CRC-32 of all. A file that cannot be written ends
+ * the recording, not the job. */
+struct record *record_new(int file_fd, uint64_t max_bytes, uint32_t keep_bytes);
+void record_free(struct record **r);
+/* Goes as a comment with the next transfer: the step that begins. */
+void record_comment(struct record *r, const char *text);
+
+/* Wraps `below` (taken; closed with the wrapper). */
 struct transport *transport_record_new(struct transport *below, const struct usb_identity *id,
-                                       int file_fd, uint64_t max_bytes);
+                                       struct record *r);
 
 #endif

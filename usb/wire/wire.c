@@ -36,6 +36,7 @@ struct field {
 FIELDS(hello, TEXT(hello, build), TEXT(hello, role), INT(hello, pid))
 FIELDS(file, TEXT(file, name))
 FIELDS(spool, INT(spool, job_id))
+FIELDS(record, INT(record, max_bytes), INT(record, keep_bytes))
 FIELDS(run, INT(run, job_id), TEXT(run, kind), TEXT(run, port))
 FIELDS(permit, INT(permit, backup_id), TEXT(permit, manifest_sha256), TEXT(permit, plan_sha256),
        TEXT(permit, chip_id))

@@ -21,6 +21,7 @@ enum { WIRE_MESSAGE_MAX_BYTES = 64 * 1024, WIRE_NAME_MAX = 128, WIRE_TEXT_MAX = 
     X(hello, "any", 0)         /* first message each way; another build id ends the channel */     \
     X(file, "server", 1)       /* an input, by name */                                             \
     X(spool, "server", 1)      /* append-only records: chunks, manifests, step results */          \
+    X(record, "server", 1)     /* black box: every transfer of the job goes there, pcapng */       \
     X(run, "server", 1)        /* start; recipe and plan in a sealed memfd */                      \
     X(permit, "server", 0)     /* may write: what the gate compares with what it read */           \
     X(deny, "server", 0)       /* may not write, and why */                                        \
@@ -61,6 +62,9 @@ struct wire_file {
 };
 struct wire_spool {
     int64_t job_id;
+};
+struct wire_record {
+    int64_t max_bytes, keep_bytes; /* of the file; of one transfer */
 };
 struct wire_run {
     int64_t job_id;

@@ -19,7 +19,7 @@ enum { SLICE_MS = 1000, BEAT_MS = 1000, TICK_MS = 100, PROGRESS_MS = 200, MESSAG
 void host_init(struct host *h)
 {
     memset(h, 0, sizeof(*h));
-    h->attach_fd = h->run_fd = h->spool_fd = -1;
+    h->attach_fd = h->run_fd = h->spool_fd = h->folder_fd = h->record_fd = -1;
     buf_init(&h->packed, CHUNK_PACKED_MAX);
 }
 
@@ -30,6 +30,9 @@ void host_deinit(struct host *h)
     fd_close(&h->attach_fd);
     fd_close(&h->run_fd);
     fd_close(&h->spool_fd);
+    fd_close(&h->folder_fd);
+    record_free(&h->record);
+    fd_close(&h->record_fd);
     if (h->has_answer)
         json_decref(h->answer.values);
     free(h->known);
@@ -73,6 +76,15 @@ static void take_input(struct host *h, struct wire_message *m)
     in->fd = STEAL_FD(m->fd);
 }
 
+static void take_record(struct host *h, struct wire_message *m)
+{
+    const struct wire_record *r = &m->u.record;
+    if (h->record || r->max_bytes <= 0 || r->keep_bytes < 0 || r->keep_bytes > r->max_bytes)
+        return;
+    h->record_fd = STEAL_FD(m->fd);
+    h->record = record_new(h->record_fd, (uint64_t)r->max_bytes, (uint32_t)r->keep_bytes);
+}
+
 static void want(struct host *h, const char *modes);
 
 /* Portwatch was started anew: what the old one knew and promised is void, the want is said again. */
@@ -101,6 +113,9 @@ static void on_server(struct host *h, struct wire_message *m)
         break;
     case WIRE_spool:
         h->spool_fd = STEAL_FD(m->fd);
+        break;
+    case WIRE_record:
+        take_record(h, m);
         break;
     case WIRE_run:
         h->run = m->u.run;
@@ -208,6 +223,8 @@ static void host_step(void *arg, const char *title, const char *state, int attem
 {
     struct host *h = arg;
     struct wire_message m = {.type = WIRE_step, .fd = -1};
+    if (h->record && strcmp(state, "running") == 0)
+        record_comment(h->record, title);
     m.u.step.job_id = h->job_id;
     m.u.step.attempt = attempt;
     WIRE_TEXT(m.u.step.step, title);
@@ -303,6 +320,8 @@ static int open_transport(struct host *h, struct transport **out, struct usb_ide
         fd_close(&fd);
         return rc;
     }
+    if (h->record)
+        *out = transport_record_new(*out, id_out, h->record);
     transport_set_tick(*out, host_tick, h);
     return 0;
 }
@@ -366,7 +385,8 @@ static int host_seen(void *arg, const char *modes, int64_t until_ms, char *seria
         int rc = interrupted(h, err);
         if (rc < 0)
             return rc;
-        if (covers(modes, h->seen.mode) || (h->seen_none && covers(modes, "none"))) {
+        /* a portwatch that was started anew says "none" of what it has not looked at yet */
+        if (strcmp(modes, "none") == 0 ? h->seen_none : covers(modes, h->seen.mode)) {
             snprintf(serial_out, size, "%s", h->seen.serial);
             return 0;
         }

@@ -4,6 +4,7 @@
 #define FLASHRACK_USB_WORKER_HOST_H
 
 #include "usb/recipe/session.h"
+#include "usb/transport/record.h"
 #include "usb/wire/spool.h"
 #include "usb/wire/wire.h"
 
@@ -33,7 +34,10 @@ struct host {
     int run_fd;
     struct host_input inputs[HOST_INPUTS_MAX];
     size_t input_count;
+    int record_fd;
+    struct record *record; /* NULL: nothing is recorded */
     int spool_fd;
+    int folder_fd; /* of --folder, -1: none */
     struct spool_writer spool;
     struct sha256 *known; /* chunks that lie in the spool already */
     size_t known_count, known_cap;

@@ -22,7 +22,7 @@ enum { RUN_TEXT_MAX_BYTES = 4 << 20 };
 static const struct {
     const char *kind;
     run_fn *run;
-} runs[] = {{"job", run_job}, {"import", run_import}, {"firmware", run_firmware}};
+} runs[] = {{"job", run_job}, {"import", run_import}, {"firmware", run_firmware}, {"unpack", run_unpack}};
 
 static int read_run_text(int fd, char **text, size_t *len, struct err *err)
 {
@@ -59,7 +59,7 @@ static void do_run(struct host *h)
 }
 
 static const char usage[] =
-    "usage: flashrack-worker [--time-scale X]\n"
+    "usage: flashrack-worker [--time-scale X] [--folder DIR]\n"
     "Started by flashrackd with its channel on fd 3 and portwatch's on fd 4; of no use by hand.\n";
 
 static int channels_ok(void)
@@ -69,7 +69,9 @@ static int channels_ok(void)
 
 int main(int argc, char **argv)
 {
+    const char *folder = NULL; /* the one place where this worker may make files */
     static const struct option options[] = {{"time-scale", required_argument, 0, 't'},
+                                            {"folder", required_argument, 0, 'd'},
                                             {"help", no_argument, 0, 'h'},
                                             {"version", no_argument, 0, 'V'},
                                             {0}};
@@ -77,6 +79,9 @@ int main(int argc, char **argv)
         switch (c) {
         case 't':
             clock_scale_set(strtod(optarg, NULL));
+            break;
+        case 'd':
+            folder = optarg;
             break;
         case 'h':
             fputs(usage, stdout);
@@ -101,10 +106,12 @@ int main(int argc, char **argv)
     fcntl(WORKER_DEVICE_FD, F_SETFD, FD_CLOEXEC);
 
     struct err err = {0};
-    if (sandbox_enter(&err) < 0)
-        log_line(LOG_WARN, "worker", NULL, "sandbox: %s", err.text);
     static struct host host;
     host_init(&host);
+    if (folder)
+        host.folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (sandbox_enter_folder(host.folder_fd, &err) < 0)
+        log_line(LOG_WARN, "worker", NULL, "sandbox: %s", err.text);
     struct wire_message hello = {.type = WIRE_hello, .fd = -1, .u.hello = {.pid = getpid()}};
     WIRE_TEXT(hello.u.hello.build, wire_build_id());
     WIRE_TEXT(hello.u.hello.role, "worker");

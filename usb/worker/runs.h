@@ -10,5 +10,6 @@ typedef int run_fn(struct host *h, const char *text, size_t len, struct wire_don
 run_fn run_job;      /* a recipe for the phone on this worker's port */
 run_fn run_import;   /* a read-back dump into a backup in the spool; params {serial, recipe} */
 run_fn run_firmware; /* files of a package judged and hashed; params {name} */
+run_fn run_unpack;   /* an archive into the worker's own folder (--folder) */
 
 #endif
