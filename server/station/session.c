@@ -184,7 +184,8 @@ static void send_record(struct job *j)
     if (fd >= 0)
         worker_send(j->worker, &m);
     else
-        log_line(LOG_WARN, "job", LOG_KV({"err", err_name(err.code)}), "not recorded: %s", err.text);
+        log_line(LOG_WARN, "job", LOG_KV({"err", err_name(err.code)}), "not recorded: %s",
+                 err.text);
 }
 
 static void send_inputs(struct job *j, int plan_fd)

@@ -62,7 +62,7 @@ struct board {
     bool stopping;   /* the program ends */
     bool power_lost; /* forced off; the firmware unwinds */
     bool cable;
-    bool cable_edge; /* plugged in since the stage began */
+    bool cable_edge;     /* plugged in since the stage began */
     bool power_key_edge; /* pressed long enough to start a phone that is off */
     unsigned keys;
     enum board_stage stage;

@@ -167,7 +167,8 @@ static bool describe(struct board *b, struct usbip_device *out, struct usbip_int
     struct usb_device *u = &b->usb;
     struct usbip_device d = {.busnum = 1, .configuration_count = 1};
     pthread_mutex_lock(&b->lock);
-    d.devnum = b->index + 1 + b->usb.stays % 500 * RACK_PHONES_MAX; /* another one at each enumeration */
+    d.devnum =
+        b->index + 1 + b->usb.stays % 500 * RACK_PHONES_MAX; /* another one at each enumeration */
     bool there = u->gadget && !u->lost && b->cable;
     if (there) {
         const uint8_t *desc = u->gadget->device_desc;

@@ -16,7 +16,7 @@ enum {
     DATA_MS_PER_MIB = 1000,
     FLASH_MS = 30000,
     FLASH_MS_PER_MIB = 2000,
-    FLOOD_MAX = 10000, /* INFO lines of one command */
+    FLOOD_MAX = 10000,  /* INFO lines of one command */
     CHATTER_MS = 60000, /* what they may add to its time, however many */
 };
 #define PIECE_BYTES (512u << 10) /* of a download: a multiple of LK's 16 KiB reads */

@@ -56,8 +56,9 @@ static int check_serial(struct session *s, struct err *err)
     if (rc < 0)
         return rc;
     if (strcmp(serial, SERIAL_LK_DEFAULT) == 0)
-        return fail(s, "D4", err, ERR_MISMATCH, "the phone reports the placeholder serial %s: its "
-                                                "proinfo was not restored",
+        return fail(s, "D4", err, ERR_MISMATCH,
+                    "the phone reports the placeholder serial %s: its "
+                    "proinfo was not restored",
                     serial);
     rc = gate_see_fastboot_serial(s->gate, serial, err);
     return rc < 0 ? failed(s, "D6", err) : 0;
@@ -71,16 +72,18 @@ static int check_bootloader(struct session *s, struct err *err)
     if (rc < 0)
         return failed(s, "D5", err);
     if (!fb_reply_has(&reply, "service"))
-        return fail(s, "D5", err, ERR_REFUSED, "the commercial bootloader is running, not the service "
-                                               "one: the other slot is active");
+        return fail(s, "D5", err, ERR_REFUSED,
+                    "the commercial bootloader is running, not the service "
+                    "one: the other slot is active");
     char version[FASTBOOT_RESPONSE_MAX];
     fb_reply_deinit(&reply);
     fb_reply_init(&reply);
     if (fb_oem(&s->fb, "getversions", QUERY_MS, &reply, NULL) == 0 &&
         fb_reply_value(&reply, "software version", version) &&
         strncmp(version, s->plan->recipe.project, strlen(s->plan->recipe.project)) != 0)
-        return fail(s, "B3", err, ERR_MISMATCH, "the phone's software is '%.40s', not of project %s",
-                    version, s->plan->recipe.project);
+        return fail(s, "B3", err, ERR_MISMATCH,
+                    "the phone's software is '%.40s', not of project %s", version,
+                    s->plan->recipe.project);
     return 0;
 }
 
@@ -94,8 +97,9 @@ static int check_sizes(struct session *s, struct err *err)
             fb_partition_bytes(&s->fb, w->partition, &bytes, NULL) < 0)
             continue;
         if (bytes != w->partition_bytes && !w->optional)
-            return fail(s, "D12", err, ERR_MISMATCH, "%s has %llu bytes on the phone and %llu in the "
-                                                     "plan",
+            return fail(s, "D12", err, ERR_MISMATCH,
+                        "%s has %llu bytes on the phone and %llu in the "
+                        "plan",
                         w->partition, (unsigned long long)bytes,
                         (unsigned long long)w->partition_bytes);
     }
