@@ -390,7 +390,7 @@ class Queue(Processes):
         self.open(hands="none")
         self.prepare()
         job = self.station.wait(self.order()["id"], until=("prompt",))
-        names = [self.firmware["path"], "image-", "spool/job-", "memfd:plan"]
+        names = [self.firmware["path"], "image-", "spool/job-", "record/job-", "memfd:plan"]
         for fd, target in sorted(descriptors(self.worker(job)).items()):
             if fd <= 4 or any(name in target for name in names):
                 continue
