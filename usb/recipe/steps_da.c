@@ -98,12 +98,32 @@ static int load_emi(struct session *s, struct agent *a, struct err *err)
     return rc < 0 ? rc : emi_cut(buf_span(&a->preloader), &a->images.emi, err);
 }
 
+/* Who the phone is decides what is written, and what the catalogue believes of other phones: one wrong bit would
+ * make it a phone that does not exist and its numbers a conflict, so the answer has to come twice. */
+static int ask_twice(struct session *s, struct err *err)
+{
+    struct brom_info again;
+    int rc = brom_identify(&s->link, &s->brom, err);
+    if (rc == 0)
+        rc = brom_identify(&s->link, &again, err);
+    if (rc < 0)
+        return rc;
+    const struct brom_info *first = &s->brom;
+    bool same = first->hw_code == again.hw_code && first->target_config == again.target_config &&
+                first->has_me_id == again.has_me_id && first->has_soc_id == again.has_soc_id &&
+                memcmp(first->me_id, again.me_id, sizeof(again.me_id)) == 0 &&
+                memcmp(first->soc_id, again.soc_id, sizeof(again.soc_id)) == 0;
+    return same ? 0
+                : err_set(err, ERR_PROTOCOL,
+                          "the phone tells another chip or chip id the second time");
+}
+
 static int identify(struct session *s, struct err *err)
 {
     enum brom_stage stage = strcmp(s->mode, "brom") == 0 ? BROM_STAGE_BROM : BROM_STAGE_PRELOADER;
     int rc = brom_start(&s->link, stage, s->identity.comm_interface, err);
     if (rc == 0)
-        rc = brom_identify(&s->link, &s->brom, err);
+        rc = ask_twice(s, err);
     if (rc < 0)
         return failed(s, "C5", err);
     if (s->brom.hw_code != s->plan->recipe.hw_code)
@@ -526,8 +546,7 @@ static int check_gates(struct session *s, const struct fw_version *phone, struct
     int rc = fw_version_parse(s->plan->package_version, &package, err);
     if (rc < 0)
         return failed(s, "B6", err);
-    struct gate_phone here = {
-        .version = phone, .project = s->plan->serial, .battery_percent = -1};
+    struct gate_phone here = {.version = phone, .project = s->plan->serial, .battery_percent = -1};
     firmware_gates(&package, &here, gates);
     bool only_lk = strcmp(s->plan->finish, "lk") == 0;
     for (size_t i = 0; i < FIRMWARE_GATES; i++) {
@@ -536,8 +555,8 @@ static int check_gates(struct session *s, const struct fw_version *phone, struct
             continue;
         if (!passable || gates[i].action == GATE_REFUSE)
             return fail(s, failures[i], err,
-                        gates[i].action == GATE_REFUSE && i == 0 ? ERR_MISMATCH : ERR_REFUSED,
-                        "%s", gates[i].text);
+                        gates[i].action == GATE_REFUSE && i == 0 ? ERR_MISMATCH : ERR_REFUSED, "%s",
+                        gates[i].text);
         note(s, "warn", "%s: %s", gates[i].id, gates[i].text);
     }
     return 0;
