@@ -87,6 +87,7 @@ class Rough:
 
     def __init__(self, rack):
         self.rack = rack
+        self.plugged = False
         self.unplugged = 0
         self.refusals = uevents.MemoryRefusals()
         start_udevd()
@@ -95,11 +96,16 @@ class Rough:
         self.events = uevents.Uevents(self.on_event)
         self.events.start()
 
-    def on_event(self, action, kind, port, driver):
-        """Unplugs the first phone: now when the kernel has just found it, now when its driver is bound and its node
-        about to be opened."""
+    def on_event(self, action, kind, port):
+        """Unplugs the first phone, once for each time it came: now when the kernel has just found it, now when it has
+        its driver and its node is about to be opened."""
+        if port != self.rack.port(0) or self.unplugged == VANISHINGS:
+            return
+        if (action, kind) == ("add", "usb_device"):
+            self.plugged = True
         moment = ("add", "usb_device") if self.unplugged % 4 == 0 else ("bind", "usb_interface")
-        if port == self.rack.port(0) and self.unplugged < VANISHINGS and (action, kind) == moment and driver != "usbfs":
+        if self.plugged and (action, kind) == moment:
+            self.plugged = False
             self.unplugged += 1
             time.sleep(self.unplugged % 3 * 0.004)
             self.rack.control(0, "unplug")

@@ -19,8 +19,7 @@ def port_id(devpath):
 
 
 class Uevents(threading.Thread):
-    """Counts until stopped. `on_event(action, kind, port, driver)` is called for each one; kind is usb_device or
-    usb_interface."""
+    """Counts. `on_event(action, kind, port)` is called for each one; kind is usb_device or usb_interface."""
 
     def __init__(self, on_event=None):
         super().__init__(daemon=True)
@@ -28,9 +27,8 @@ class Uevents(threading.Thread):
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
         self.socket.bind((0, 1))
         self.on_event = on_event
-        self.devices = collections.Counter()  # port -> how often a device came
-        self.drivers = {}  # interface path -> drivers it had, one after another
-        self.taken_over = collections.Counter()  # port -> how often usbfs followed cdc_acm
+        self.lost = {}  # path of an interface that cdc_acm had -> how often its driver went since then
+        self.taken_over = collections.Counter()  # port -> how often usbfs came after cdc_acm
 
     def run(self):
         while True:
@@ -41,21 +39,25 @@ class Uevents(threading.Thread):
 
     def take(self, event):
         action, path, kind = event["ACTION"], event["DEVPATH"], event.get("DEVTYPE")
-        port, driver = port_id(path), event.get("DRIVER")
+        port = port_id(path)
         if not port:
             return
-        if action == "add" and kind == "usb_device":
-            self.devices[port] += 1
         if kind == "usb_interface":
-            if action == "add":
-                self.drivers[path] = []
-            elif action == "bind":
-                before = self.drivers.setdefault(path, [])
-                if driver == "usbfs" and "cdc_acm" in before:
-                    self.taken_over[port] += 1
-                before.append(driver)
+            self.take_interface(action, path, port, event.get("DRIVER"))
         if self.on_event:
-            self.on_event(action, kind, port, driver)
+            self.on_event(action, kind, port)
+
+    def take_interface(self, action, path, port, driver):
+        """usbfs binds in silence (the kernel suppresses that event), but its end is announced: an interface that lost
+        a driver twice in one life had another one after cdc_acm."""
+        if action == "add":
+            self.lost.pop(path, None)
+        elif action == "bind" and driver == "cdc_acm":
+            self.lost[path] = 0
+        elif action == "unbind" and path in self.lost:
+            self.lost[path] += 1
+            if self.lost[path] == 2:
+                self.taken_over[port] += 1
 
 
 class MemoryRefusals:
