@@ -58,7 +58,7 @@ const struct cli_command client_commands[] = {
     {"firmware list", JSON, "The firmware packages that the station knows." STATION,
      firmware_list_cmd},
     {"firmware add", "PATH " JSON,
-     "Catalogues an unpacked package that lies on the station.\n"
+     "Catalogues a package (a folder or an archive) that lies on the station.\n"
      "PATH lies below a folder that the station may read (flashrackd --import-dir)." STATION,
      firmware_add_cmd},
     {"events", "[--after CURSOR] [--type TYPE]... " JSON,

@@ -196,14 +196,32 @@ static void answer_with_job(struct job *j, station_done_fn *done, void *arg)
     json_decref(body);
 }
 
+struct ended_call {
+    station_done_fn *done;
+    void *arg;
+};
+
+/* A job that does not live: the store knows whether it has ended (409) or never was (404). */
+static void on_ended_job(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct ended_call *c = arg;
+    struct err ended = {0};
+    if (code == 0)
+        err_set(&ended, ERR_CONFLICT, "job %s has ended: %s",
+                json_string_value(json_object_get(body, "id")),
+                json_string_value(json_object_get(body, "state")));
+    done_error(c->done, c->arg, code < 0 ? err : &ended);
+    free(c);
+}
+
 static struct job *live_job(struct station *s, const char *id, station_done_fn *done, void *arg)
 {
     struct job *j = job_find(s, store_id(id));
     if (j)
         return j;
-    struct err err = {0};
-    err_set(&err, ERR_CONFLICT, "job %.20s has ended or does not exist", id);
-    done_error(done, arg, &err);
+    struct ended_call *c = xcalloc(1, sizeof(*c));
+    *c = (struct ended_call){done, arg};
+    store_job_get(s->store, store_id(id), on_ended_job, c);
     return NULL;
 }
 

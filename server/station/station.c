@@ -106,24 +106,6 @@ static void on_ports_known(void *arg, int code, const struct err *err, json_t *b
     orders_resume(s, NULL);
 }
 
-static char **copy_list(const char *const *list)
-{
-    size_t n = 0;
-    while (list && list[n])
-        n++;
-    char **copy = xcalloc(n + 1, sizeof(*copy));
-    for (size_t i = 0; i < n; i++)
-        copy[i] = xstrdup(list[i]);
-    return copy;
-}
-
-static void free_list(char **list)
-{
-    for (char **p = list; p && *p; p++)
-        free(*p);
-    free(list);
-}
-
 static int start_portwatch(struct station *s, const struct station_config *config, struct err *err)
 {
     AUTO(free_ptr) char *own = xasprintf("%s/portwatch.sock", s->data_dir);
@@ -146,8 +128,8 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     s->record_keep_bytes = config->record_keep ? atoll(config->record_keep) : RECORD_KEEP_BYTES;
     s->program_dir = xstrdup(config->program_dir);
     s->schema_dir = xstrdup(config->schema_dir);
-    s->racks = copy_list(config->racks);
-    s->import_dirs = copy_list(config->import_dirs);
+    s->racks = list_copy(config->racks);
+    s->import_dirs = list_copy(config->import_dirs);
     s->usb = config->usb;
     LIST_INIT(&s->ports);
     LIST_INIT(&s->jobs);
@@ -198,8 +180,8 @@ void station_free(struct station **sp)
         json_decref(s->recipes[i].json);
     free(s->recipes);
     json_decref(s->failures);
-    free_list(s->racks);
-    free_list(s->import_dirs);
+    list_free(&s->racks);
+    list_free(&s->import_dirs);
     free(s->data_dir);
     free(s->program_dir);
     free(s->schema_dir);

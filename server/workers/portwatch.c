@@ -148,17 +148,6 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static char **copy_list(const char *const *list)
-{
-    size_t n = 0;
-    while (list && list[n])
-        n++;
-    char **copy = xcalloc(n + 1, sizeof(*copy));
-    for (size_t i = 0; i < n; i++)
-        copy[i] = xstrdup(list[i]);
-    return copy;
-}
-
 int portwatch_link_new(struct event_base *base, const struct portwatch_config *config,
                        const struct portwatch_events *events, void *arg,
                        struct portwatch_link **out, struct err *err)
@@ -173,7 +162,7 @@ int portwatch_link_new(struct event_base *base, const struct portwatch_config *c
     link->base = base;
     link->program = xstrdup(config->program);
     link->path = xstrdup(config->socket_path);
-    link->racks = copy_list(config->racks);
+    link->racks = list_copy(config->racks);
     link->usb = config->usb;
     link->fd = -1;
     link->events = *events;
@@ -198,9 +187,7 @@ void portwatch_link_free(struct portwatch_link **link)
         kill(l->child, SIGTERM);
         waitpid(l->child, NULL, 0);
     }
-    for (char **rack = l->racks; *rack; rack++)
-        free(*rack);
-    free(l->racks);
+    list_free(&l->racks);
     free(l->program);
     free(l->path);
     free(l);

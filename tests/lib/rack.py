@@ -136,7 +136,7 @@ class Rack:
         self.args += list(extra)
         self.process = None
         self.address = None
-        self.lock = threading.BoundedSemaphore(24)  # the control socket serves 32 at once
+        self.lock = threading.BoundedSemaphore(24)  # many threads, one socket to accept them
 
     def start(self):
         self.process = Process(self.args, os.path.join(self.dir, "phones.log"))

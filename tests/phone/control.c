@@ -16,7 +16,7 @@
 #include "usb/base/mem.h"
 #include "usb/base/span.h"
 
-enum { LINE_MAX_BYTES = 65536, CLIENTS_MAX = 32 };
+enum { LINE_MAX_BYTES = 65536, CLIENTS_MAX = 256 };
 
 static const struct {
     const char *name;

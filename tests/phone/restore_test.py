@@ -182,6 +182,10 @@ class Restore(Bench):
         self.station.post(f"/jobs/{job['id']}/cancel")
         self.assertEqual(self.station.wait(job["id"], seconds=15)["state"], "cancelled")
         self.assertEqual(self.rack.hashes(0), before)
+        for number, status in ((job["id"], 409), ("4711", 404)):
+            with self.assertRaises(bench.ApiError) as caught:
+                self.station.post(f"/jobs/{number}/cancel")
+            self.assertEqual(caught.exception.status, status)
 
     def test_idempotency_key(self):
         self.open(hands="none")

@@ -272,6 +272,33 @@ class Laws(Bench):
         self.never_succeeds(self.steps(drop=["S18w", "S18v"]), "service bootloader")
 
 
+class Peers(unittest.TestCase):
+    """Who may talk to portwatch."""
+
+    SCRIPT = ("import os, socket, sys\n"
+              "os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))\n"
+              "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(10); s.connect(sys.argv[1])\n"
+              "print(s.recv(65536).decode())\n")
+
+    def hello(self, path, uid):
+        return subprocess.run([sys.executable, "-c", self.SCRIPT, path, str(uid)], capture_output=True, text=True)
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can be somebody else")
+    def test_process_of_another_user(self):
+        with bench.Workspace() as folder:
+            os.chmod(folder, 0o755)
+            path = os.path.join(folder, "pw")
+            process = bench.Process([bench.program("flashrack-portwatch"), "--listen", path, "--no-usb",
+                                     "--allow-uid", "4711"], os.path.join(folder, "log"))
+            process.ready("listening")
+            self.addCleanup(process.stop)
+            self.assertIn("PermissionError", self.hello(path, 65534).stderr)  # the socket's mode
+            os.chmod(path, 0o666)
+            self.assertEqual(self.hello(path, 65534).stdout.strip(), "")  # and its credentials
+            self.assertIn("hello", self.hello(path, 4711).stdout)
+            self.assertIn("hello", self.hello(path, 0).stdout)
+
+
 class Queue(Processes):
     def waiting(self, **more):
         return self.station.wait(self.order(**more)["id"], until=("prompt", "queued", "waiting"))
@@ -363,7 +390,7 @@ class Queue(Processes):
         self.open(hands="none")
         self.prepare()
         job = self.station.wait(self.order()["id"], until=("prompt",))
-        names = [self.firmware["path"], "image-", "spool/job-", "memfd:plan"]
+        names = [self.firmware["path"], "image-", "spool/job-", "record/job-", "memfd:plan"]
         for fd, target in sorted(descriptors(self.worker(job)).items()):
             if fd <= 4 or any(name in target for name in names):
                 continue

@@ -522,6 +522,7 @@ void board_usb_detach(struct board *b)
             pthread_cond_wait(&b->wake, &b->lock);
         clear_queues(d);
         d->gadget = NULL;
+        d->stays++;
         pthread_cond_broadcast(&b->changed);
         pthread_mutex_unlock(&b->lock);
         board_trace(b, "off the bus");

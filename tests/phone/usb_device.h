@@ -71,6 +71,7 @@ struct usb_device {              /* guarded by the phone's lock */
     uint32_t answering[ANSWERING_MAX]; /* seqnums whose answers are on their way */
     unsigned answering_count;
     uint64_t transfers, bytes; /* bulk, since the program started: places for faults */
+    uint32_t stays;            /* on the bus, before the present one */
     struct pace pace;          /* of both directions: one bus */
     int64_t active_ms;         /* last bulk traffic; what an activity light would show */
 };

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tests/phone/hardware.h"
+#include "tests/phone/rack.h"
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 #include "usb/codec/usbip.h"
@@ -164,8 +165,9 @@ static uint8_t interfaces(const struct gadget *g, struct usbip_interface *out, s
 static bool describe(struct board *b, struct usbip_device *out, struct usbip_interface faces[32])
 {
     struct usb_device *u = &b->usb;
-    struct usbip_device d = {.busnum = 1, .devnum = b->index + 1, .configuration_count = 1};
+    struct usbip_device d = {.busnum = 1, .configuration_count = 1};
     pthread_mutex_lock(&b->lock);
+    d.devnum = b->index + 1 + b->usb.stays % 500 * RACK_PHONES_MAX; /* another one at each enumeration */
     bool there = u->gadget && !u->lost && b->cable;
     if (there) {
         const uint8_t *desc = u->gadget->device_desc;

@@ -205,6 +205,7 @@ static const struct class_row {
     {"wrong EMI", 0xc0040050, ERR_MISMATCH, "EMI_SETTING_VERSION_ERROR"},
     {"error nobody knows", 0xc0ffffff, ERR_REFUSED, "UNKNOWN"},
     {"information in the place of a status", 0x40040004, ERR_PROTOCOL, "CONTINUE"},
+    {"half a magic in the place of a status", 0xeeef0000, ERR_PROTOCOL, "UNKNOWN"},
     {"positive word in the place of a status", 5, ERR_PROTOCOL, "UNKNOWN"},
 };
 

@@ -41,6 +41,25 @@ char *xasprintf(const char *fmt, ...)
     return s;
 }
 
+char **list_copy(const char *const *list)
+{
+    size_t n = 0;
+    while (list && list[n])
+        n++;
+    char **copy = xcalloc(n + 1, sizeof(*copy));
+    for (size_t i = 0; i < n; i++)
+        copy[i] = xstrdup(list[i]);
+    return copy;
+}
+
+void list_free(char ***list)
+{
+    for (char **p = *list; p && *p; p++)
+        free(*p);
+    free(*list);
+    *list = NULL;
+}
+
 void fd_close(int *fd)
 {
     if (*fd >= 0)

@@ -18,6 +18,9 @@
 void *xcalloc(size_t count, size_t size);
 char *xstrdup(const char *s); /* NULL stays NULL */
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A copy of a NULL-terminated list of texts; a NULL list gives an empty one. */
+char **list_copy(const char *const *list);
+void list_free(char ***list); /* and its texts; usable with AUTO */
 void fd_close(int *fd);    /* -1 stays -1; sets -1 */
 void free_ptr(void *p);    /* AUTO(free_ptr) char *s: frees *p, sets NULL */
 

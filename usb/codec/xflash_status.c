@@ -272,7 +272,8 @@ static int status_class(uint32_t status)
     case XFLASH_DA_HASH_MISMATCH:
         return ERR_MISMATCH;
     default:
-        return xflash_status_failed(status) ? ERR_REFUSED : ERR_PROTOCOL;
+        /* a word that begins otherwise was never a status: the stream is out of step */
+        return status >> 28 == 0xc ? ERR_REFUSED : ERR_PROTOCOL;
     }
 }
 

@@ -153,6 +153,7 @@ static void tell_worker(struct port *port)
     struct wire_message m = {.type = WIRE_seen, .fd = -1};
     WIRE_TEXT(m.u.seen.mode, port->device.mode);
     WIRE_TEXT(m.u.seen.serial, port->device.serial);
+    m.u.seen.devid = port->device.devid;
     port->tell_worker = !say(port->channel, &m);
 }
 
@@ -209,7 +210,8 @@ void ports_update(struct ports *p, const char *id, const struct port_device *dev
     }
     port->is_port = true;
     port->mark = ++p->mark;
-    struct port_device clean = {.vid = device->vid, .pid = device->pid, .speed = device->speed};
+    struct port_device clean = {
+        .vid = device->vid, .pid = device->pid, .speed = device->speed, .devid = device->devid};
     WIRE_TEXT(clean.mode, device->mode);
     WIRE_TEXT(clean.serial, device->serial);
     change(p, port, &clean);

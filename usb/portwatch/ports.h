@@ -18,6 +18,7 @@ struct port_device {
     char mode[PORT_MODE_MAX]; /* brom preloader da fastboot android other none */
     int vid, pid, speed;      /* speed in USB/IP numbering */
     char serial[PORT_SERIAL_MAX];
+    int64_t devid; /* a rack's number for this stay on the bus; 0: every coming and going is told */
 };
 
 struct ports *ports_new(void);

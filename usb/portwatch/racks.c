@@ -108,7 +108,7 @@ static void look(struct rack *r)
         const struct usbip_device *d = &list[i].device;
         if (!busid_ok(d->busid))
             continue;
-        struct port_device info = {.vid = d->vid, .pid = d->pid, .speed = (int)d->speed};
+        struct port_device info = {.vid = d->vid, .pid = d->pid, .speed = (int)d->speed, .devid = usbip_devid(d)};
         WIRE_TEXT(info.mode, port_mode_of(d->vid, d->pid, shows_fastboot(&list[i])));
         port_id(r, d->busid, id);
         ports_update(r->ports, id, &info);

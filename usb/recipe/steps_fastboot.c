@@ -166,14 +166,29 @@ static int flash_one(struct session *s, size_t index, struct err *err)
     return 0;
 }
 
-/* "target device is locked" means that the permission is gone: it is asked for once more, never more. */
+/* The phone says that it lacks what it was seen to have: the command was mangled on its way. */
+static bool cannot_be(const struct session *s, const struct plan_write *w, enum fastboot_fail why)
+{
+    struct extent e;
+    return why == FASTBOOT_FAIL_UNSUPPORTED ||
+           (why == FASTBOOT_FAIL_NO_PART && gpt_lookup(&s->gpt, w->partition, &e, NULL) == 0);
+}
+
+/* "target device is locked" means that the permission is gone: it is asked for once more, never more; so is an
+ * answer that cannot be. */
 static int flash_with_permission(struct session *s, size_t index, struct err *err)
 {
     int rc = flash_one(s, index, err);
-    if (rc >= 0 || fastboot_fail_classify(err->text) != FASTBOOT_FAIL_AUTH_MISSING)
+    if (rc >= 0)
         return rc;
-    note(s, "warn", "%s; authorising once more", err->text);
-    rc = send_code(s, true, NULL, err);
+    enum fastboot_fail why = fastboot_fail_classify(err->text);
+    if (why == FASTBOOT_FAIL_AUTH_MISSING) {
+        note(s, "warn", "%s; authorising once more", err->text);
+        rc = send_code(s, true, NULL, err);
+    } else if (cannot_be(s, &s->plan->writes[index], why)) {
+        note(s, "warn", "%s; saying it once more", err->text);
+        rc = 0;
+    }
     return rc < 0 ? rc : flash_one(s, index, err);
 }
 

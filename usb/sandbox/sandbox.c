@@ -90,9 +90,9 @@ static const int allowed[] = {
 
 /* Besides, for a worker that unpacks into one folder. */
 static const int allowed_in_folder[] = {
-    SCMP_SYS(openat),   SCMP_SYS(newfstatat), SCMP_SYS(mkdirat),  SCMP_SYS(unlinkat),
-    SCMP_SYS(renameat), SCMP_SYS(renameat2),  SCMP_SYS(fstatfs),  SCMP_SYS(statfs),
-    SCMP_SYS(statx),    SCMP_SYS(getdents64), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
+    SCMP_SYS(openat),    SCMP_SYS(newfstatat), SCMP_SYS(mkdirat),   SCMP_SYS(unlinkat),
+    SCMP_SYS(renameat),  SCMP_SYS(renameat2),  SCMP_SYS(fstatfs),   SCMP_SYS(statfs),
+    SCMP_SYS(statx),     SCMP_SYS(getdents64), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
     SCMP_SYS(fallocate), SCMP_SYS(umask),
 };
 
@@ -125,19 +125,9 @@ static int load_filter(bool folder, struct err *err)
     seccomp_release(ctx);
     return rc < 0 ? err_set(err, ERR_UNSUPPORTED, "seccomp: error %d", rc) : 0;
 }
-#else
-/* The leak checker of sanitizer builds forks and reads /proc at exit; the sandbox is tested in the release
- * build. */
-static int load_filter(bool folder, struct err *err)
-{
-    (void)folder;
-    (void)err;
-    return 0;
-}
-#endif
 
-/* A rule set without rules, or with one for the folder: no other path can be opened, made or removed, whatever descriptor it starts from. The
- * second wall behind seccomp; where the kernel has none, the first stands alone. Rights of ABI 1 (Linux 5.13). */
+/* A rule set without rules, or with one for the folder: no other path can be opened, made or removed, whatever
+ * descriptor it starts from. The second wall behind seccomp; where the kernel has none, the first stands alone. Rights of ABI 1 (Linux 5.13). */
 static void close_file_system(int folder_fd)
 {
     struct landlock_ruleset_attr all = {.handled_access_fs = LANDLOCK_ACCESS_FS_MAKE_SYM * 2 - 1};
@@ -157,6 +147,24 @@ static void close_file_system(int folder_fd)
         (void)syscall(SYS_landlock_restrict_self, fd, 0);
 }
 
+static int build_walls(int folder_fd, struct err *err)
+{
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) /* no other process of this user looks into us */
+        return err_sys(err, ERR_UNSUPPORTED, "not dumpable");
+    close_file_system(folder_fd);
+    return load_filter(folder_fd >= 0, err);
+}
+#else
+/* The leak checker of sanitizer builds forks and reads /proc at exit; the sandbox is tested in the release
+ * build. */
+static int build_walls(int folder_fd, struct err *err)
+{
+    (void)folder_fd;
+    (void)err;
+    return 0;
+}
+#endif
+
 int sandbox_enter(struct err *err)
 {
     return sandbox_enter_folder(-1, err);
@@ -168,9 +176,5 @@ int sandbox_enter_folder(int folder_fd, struct err *err)
     setrlimit(RLIMIT_CORE, &none); /* a core would hold identity data */
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_sys(err, ERR_UNSUPPORTED, "no_new_privs");
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) <
-        0) /* nor may another process of this user look into us */
-        return err_sys(err, ERR_UNSUPPORTED, "not dumpable");
-    close_file_system(folder_fd);
-    return load_filter(folder_fd >= 0, err);
+    return build_walls(folder_fd, err);
 }

@@ -66,7 +66,7 @@ FIELDS(trouble, TEXT(trouble, port), TEXT(trouble, text))
 FIELDS(want, TEXT(want, modes))
 FIELDS(attach, TEXT(attach, port), TEXT(attach, mode), TEXT(attach, kind), INT(attach, devid),
        INT(attach, speed))
-FIELDS(seen, TEXT(seen, mode), TEXT(seen, serial))
+FIELDS(seen, TEXT(seen, mode), TEXT(seen, serial), INT(seen, devid))
 
 static const struct {
     const char *name;

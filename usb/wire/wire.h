@@ -168,6 +168,7 @@ struct wire_attach {
 struct wire_seen {
     char mode[WIRE_NAME_MAX];
     char serial[WIRE_NAME_MAX];
+    int64_t devid; /* of usbip, as in attach; another one: it was off the bus in between */
 };
 
 struct wire_message {

@@ -160,7 +160,8 @@ static void on_portwatch(struct host *h, struct wire_message *m)
         h->seen_none = false;
     } else if (m->type == WIRE_seen) {
         h->seen = m->u.seen;
-        h->seen_none |= strcmp(h->seen.mode, "none") == 0;
+        h->seen_none |= strcmp(h->seen.mode, "none") == 0 ||
+                        (h->attach.devid && h->seen.devid && h->seen.devid != h->attach.devid);
     } else {
         h->portwatch_gone = true;
     }
