@@ -3,11 +3,15 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "usb/base/io.h"
 #include "usb/base/mem.h"
 #include "usb/portwatch/ports.h"
+#include "usb/portwatch/sysfs.h"
 #include "usb/wire/wire.h"
 
 static const char id[] = "pci-0000:00:14.0-usb-0:1";
@@ -174,6 +178,81 @@ static void trouble_is_told_once_and_taken_back(void **state)
     ports_free(&p);
 }
 
+#define FOLDER "bus/usb/devices/999-1"
+
+/* A boot ROM as sysfs shows it, on a bus that this machine has no device nodes of. */
+static const struct {
+    const char *name, *text;
+} sysfs_files[] = {
+    {"bus/usb/devices/usb999/serial", "vhci_hcd.0\n"},
+    {FOLDER "/devpath", "1\n"},
+    {FOLDER "/idVendor", "0e8d\n"},
+    {FOLDER "/idProduct", "0003\n"},
+    {FOLDER "/bDeviceClass", "02\n"},
+    {FOLDER "/speed", "12\n"},
+    {FOLDER "/busnum", "999\n"},
+    {FOLDER "/devnum", "999\n"},
+    {FOLDER "/bConfigurationValue", "1\n"},
+};
+
+static void sysfs_make(const char *root)
+{
+    static const char *const folders[] = {"bus", "bus/usb", "bus/usb/devices",
+                                          "bus/usb/devices/usb999", FOLDER};
+    int dir = open(root, O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+        assert_int_equal(mkdirat(dir, folders[i], 0700), 0);
+    for (size_t i = 0; i < ARRAY_LEN(sysfs_files); i++) {
+        int fd = openat(dir, sysfs_files[i].name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(io_write(fd, sysfs_files[i].text, strlen(sysfs_files[i].text), NULL), 0);
+        close(fd);
+    }
+    close(dir);
+}
+
+static void sysfs_remove(const char *root)
+{
+    static const char *const folders[] = {FOLDER, "bus/usb/devices/usb999", "bus/usb/devices",
+                                          "bus/usb", "bus"};
+    int dir = open(root, O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < ARRAY_LEN(sysfs_files); i++)
+        unlinkat(dir, sysfs_files[i].name, 0);
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+        assert_int_equal(unlinkat(dir, folders[i], AT_REMOVEDIR), 0);
+    close(dir);
+    assert_int_equal(rmdir(root), 0);
+}
+
+/* Unplugged between discovery and open: no trouble, one more look soon, and the worker's want stays. */
+static void a_node_that_vanished_is_looked_for_again(void **state)
+{
+    (void)state;
+    static const char vhci[] = "platform-vhci_hcd.0-usb-0:1";
+    char root[] = "/tmp/portwatch.XXXXXX";
+    int server[2], worker[2];
+    struct wire_message m;
+    struct ports *p = ports_new();
+    assert_non_null(mkdtemp(root));
+    sysfs_make(root);
+    assert_int_equal(wire_pair(server, NULL), 0);
+    assert_int_equal(wire_pair(worker, NULL), 0);
+    ports_server_set(p, server[0]);
+    ports_watch(p, vhci, worker[0]);
+    assert_false(sysfs_rescan(p, root)); /* nobody waits for it: no look at its node */
+    want(worker[1], "brom");
+    ports_channel_readable(p, worker[0]);
+    assert_true(sysfs_rescan(p, root));
+    assert_true(ports_wanted(p, vhci));
+    assert_int_equal(next(server[1], &m), WIRE_port);
+    assert_string_equal(m.u.port.mode, "brom");
+    assert_int_equal(next(server[1], &m), WIRE_NONE);
+    sysfs_remove(root);
+    close(server[0]);
+    close(server[1]);
+    close(worker[1]);
+    ports_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_server_that_does_not_read_misses_nothing),
         cmocka_unit_test(a_rack_that_invents_ports_is_cut),
         cmocka_unit_test(trouble_is_told_once_and_taken_back),
+        cmocka_unit_test(a_node_that_vanished_is_looked_for_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

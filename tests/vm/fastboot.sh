@@ -41,6 +41,7 @@ allowed_with_service_lk() {
 }
 
 make_phone
+package=$("$FLASHRACK_BUILD/x5-factory" package "$work/package")
 # What goes in is told from what lies there by its contents.
 partition_get nvram "$work/nvram.before"
 head -c "$(stat -c %s "$work/nvram.before")" /dev/urandom >"$work/nvram.img"

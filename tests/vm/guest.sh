@@ -1,7 +1,7 @@
 #!/bin/bash
 # guest.sh [--time SECONDS] [--memory MIB] [--smp N] SCRIPT [ARGUMENT...]
 #
-# Runs a test script (bash) in the guest, with a time limit, and exits with its status. The script finds
+# Runs a test script (bash, or Python where its name says so) in the guest, with a time limit, and exits with its status. The script finds
 # the programs under $FLASHRACK_BUILD (default build/release) and may leave files in $FLASHRACK_VM_OUT; on
 # failure those and the end of the guest's kernel log are shown.
 set -euo pipefail
@@ -18,6 +18,10 @@ while [[ ${1-} == --* ]]; do
     shift 2
 done
 script=$(realpath "$1")
+case $script in
+*.py) interpreter=/usr/bin/python3 ;;
+*) interpreter=/bin/bash ;;
+esac
 shift
 
 export FLASHRACK_BUILD=${FLASHRACK_BUILD:-$top/build/release}
@@ -36,6 +40,6 @@ show_leftovers() {
 }
 
 status=0
-"$here/vm.sh" "${options[@]}" -- /bin/bash "$script" "$@" || status=$?
+"$here/vm.sh" "${options[@]}" -- "$interpreter" "$script" "$@" || status=$?
 [ "$status" = 0 ] || [ "$status" = 77 ] || show_leftovers >&2
 exit "$status"

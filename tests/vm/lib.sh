@@ -77,4 +77,4 @@ usb_device() {
 }
 usb_has() { [ -n "$(usb_device "$1")" ]; }
 
-trap rack_stop EXIT
+trap 'rack_stop; rm -rf "$work"' EXIT

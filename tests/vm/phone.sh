@@ -1,16 +1,15 @@
 # phone.sh: one emulated phone in the guest, as the files that x5-factory makes and the program that runs
 # them. Sourced by test scripts after lib.sh.
-# shellcheck shell=bash disable=SC2154,SC2034 # work, out are of lib.sh; package, dm_verity for the tests
+# shellcheck shell=bash disable=SC2154,SC2034 # work, out are of lib.sh; dm_verity is for the tests
 
 phone=1-1
 FASTBOOT_ID=2e04:c009
 BROM_ID=0e8d:0003
 rack_options=(--hands none --vhci)
 
-# A phone as it leaves the factory, a read-back dump of it, and its firmware package.
+# A phone as it leaves the factory.
 make_phone() {
-    "$FLASHRACK_BUILD/x5-factory" rack --state "$work/rack" --phones 1 --dumps "$work/dumps" --slot a >/dev/null
-    package=$("$FLASHRACK_BUILD/x5-factory" package "$work/package")
+    "$FLASHRACK_BUILD/x5-factory" rack --state "$work/rack" --phones 1 --slot a >/dev/null
     serial=$(/usr/bin/python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[0]["serial"])' \
         "$work/rack/rack.json")
     dm_verity=$(printf '%s' "$serial" | md5sum | cut -c1-32 | tr a-f A-F)

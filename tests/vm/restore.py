@@ -1,8 +1,14 @@
 """In the guest: phones attached through vhci_hcd are found by hotplug under stable port ids and restored in parallel,
-flashrackd without any rights, portwatch alone with USB rights. Then one more phone, attached by Debian's own
-`usbip attach` instead."""
+flashrackd without any rights, portwatch alone with USB rights. With --usbip: one phone, attached by Debian's own
+`usbip attach` instead.
+
+With --rough the kernel's side is as rough as it gets, and the jobs must not notice: udevd runs and handles each
+device with the shipped rule, cdc_acm takes every boot ROM before we do, USB transfers of all phones share 1 MiB, and
+the first phone is unplugged many times between its discovery and the opening of its node."""
 import argparse
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,8 +16,12 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import rack as bench  # noqa: E402
+import uevents  # noqa: E402
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 NOBODY = 65534
+GROUP_ID = 64123
+VANISHINGS = 8
 UNPRIVILEGED = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
 
 
@@ -30,11 +40,17 @@ def open_up(folder):
 
 def start_portwatch(folder):
     path = os.path.join(folder, "portwatch.sock")
-    watch = bench.Process([bench.program("flashrack-portwatch"), "--listen", path, "--allow-uid", str(NOBODY)],
-                          os.path.join(folder, "portwatch.log"))
+    watch = bench.Process([bench.program("flashrack-portwatch"), "--listen", path, "--allow-uid", str(NOBODY),
+                           "--verbose"], os.path.join(folder, "portwatch.log"))
     watch.ready("listening on")
     os.chown(path, NOBODY, NOBODY)
     return path, watch
+
+
+def complaints(process):
+    """What a program warned of in its log."""
+    with open(process.log, encoding="utf-8", errors="replace") as f:
+        return [line.strip() for line in f if "level=warn" in line or "level=error" in line]
 
 
 class UsbipCable(threading.Thread):
@@ -56,13 +72,72 @@ class UsbipCable(threading.Thread):
             time.sleep(0.2)
 
 
-def restore_all(rack, station, package, finish, seconds):
+def start_udevd():
+    """With the shipped rule and its group, in the guest's own copy of /etc."""
+    with open("/etc/group", "a", encoding="ascii") as f:
+        f.write(f"flashrack:x:{GROUP_ID}:\n")
+    os.makedirs("/run/udev/rules.d")
+    shutil.copy(os.path.join(HERE, "../../server/dist/61-flashrack.rules"), "/run/udev/rules.d/")
+    subprocess.run(["/lib/systemd/systemd-udevd", "--daemon"], check=True)
+    subprocess.run(["udevadm", "control", "--ping"], check=True, timeout=60)
+
+
+class Rough:
+    """What the kernel does to the phones meanwhile, and whether it did."""
+
+    def __init__(self, rack):
+        self.rack = rack
+        self.plugged = False
+        self.unplugged = 0
+        self.refusals = uevents.MemoryRefusals()
+        start_udevd()
+        with open("/sys/module/usbcore/parameters/usbfs_memory_mb", "w", encoding="ascii") as f:
+            f.write("1")
+        self.events = uevents.Uevents(self.on_event)
+        self.events.start()
+
+    def on_event(self, action, kind, port):
+        """Unplugs the first phone, once for each time it came: now when the kernel has just found it, now when it has
+        its driver and its node is about to be opened."""
+        if port != self.rack.port(0) or self.unplugged == VANISHINGS:
+            return
+        if (action, kind) == ("add", "usb_device"):
+            self.plugged = True
+        moment = ("add", "usb_device") if self.unplugged % 4 == 0 else ("bind", "usb_interface")
+        if self.plugged and (action, kind) == moment:
+            self.plugged = False
+            self.unplugged += 1
+            time.sleep(self.unplugged % 3 * 0.004)
+            self.rack.control(0, "unplug")
+
+    def verdict(self, watch):
+        """How many of the expectations were not met."""
+        ports = [self.rack.port(i) for i in range(self.rack.count)]
+        troubles = complaints(watch)
+        refused = self.refusals.count()
+        taken = {port: self.events.taken_over[port] for port in ports}
+        say(f"cdc_acm's interfaces taken over: {taken}; refused for memory: {refused}; "
+            f"unplugged at once: {self.unplugged}; portwatch complained: {troubles}")
+        group = subprocess.run(["find", "/dev/bus/usb", "-gid", str(GROUP_ID), "-perm", "0660"], check=True,
+                               capture_output=True, text=True).stdout.split()
+        say(f"given to the group by udevd: {group}")
+        return (sum(not count for count in taken.values()) + (not refused) + (self.unplugged != VANISHINGS) +
+                bool(troubles) + (len(group) < len(ports)))
+
+
+def take_in(rack, station, package):
+    """Firmware and dumps, before the phones are there: nobody need plug them in vain meanwhile."""
     firmware = station.add_firmware(package)
+    backups = [station.import_dump(rack.dump(i), label["serial"]) for i, label in enumerate(rack.labels)]
+    return firmware["id"], [b["id"] for b in backups]
+
+
+def restore_all(rack, station, package, given, finish, seconds):
+    firmware, backups = given
     jobs = {}
     for i, label in enumerate(rack.labels):
-        backup = station.import_dump(rack.dump(i), label["serial"])
-        job = station.restore(rack.port(i), label["serial"], label["imeis"], firmware=firmware["id"],
-                              backup=backup["id"], finish=finish)
+        job = station.restore(rack.port(i), label["serial"], label["imeis"], firmware=firmware,
+                              backup=backups[i], finish=finish)
         jobs[job["id"]] = i
     acceptor = bench.Acceptor(station, rack, jobs)
     acceptor.start()
@@ -89,27 +164,34 @@ def restore_all(rack, station, package, finish, seconds):
 
 
 def run(args, folder):
-    package = bench.make_package(os.path.join(folder, "package"))
-    rack = bench.Rack(folder, phones=args.phones, hands_speed=20, time_scale=args.scale / 2, vhci=not args.usbip)
+    package = bench.make_package(os.path.join(folder, "package"), "--profile", args.profile)
+    rack = bench.Rack(folder, phones=args.phones, profile=args.profile, hands_speed=20, time_scale=args.scale / 2,
+                      vhci=not args.usbip)
     if args.usbip:
         rack.port = lambda index: "platform-vhci_hcd.0-usb-0:1"
     station_dir = open_up(folder)
     path, watch = start_portwatch(folder)
     station = bench.Station(station_dir, import_dirs=[folder], usb=True, time_scale=args.scale,
                             extra=["--portwatch", path], as_user=UNPRIVILEGED)
-    with rack, station:
-        cable = UsbipCable(rack.address) if args.usbip else None
-        if cable:
-            cable.start()
-        start = time.monotonic()
-        bad = restore_all(rack, station, package, args.finish, args.seconds)
-        say(f"{args.phones} phones in {time.monotonic() - start:.0f} s")
-        if cable:
-            cable.stopping.set()
-            say(f"attached {cable.attached} times by usbip")
-            bad += cable.attached < 3
+    with station:
+        given = take_in(rack, station, package)
+        rough = Rough(rack) if args.rough else None
+        with rack:
+            cable = UsbipCable(rack.address) if args.usbip else None
+            if cable:
+                cable.start()
+            start = time.monotonic()
+            bad = restore_all(rack, station, package, given, args.finish, args.seconds)
+            seconds = round(time.monotonic() - start, 1)
+            if cable:
+                cable.stopping.set()
+                say(f"attached {cable.attached} times by usbip")
+                bad += cable.attached < 3
+            if rough:
+                bad += rough.verdict(watch)
         if bad:
             say(station.process.tail(30) + watch.tail(20))
+    say(json.dumps({"phones": args.phones, "seconds": seconds, "failures": bad}))
     watch.stop()
     return 1 if bad else 0
 
@@ -118,6 +200,8 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--phones", type=int, default=4)
     p.add_argument("--usbip", action="store_true")
+    p.add_argument("--rough", action="store_true")
+    p.add_argument("--profile", default="mini")
     p.add_argument("--finish", default="lk")
     p.add_argument("--scale", type=float, default=3)
     p.add_argument("--seconds", type=float, default=400)

@@ -13,7 +13,7 @@
 #define QUEUE       4
 #define PIECE_BYTES 65536
 
-enum { SLICE_MS = 500, SETUP_MS = 5000, DRAIN_MS = 2000 };
+enum { SLICE_MS = 500, SETUP_MS = 5000, DRAIN_MS = 2000, STRING_MS = 1000 };
 
 struct slot {
     struct libusb_transfer *transfer;
@@ -54,6 +54,8 @@ static int api_error(struct usbfs *u, int rc, const char *what, struct err *err)
         return err_set(err, ERR_TIMEOUT, "%s: no answer", what);
     case LIBUSB_ERROR_PIPE:
         return err_set(err, ERR_REFUSED, "%s: the phone answered with a stall", what);
+    case LIBUSB_ERROR_NO_MEM:
+        return err_set(err, ERR_IO, "%s: no memory for USB transfers (usbfs_memory_mb)", what);
     case LIBUSB_ERROR_BUSY:
         return err_set(err, ERR_CONFLICT, "%s: another program or driver holds the phone", what);
     default:
@@ -139,6 +141,18 @@ static bool recall(struct usbfs *u, struct slot *slot)
     return wait_landed(u, slot, clock_in(DRAIN_MS), "cancel", &ignored) == 0 || !slot->flying;
 }
 
+/* No memory for a transfer and none of ours in flight that could give some back: other ports have it all. Waits
+ * a moment for them; ERR_IO when the time is up. */
+static int memory_wait(struct usbfs *u, int64_t until_ms, struct err *err)
+{
+    if (clock_left(until_ms, 1) == 0)
+        return err_set(err, ERR_IO, "no memory for USB transfers (usbfs_memory_mb)");
+    struct timeval tv = {.tv_usec = 20000};
+    libusb_handle_events_timeout_completed(u->context, &tv, NULL);
+    tick(u);
+    return 0;
+}
+
 /* ---- reading ----------------------------------------------------------------------------- */
 
 /* Keeps the queue full. Memory for transfers is shared by all ports of the machine: when it is used
@@ -158,11 +172,9 @@ static int in_fill(struct usbfs *u, int64_t until_ms, struct err *err)
             u->depth = u->in_flying;
             return 0;
         }
-        if (clock_left(until_ms, 1) == 0)
-            return err_set(err, ERR_IO, "no memory for USB transfers (usbfs_memory_mb)");
-        struct timeval tv = {.tv_usec = 20000};
-        libusb_handle_events_timeout_completed(u->context, &tv, NULL);
-        tick(u);
+        rc = memory_wait(u, until_ms, err);
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -238,11 +250,9 @@ static int out_launch(struct usbfs *u, struct slot *slot, const uint8_t *data, s
             return rc < 0 ? api_error(u, rc, "writing", err) : 1;
         if (flying)
             return 0;
-        if (clock_left(until_ms, 1) == 0)
-            return err_set(err, ERR_IO, "no memory for USB transfers (usbfs_memory_mb)");
-        struct timeval tv = {.tv_usec = 20000};
-        libusb_handle_events_timeout_completed(u->context, &tv, NULL);
-        tick(u);
+        rc = memory_wait(u, until_ms, err);
+        if (rc < 0)
+            return rc;
     }
 }
 
@@ -286,14 +296,24 @@ static ssize_t usbfs_write(struct transport *t, const void *src, size_t len, int
 
 /* ---- control ----------------------------------------------------------------------------- */
 
+/* A control transfer needs memory of the same budget. LIBUSB_ERROR_* as it is, or the bytes moved. */
+static int control(struct usbfs *u, const struct usb_setup *setup, void *data, int64_t until_ms)
+{
+    for (;;) {
+        int left_ms = clock_left(until_ms, SETUP_MS);
+        int rc = libusb_control_transfer(u->handle, setup->request_type, setup->request,
+                                         setup->value, setup->index, data, setup->length,
+                                         left_ms ? (unsigned)left_ms : 1);
+        if (rc != LIBUSB_ERROR_NO_MEM || memory_wait(u, until_ms, NULL) < 0)
+            return rc;
+    }
+}
+
 static ssize_t usbfs_control(struct transport *t, const struct usb_setup *setup, void *data,
                              int64_t until_ms, struct err *err)
 {
     struct usbfs *u = self(t);
-    int left_ms = clock_left(until_ms, SETUP_MS);
-    int rc =
-        libusb_control_transfer(u->handle, setup->request_type, setup->request, setup->value,
-                                setup->index, data, setup->length, left_ms ? (unsigned)left_ms : 1);
+    int rc = control(u, setup, data, until_ms);
     return rc < 0 ? api_error(u, rc, "control request", err) : rc;
 }
 
@@ -359,9 +379,12 @@ static int descriptors_read(struct usbfs *u, struct err *err)
     u->id.pid = device.pid;
     u->id.bcd_device = device.bcd_device;
     u->id.device_class = device.device_class;
-    int rc = device.serial_index
-                 ? libusb_get_string_descriptor(u->handle, device.serial_index, 0x0409, raw, 255)
-                 : 0;
+    struct usb_setup serial = {.request_type = 0x80, /* GET_DESCRIPTOR, string, in English */
+                               .request = LIBUSB_REQUEST_GET_DESCRIPTOR,
+                               .value = (uint16_t)(LIBUSB_DT_STRING << 8 | device.serial_index),
+                               .index = 0x0409,
+                               .length = 255};
+    int rc = device.serial_index ? control(u, &serial, raw, clock_in(STRING_MS)) : 0;
     if (rc > 0)
         descriptor_string(span_of(raw, (size_t)rc), u->id.serial, sizeof(u->id.serial));
     return 0;
