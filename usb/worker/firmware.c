@@ -18,7 +18,7 @@ static int open_file(void *arg, const char *name, struct input **out, struct err
         if (strncmp(h->inputs[i].name, prefix, sizeof(prefix) - 1) != 0 ||
             strcmp(h->inputs[i].name + sizeof(prefix) - 1, name) != 0)
             continue;
-        *out = input_of_fd(h->inputs[i].fd, err);
+        *out = host_input(h, input_of_fd(h->inputs[i].fd, err));
         return *out ? 0 : err->code;
     }
     return err_set(err, ERR_NOT_FOUND, "the package has no %s", name);

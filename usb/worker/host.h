@@ -3,6 +3,7 @@
 #ifndef FLASHRACK_USB_WORKER_HOST_H
 #define FLASHRACK_USB_WORKER_HOST_H
 
+#include "usb/base/input.h"
 #include "usb/recipe/session.h"
 #include "usb/transport/record.h"
 #include "usb/wire/spool.h"
@@ -53,6 +54,8 @@ void host_send(struct host *h, const struct wire_message *m);
 void host_pump(struct host *h, int64_t until_ms);
 /* The same without waiting, at most ten times a second: the tick hook of transports and long loops. */
 void host_tick(void *host);
+/* `inner` with a heartbeat at every read: hashing gigabytes is no silence. Takes `inner`; NULL stays NULL. */
+struct input *host_input(struct host *h, struct input *inner);
 /* The functions of a session, with `h` as their argument. */
 struct session_host host_session(struct host *h);
 int host_spool_begin(struct host *h, struct err *err);

@@ -160,6 +160,7 @@ static int import_dump(struct import *im, struct wire_done *done, struct err *er
     int rc = archive_or_file_open(input_fd(im->h, "dump"), &in, err);
     if (rc < 0)
         return rc;
+    in = host_input(im->h, in);
     struct dump_options options = {0};
     rc = dump_open(in, &options, &im->dump, err);
     if (rc < 0) {
