@@ -1,0 +1,2 @@
+-- What the scheduler has to know after a restart.
+SELECT 1;
