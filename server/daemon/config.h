@@ -12,7 +12,8 @@ enum { CONFIG_LIST_MAX = 32, CONFIG_RECORD_KEEP_MAX = 4 << 20 };
 struct config {
     char *listen, *data, *web, *schema, *program_dir, *portwatch, *tls_cert, *tls_key, *log_format;
     char *time_scale, *record_keep;
-    char *usbip[CONFIG_LIST_MAX + 1], *import_dir[CONFIG_LIST_MAX + 1], *host[CONFIG_LIST_MAX + 1];
+    char *usbip[CONFIG_LIST_MAX + 1], *import_dir[CONFIG_LIST_MAX + 1];
+    char *copy_dir[CONFIG_LIST_MAX + 1], *host[CONFIG_LIST_MAX + 1];
     bool no_usb, allow_remote;
 };
 

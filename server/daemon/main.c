@@ -55,7 +55,9 @@ static int make_dirs(struct config *c, char *data, size_t size, struct err *err)
 
 static int daemon_start(struct daemon *d, const struct config *c, const char *data, struct err *err)
 {
-    struct store_config store = {.data_dir = data, .base = d->base};
+    struct store_config store = {.data_dir = data,
+                                 .base = d->base,
+                                 .copy_dirs = (const char *const *)c->copy_dir};
     int rc = store_open(&store, &d->store, err);
     if (rc < 0)
         return rc;
@@ -129,6 +131,14 @@ static int serve(struct config *c, struct err *err)
     return rc;
 }
 
+/* 3: a database is damaged. Starting again does not help, see flashrackd.service. */
+static int exit_status(int rc)
+{
+    if (rc >= 0)
+        return 0;
+    return rc == ERR_INPUT ? 2 : rc == ERR_VERIFY ? 3 : 1;
+}
+
 int main(int argc, char **argv)
 {
     struct config c;
@@ -143,5 +153,5 @@ int main(int argc, char **argv)
     if (rc < 0)
         fprintf(stderr, "flashrackd: %s\n", err.text);
     config_deinit(&c);
-    return rc == ERR_INPUT ? 2 : rc < 0 ? 1 : 0;
+    return exit_status(rc);
 }
