@@ -185,6 +185,10 @@ static int place_default(const struct store *s, struct place *p, struct err *err
     if (mkdir(p->parent, 0700) < 0 && errno != EEXIST)
         return err_sys(err, ERR_DISK, "folder '%s'", p->parent);
     p->folder = xasprintf("%s/%s", p->parent, name);
+    for (int i = 2; access(p->folder, F_OK) == 0; i++) { /* the clock may show a time again */
+        free(p->folder);
+        p->folder = xasprintf("%s/%s-%d", p->parent, name, i);
+    }
     p->part = xasprintf("%s/.part", p->parent);
     return 0;
 }
@@ -465,7 +469,7 @@ int dbcopy_check_at_start(struct store *s, struct err *err)
     json_t *args = json_pack("{s:b}", "full", false);
     lane_submit(s, LANE_COPY, task_new("check at start", check_at_start, args, NULL, c));
     if (!wait_for_check(c)) {
-        log_line(LOG_INFO, "store", NULL, "the databases are large: their check goes on beside");
+        log_line(LOG_INFO, "store", NULL, "the check of the databases goes on beside");
         return 0;
     }
     int code = c->code;
