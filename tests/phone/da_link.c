@@ -5,6 +5,8 @@
 enum {
     SHORT_MAX = 12,      /* up to here the drivers work byte by byte */
     PIECE_BYTES = 0xfc00 /* longest run that a driver sends without a zero-length packet */
+    ,
+    OVERSIZED_BYTES = 0x40000000 /* what a faulty header promises */
 };
 
 static const char header_surplus[] = "xflash.header_with_payload";
@@ -230,7 +232,8 @@ static void write_bytes(struct da_link *l, const uint8_t *src, size_t len)
 static void send_kind(struct da_link *l, uint32_t kind, const void *payload, size_t len)
 {
     uint8_t both[XFLASH_HEADER_BYTES + 64];
-    xflash_header_store(kind, (uint32_t)len, both);
+    bool oversized = kind == XFLASH_KIND_FLOW && board_fault_due(l->b, "oversized", 0);
+    xflash_header_store(kind, oversized ? OVERSIZED_BYTES : (uint32_t)len, both);
     if (len <= sizeof(both) - XFLASH_HEADER_BYTES && board_fault_due(l->b, "merged", 0)) {
         memcpy(both + XFLASH_HEADER_BYTES, payload, len);
         in(l, both, XFLASH_HEADER_BYTES + len, IN_FIELD);

@@ -9,6 +9,7 @@
 #include "usb/base/mem.h"
 
 enum {
+    OVERSIZED_BYTES = 0x40000000, /* what a faulty length says */
     STAY_STILL_MS = 100, /* STAY_STILL's answer to leaving the bus */
     SLA_CHALLENGE_BYTES = 16,
     AUTH_BYTES_MAX = 0x10000,
@@ -159,7 +160,7 @@ static void get_target_config(struct rom *r)
 
 static void put_id(struct rom *r, const uint8_t *id, size_t len)
 {
-    put_u32(r, (uint32_t)len);
+    put_u32(r, board_fault_due(r->b, "oversized", 0) ? OVERSIZED_BYTES : (uint32_t)len);
     put(r, id, len);
     put_u16(r, BROM_OK);
 }

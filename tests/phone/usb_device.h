@@ -67,6 +67,7 @@ struct usb_device {              /* guarded by the phone's lock */
     bool confirming;             /* a thread is confirming OUT requests */
     uint8_t configuration;
     uint32_t halted;                   /* bit number: endpoint, + 16 for IN */
+    int64_t out_naks_until_ms;         /* a fault: until then the firmware gets no OUT data */
     struct urb_queue out, in, idle;    /* idle: other endpoints, never answered */
     uint32_t answering[ANSWERING_MAX]; /* seqnums whose answers are on their way */
     unsigned answering_count;

@@ -213,6 +213,12 @@ bool board_fault_due(struct board *b, const char *kind, uint64_t at)
     return strcmp(kind, b->fault) == 0;
 }
 
+bool board_fault_status(struct board *b, const char *kind, uint32_t *status_out)
+{
+    (void)b, (void)kind, (void)status_out;
+    return false;
+}
+
 /* ---- for the tests
  * ------------------------------------------------------------------------------------- */
 
