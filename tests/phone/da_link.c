@@ -44,6 +44,16 @@ static size_t take_held(struct da_link *l, uint8_t *dst, size_t len)
     return n;
 }
 
+/* What the controller saw in a read that looks at bytes only. */
+static void manners(struct da_link *l)
+{
+    unsigned seen = board_out_manners(l->b);
+    if (seen & OUT_EMPTY)
+        board_violation(l->b, "xflash.zero_length_packet");
+    if (seen & OUT_CUT)
+        board_violation(l->b, "xflash.payload_in_short_pieces");
+}
+
 /* The next packet into `held`. */
 static ptrdiff_t next_packet(struct da_link *l)
 {
@@ -67,10 +77,12 @@ static void field_read(struct da_link *l, uint8_t *dst, size_t len)
         size_t left = len - done;
         size_t tail = (left - 1) % l->packet + 1;
         if (left > tail) {
-            if (board_out_stream(l->b, dst + done, left - tail, -1) == BOARD_OK)
+            if (board_out_stream(l->b, dst + done, left - tail, -1) == BOARD_OK) {
                 done += left - tail;
-            else
+                manners(l);
+            } else {
                 (void)survives(l);
+            }
             continue;
         }
         ptrdiff_t n = next_packet(l);
@@ -110,6 +122,7 @@ static void packets_read(struct da_link *l, uint8_t *dst, size_t len, const char
     while (board_out_packets(l->b, dst, len, &lost, -1) < 0)
         if (!survives(l))
             return;
+    manners(l);
     if (lost)
         board_violation(l->b, surplus);
 }

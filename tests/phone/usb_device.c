@@ -677,6 +677,7 @@ int board_out_stream(struct board *b, void *dst, size_t len, int timeout_ms)
     int64_t until = board_deadline(timeout_ms);
     int rc = BOARD_OK;
     uint8_t *at = dst;
+    unsigned manners = 0;
     pthread_mutex_lock(&b->lock);
     while (len) {
         struct urb *u = out_head(b, until, &rc);
@@ -688,11 +689,15 @@ int board_out_stream(struct board *b, void *dst, size_t len, int timeout_ms)
             at += n;
             len -= n;
             u->done += (uint32_t)n;
+            bool ended = u->done == u->length;
+            manners |= !ended ? OUT_MORE : len && u->length % b->usb.gadget->packet ? OUT_CUT : 0;
         } else {
             u->zlp = false;
+            manners |= OUT_EMPTY;
         }
         confirm_out(b);
     }
+    b->usb.out_manners = manners;
     pthread_mutex_unlock(&b->lock);
     return rc;
 }
@@ -746,6 +751,7 @@ int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int 
     int64_t until = board_deadline(timeout_ms);
     int rc = BOARD_OK;
     size_t got = 0, surplus = 0;
+    unsigned manners = 0;
     pthread_mutex_lock(&b->lock);
     while (got < len) {
         struct urb *u = out_head(b, until, &rc);
@@ -756,12 +762,19 @@ int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int 
         size_t n = copy_packets(u, b->usb.gadget->packet, (uint8_t *)dst + got, len - got, &full);
         got += n;
         surplus = u->done - before - n;
+        manners |= n == 0 ? OUT_EMPTY : !full && got < len ? OUT_CUT : 0;
         confirm_out(b);
     }
+    b->usb.out_manners = manners;
     pthread_mutex_unlock(&b->lock);
     if (rc == BOARD_OK && lost)
         *lost = surplus;
     return rc;
+}
+
+unsigned board_out_manners(const struct board *b)
+{
+    return b->usb.out_manners;
 }
 
 bool board_out_pending(const struct board *b)

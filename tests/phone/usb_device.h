@@ -71,6 +71,7 @@ struct usb_device {              /* guarded by the phone's lock */
     struct urb_queue out, in, idle;    /* idle: other endpoints, never answered */
     uint32_t answering[ANSWERING_MAX]; /* seqnums whose answers are on their way */
     unsigned answering_count;
+    unsigned out_manners;      /* enum out_manners, of the last read; firmware thread only */
     uint64_t transfers, bytes; /* bulk, since the program started: places for faults */
     uint32_t stays;            /* on the bus, before the present one */
     struct pace pace;          /* of both directions: one bus */
