@@ -94,6 +94,8 @@ struct job {
 
 /* port.c */
 struct port *port_find(struct station *s, const char *id);
+/* By id; else by the label that stands beside the socket. */
+struct port *port_named(struct station *s, const char *name);
 struct port *port_add(struct station *s, const char *id); /* finds it when it is there already */
 /* Is this the name of a port that can exist here: one that was seen, or one of a configured rack? */
 bool port_id_possible(const struct station *s, const char *id);

@@ -99,14 +99,9 @@ static int check_port(const struct job_order *in, struct order *o, struct err *e
         return err_set(err, ERR_INPUT,
                        "name the port the phone will be plugged into (GET /ports "
                        "lists them)");
-    struct port *p;
-    LIST_FOREACH(p, &o->s->ports, link)
-    {
-        if (p->label[0] && strcmp(p->label, in->port) == 0) { /* a label names its port, too */
-            o->port = p;
-            return 0;
-        }
-    }
+    o->port = port_named(o->s, in->port);
+    if (o->port)
+        return 0;
     if (!port_id_possible(o->s, in->port))
         return err_set(err, ERR_NOT_FOUND,
                        "there is no port '%.100s'; GET /ports lists the ids, a "

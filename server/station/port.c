@@ -17,6 +17,19 @@ struct port *port_find(struct station *s, const char *id)
     return NULL;
 }
 
+struct port *port_named(struct station *s, const char *name)
+{
+    struct port *p = port_find(s, name), *at;
+    if (p)
+        return p;
+    LIST_FOREACH(at, &s->ports, link)
+    {
+        if (at->label[0] && strcmp(at->label, name) == 0)
+            return at;
+    }
+    return NULL;
+}
+
 struct port *port_add(struct station *s, const char *id)
 {
     struct port *p = port_find(s, id);
@@ -174,6 +187,8 @@ void station_port_change(struct station *s, const char *id, const char *label, i
         err_set(&err, ERR_NOT_FOUND, "there is no port '%s'", id);
     else if (label && strlen(label) >= sizeof(p->label))
         err_set(&err, ERR_INPUT, "a label has at most %zu characters", sizeof(p->label) - 1);
+    else if (label && label[0] && port_id_possible(s, label))
+        err_set(&err, ERR_INPUT, "'%s' is the id of a port and cannot be a label", label);
     LIST_FOREACH(other, &s->ports, link)
     {
         if (p && label && label[0] && other != p && strcmp(other->label, label) == 0)
