@@ -370,7 +370,8 @@ bool ports_hand(struct ports *p, const char *id, const char *kind, int fd, int64
         struct err err = {0};
         yes = wire_send(port->channel, &m, MSG_DONTWAIT, &err) == 0;
         if (yes)
-            port->want[0] = '\0'; /* one that could not be answered stays: the next look answers it */
+            port->want[0] =
+                '\0'; /* one that could not be answered stays: the next look answers it */
         if (!yes)
             log_line(LOG_WARN, "ports", LOG_KV({"port", id}), "device not handed over: %s",
                      err.text);
