@@ -575,7 +575,8 @@ void store_port_history(struct store *s, const char *port_id, const struct store
     size_t i;
     json_array_foreach(s->station->jobs, i, job)
     {
-        if (is_open(job) || strcmp(text_of(job, "port"), port_id) != 0)
+        if (is_open(job) || json_is_null(json_object_get(job, "started_at")) ||
+            strcmp(text_of(job, "port"), port_id) != 0)
             continue;
         json_t *text = json_object_get(json_object_get(job, "error"), "message");
         json_array_insert_new(
