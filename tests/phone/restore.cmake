@@ -19,3 +19,4 @@ endfunction()
 
 phone_cases(restore_test.py)
 phone_cases(station_test.py)
+phone_cases(identity_test.py)
