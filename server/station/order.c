@@ -123,6 +123,8 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
     if (!o->recipe)
         return err_set(err, ERR_NOT_FOUND, "there is no recipe '%.60s'; GET /recipes lists them",
                        in->recipe ? in->recipe : "");
+    if (o->recipe->refusal)
+        return err_set(err, ERR_CONFLICT, "%s", o->recipe->refusal);
     int rc = check_port(in, o, err);
     if (rc == 0)
         rc = check_numbers(in, o, err);
@@ -191,6 +193,9 @@ static void add_to_store(struct order *o)
         return;
     }
     struct store_job_new job = {.recipe = o->recipe->recipe.name,
+                                .recipe_version = o->recipe->recipe.version,
+                                .recipe_sha256 = o->recipe->sha256,
+                                .recipe_document = o->recipe->document,
                                 .port_id = o->port_id,
                                 .serial = o->serial,
                                 .finish = o->finish,

@@ -20,8 +20,10 @@ enum lane_name {
 }; /* order of closing */
 
 /* What a thread works with. Pointers that its lane does not have are NULL. */
+struct signer;
 struct conn {
     struct store *store;
+    const struct signer *signer; /* the station's key */
     struct db *station, *backups;
     const char *data_dir;
 };

@@ -19,6 +19,7 @@
 
 #include "usb/base/err.h"
 #include "usb/base/hash.h"
+#include "usb/base/sign.h"
 
 struct event_base;
 struct store;
@@ -113,6 +114,8 @@ void store_conflict_resolve(struct store *s, int64_t conflict_id, const char *ac
 /* ---- jobs ---- */
 struct store_job_new {
     const char *recipe; /* required */
+    int recipe_version; /* 0: not known, then no version is kept */
+    const char *recipe_sha256, *recipe_document; /* of and as JSON with sorted keys and no blanks */
     const char *port_id, *serial, *finish, *accept, *owner_ref, *client_ref;
     const char *imeis[4];
     int64_t phone_id, firmware_id, backup_id;     /* 0: not given */
@@ -121,8 +124,8 @@ struct store_job_new {
     const char *actor; /* who asked, for the audit row; NULL: "station" */
 };
 /* State queued, event `job`, audit row. body: the job. The same key with the same hash answers the
- * first job again (no event), with another hash ERR_CONFLICT. ERR_INPUT: no such phone, firmware or
- * backup. */
+ * first job again (no event), with another hash ERR_CONFLICT; so is a recipe version that was used before with
+ * another document. ERR_INPUT: no such phone, firmware or backup. */
 void store_job_add(struct store *s, const struct store_job_new *job, store_done_fn *done,
                    void *arg);
 
@@ -139,7 +142,8 @@ struct store_job_change {
     json_t *error; /* {code message advice} */
     json_t *result;
 };
-/* Sets started_at and ended_at by the state. Events `job`, and `prompt` when a prompt was set.
+/* Sets started_at and ended_at by the state; with succeeded, failed and cancelled the job is closed, and its signed
+ * manifest is written with it. Events `job`, and `prompt` when a prompt was set.
  * body: the job. ERR_CONFLICT: it has succeeded, failed or was cancelled before, or another job
  * runs on this port or phone. */
 void store_job_change(struct store *s, int64_t job_id, const struct store_job_change *change,
@@ -228,6 +232,18 @@ void store_firmware_put(struct store *s, const struct store_firmware_new *fw, st
 void store_firmware_get(struct store *s, int64_t firmware_id, store_done_fn *done, void *arg);
 void store_firmware_list(struct store *s, const struct store_page *page, store_done_fn *done,
                          void *arg);
+
+/* ---- proof: recipes as they were used, signed manifests of closed jobs ---- */
+/* ERR_CONFLICT: this version was used before with another document. */
+void store_recipe_check(struct store *s, const char *name, int version, const char *sha256,
+                        store_done_fn *done, void *arg);
+/* The public half of DATA/station.key, made at the first start. */
+struct sign_key store_sign_key(const struct store *s);
+/* report_version algorithm manifest{} manifest_sha256 signature public_key. ERR_CONFLICT: the job has not ended. */
+void store_job_report(struct store *s, int64_t job_id, store_done_fn *done, void *arg);
+/* Items {sequence job_id sha256 at}, oldest first: the chain. */
+void store_report_list(struct store *s, const struct store_page *page, store_done_fn *done,
+                       void *arg);
 
 /* ---- permits and audit ---- */
 struct store_permit_new {
