@@ -17,6 +17,9 @@ struct adoption;
 struct loaded_recipe {
     struct recipe recipe;
     json_t *json;
+    char *document; /* keys sorted, no blanks: what its hash is of */
+    char sha256[SHA256_HEX_BYTES];
+    char *refusal; /* why no job may use it: this version was another document before; NULL: fine */
 };
 
 struct port {
@@ -104,6 +107,9 @@ void ports_free_all(struct station *s);
 
 /* recipes.c */
 int recipes_load(struct station *s, struct err *err);
+/* Compares each with the version that jobs have used before; told and remembered where it differs. */
+void recipes_check(struct station *s);
+void recipes_free(struct station *s);
 const struct loaded_recipe *recipe_by_name(const struct station *s, const char *name);
 /* {code message advice} of a failure id; code and text stand in when the id is unknown or empty. */
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text);
@@ -129,6 +135,8 @@ extern const struct worker_events session_events;
 
 /* permit.c: from "backup is in the spool" to "may write" */
 void permit_begin(struct job *j, const struct wire_backup *asked);
+/* What an open conflict says to the person in front of the phone. The caller frees it. */
+char *conflict_sentence(json_t *conflict);
 
 /* adopt.c: spool files */
 int spool_open(const struct station *s, const char *name, struct err *err);

@@ -123,6 +123,8 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
     if (!o->recipe)
         return err_set(err, ERR_NOT_FOUND, "there is no recipe '%.60s'; GET /recipes lists them",
                        in->recipe ? in->recipe : "");
+    if (o->recipe->refusal)
+        return err_set(err, ERR_CONFLICT, "%s", o->recipe->refusal);
     int rc = check_port(in, o, err);
     if (rc == 0)
         rc = check_numbers(in, o, err);
@@ -191,6 +193,9 @@ static void add_to_store(struct order *o)
         return;
     }
     struct store_job_new job = {.recipe = o->recipe->recipe.name,
+                                .recipe_version = o->recipe->recipe.version,
+                                .recipe_sha256 = o->recipe->sha256,
+                                .recipe_document = o->recipe->document,
                                 .port_id = o->port_id,
                                 .serial = o->serial,
                                 .finish = o->finish,
@@ -235,7 +240,6 @@ static void on_twins(void *arg, int code, const struct err *err, json_t *body)
 /* The plan is made once without a phone, so that everything that does not fit is refused now. */
 static void check_plan(struct order *o)
 {
-    static const char *const identity[] = {"proinfo", "nvram", "protect1", "protect2", NULL};
     const char *imeis[PLAN_IMEIS_MAX];
     for (size_t i = 0; i < o->imei_count; i++)
         imeis[i] = o->imeis[i];
@@ -253,7 +257,7 @@ static void check_plan(struct order *o)
         order_fail(o, &err);
         return;
     }
-    store_backup_twins(o->s->store, o->backup_id, identity, on_twins, o);
+    store_backup_twins(o->s->store, o->backup_id, on_twins, o);
 }
 
 static void on_backup(void *arg, int code, const struct err *err, json_t *body)

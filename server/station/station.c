@@ -145,6 +145,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     if (rc < 0)
         return rc;
     store_on_event(store, on_store_event, s);
+    recipes_check(s);
     store_port_list(store, on_ports_known, s); /* then the jobs that wait for them */
     spools_find(s);
     *out = STEAL(s);
@@ -176,9 +177,7 @@ void station_free(struct station **sp)
         job_unref(j);
     }
     ports_free_all(s);
-    for (size_t i = 0; i < s->recipe_count; i++)
-        json_decref(s->recipes[i].json);
-    free(s->recipes);
+    recipes_free(s);
     json_decref(s->failures);
     list_free(&s->racks);
     list_free(&s->import_dirs);

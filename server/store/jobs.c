@@ -2,12 +2,14 @@
 #include <string.h>
 
 #include "server/store/events.h"
+#include "server/store/manifests.h"
 #include "server/store/resources.h"
 #include "usb/base/clock.h"
 #include "usb/base/mem.h"
 
 #define JOB_COLUMNS                                                                                \
-    "SELECT j.id AS \"id:id\", j.recipe, j.state, j.step, j.priority, j.port_id AS port,"          \
+    "SELECT j.id AS \"id:id\", j.recipe, j.recipe_version, j.recipe_sha256, j.state, j.step, "     \
+    "j.priority, j.port_id AS port,"                                                               \
     " j.phone_id AS \"phone_id:id\", j.serial, j.imeis AS \"imeis:json\","                         \
     " j.firmware_id AS \"firmware:id\", j.backup_id AS \"backup:id\", j.finish, j.accept, "        \
     "j.owner_ref,"                                                                                 \
@@ -68,9 +70,11 @@ static int answer_with_job(struct conn *conn, struct task *task, int64_t job_id)
 static const char known_key_sql[] =
     "SELECT id, request_sha256 FROM job WHERE idempotency_key = :idempotency_key";
 static const char add_sql[] =
-    "INSERT INTO job (recipe, priority, port_id, phone_id, serial, imeis, firmware_id, backup_id,"
+    "INSERT INTO job (recipe, recipe_version, recipe_sha256, priority, port_id, phone_id, serial, "
+    "imeis, firmware_id, backup_id,"
     " finish, accept, owner_ref, client_ref, idempotency_key, request_sha256, created_ms)"
-    " VALUES (:recipe, :priority, :port_id, :phone_id, :serial, :imeis, :firmware_id, :backup_id,"
+    " VALUES (:recipe, :recipe_version, :recipe_sha256, :priority, :port_id, :phone_id, :serial, "
+    ":imeis, :firmware_id, :backup_id,"
     " :finish, :accept, :owner_ref, :client_ref, :idempotency_key, :request_sha256, :now)";
 
 /* What the order names must be there: a sentence instead of a failed foreign key. */
@@ -120,6 +124,8 @@ static int add(struct conn *conn, struct task *task)
     if (code != 0)
         return code < 0 ? code : 0;
     code = check_named(conn, task);
+    if (code == 0)
+        code = recipe_use(conn, task);
     if (code < 0)
         return code;
     int64_t id = db_insert(conn->station, add_sql, task->args, &task->err);
@@ -130,6 +136,11 @@ static int add(struct conn *conn, struct task *task)
     if (code >= 0)
         code = answer_with_job(conn, task, id);
     return code < 0 ? code : job_tell(conn, task, id);
+}
+
+static void set_text(json_t *args, const char *key, const char *text)
+{
+    json_object_set_new(args, key, text ? json_string(text) : json_null());
 }
 
 void store_job_add(struct store *s, const struct store_job_new *job, store_done_fn *done, void *arg)
@@ -143,6 +154,9 @@ void store_job_add(struct store *s, const struct store_job_new *job, store_done_
         job->owner_ref, "client_ref", job->client_ref, "idempotency_key", job->idempotency_key,
         "request_sha256", job->request_sha256, "actor", job->actor, "now",
         (json_int_t)clock_utc_ms());
+    json_object_set_new(args, "recipe_version", id_or_null(job->recipe_version));
+    set_text(args, "recipe_sha256", job->recipe_sha256);
+    set_text(args, "recipe_document", job->recipe_document);
     lane_submit(s, LANE_WRITE, task_new("job_add", add, args, done, arg));
 }
 
@@ -187,6 +201,16 @@ static int tell_prompt(struct conn *conn, struct task *task)
     return events_add(conn, task, "prompt", body);
 }
 
+static bool closes_job(const struct task *task)
+{
+    static const char *const states[] = {"succeeded", "failed", "cancelled"};
+    const char *state = arg_text(task, "state");
+    for (size_t i = 0; state && i < ARRAY_LEN(states); i++)
+        if (strcmp(state, states[i]) == 0)
+            return true;
+    return false;
+}
+
 static int change(struct conn *conn, struct task *task)
 {
     int64_t id = arg_int(task, "id");
@@ -197,6 +221,8 @@ static int change(struct conn *conn, struct task *task)
         return explain_no_change(conn, task, id);
     if (code > 0)
         code = answer_with_job(conn, task, id);
+    if (code >= 0 && closes_job(task))
+        code = manifest_add(conn, task, id);
     if (code >= 0)
         code = job_tell(conn, task, id);
     return code < 0 ? code : tell_prompt(conn, task);

@@ -210,6 +210,13 @@ def make_package(dir_, *more):
     return done.stdout.strip().splitlines()[-1]
 
 
+def partition(dump, name):
+    """Where a partition lies in a dump, by the table in it: {"first_lba", "size", ...}."""
+    done = subprocess.run([program("flashrack"), "dump", "list", dump, "--json"], check=True, capture_output=True,
+                          text=True)
+    return next(p for p in json.loads(done.stdout)["partitions"] if p["name"] == name)
+
+
 class Station:
     """flashrackd with a data folder of its own."""
 
