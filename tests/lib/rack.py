@@ -221,10 +221,10 @@ class Station:
     """flashrackd with a data folder of its own."""
 
     def __init__(self, dir_, racks=(), import_dirs=(), listen="127.0.0.1:0", usb=False, time_scale=1, extra=(),
-                 as_user=()):
+                 as_user=(), daemon="flashrackd"):
         self.dir = dir_
         self.data = os.path.join(dir_, "data")
-        self.args = [*as_user, program("flashrackd"), "--listen", listen, "--data", self.data, "--time-scale",
+        self.args = [*as_user, program(daemon), "--listen", listen, "--data", self.data, "--time-scale",
                      str(time_scale)]
         for rack in racks:
             self.args += ["--usbip", rack]

@@ -6,7 +6,7 @@ cd "$1" || exit 2
 bad=0
 # folder: folders it may include (itself and usb/base always)
 declare -A may=(
-    [usb/base]="" [usb/format]="" [usb/codec]="" [usb/plan]=""
+    [usb/base]="" [usb/format]="" [usb/codec]="" [usb/plan]="usb/format"
     [usb/transport]="usb/codec" [usb/proto]="usb/codec usb/transport" [usb/archive]=""
     [usb/recipe]="usb/plan usb/proto usb/codec usb/format usb/transport usb/archive"
     [usb/sandbox]="" [usb/wire]=""
