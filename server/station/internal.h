@@ -135,6 +135,8 @@ extern const struct worker_events session_events;
 
 /* permit.c: from "backup is in the spool" to "may write" */
 void permit_begin(struct job *j, const struct wire_backup *asked);
+/* What an open conflict says to the person in front of the phone. The caller frees it. */
+char *conflict_sentence(json_t *conflict);
 
 /* adopt.c: spool files */
 int spool_open(const struct station *s, const char *name, struct err *err);

@@ -240,7 +240,6 @@ static void on_twins(void *arg, int code, const struct err *err, json_t *body)
 /* The plan is made once without a phone, so that everything that does not fit is refused now. */
 static void check_plan(struct order *o)
 {
-    static const char *const identity[] = {"proinfo", "nvram", "protect1", "protect2", NULL};
     const char *imeis[PLAN_IMEIS_MAX];
     for (size_t i = 0; i < o->imei_count; i++)
         imeis[i] = o->imeis[i];
@@ -258,7 +257,7 @@ static void check_plan(struct order *o)
         order_fail(o, &err);
         return;
     }
-    store_backup_twins(o->s->store, o->backup_id, identity, on_twins, o);
+    store_backup_twins(o->s->store, o->backup_id, on_twins, o);
 }
 
 static void on_backup(void *arg, int code, const struct err *err, json_t *body)
