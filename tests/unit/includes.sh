@@ -15,7 +15,7 @@ declare -A may=(
     [server/store]="usb/archive usb/wire" [server/workers]="usb/wire"
     [server/station]="server/store server/workers usb/wire usb/plan usb/format"
     [server/http]="" [server/api]="server/station server/http server/store usb/format usb/plan"
-    [server/cli]="usb/format usb/archive" [server/daemon]="server/api server/http server/station server/store"
+    [server/cli]="usb/format usb/plan usb/archive" [server/daemon]="server/api server/http server/station server/store"
 )
 rules=$(for folder in "${!may[@]}"; do echo "$folder ${may[$folder]}"; done)
 # one pass over all files: folder of the file, folder of the header
