@@ -36,6 +36,7 @@ static void send_permit(struct job *j)
            sizeof(m.u.permit.manifest_sha256));
     sha256_hex(&j->plan_sha256, m.u.permit.plan_sha256);
     WIRE_TEXT(m.u.permit.chip_id, j->chip_id);
+    j->permitted = true;
     worker_send(j->worker, &m);
 }
 
@@ -112,8 +113,7 @@ static void take_phone(struct job *j, int64_t phone_id)
     if (j->phone_id == phone_id)
         return;
     j->phone_id = phone_id;
-    struct store_job_change change = {.phone_id = phone_id};
-    store_job_change(j->s->store, j->id, &change, NULL, NULL);
+    job_store_change(j, &(struct store_job_change){.phone_id = phone_id});
     port_publish(j->port);
 }
 

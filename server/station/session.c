@@ -440,7 +440,8 @@ static void end_by_done(struct job *j)
     const char *state = json_string_value(json_object_get(j->done.result, "phone_state"));
     phone_advice(error, state);
     bool cancelled = strcmp(j->done.code, "cancelled") == 0;
-    job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
+    if (!job_try_again(j, error))
+        job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
     json_decref(error);
 }
 
@@ -456,7 +457,8 @@ static void on_ended(void *arg, struct worker *w, const char *why)
         AUTO(free_ptr)
         char *text = xasprintf("%s, in step %s", why, j->step[0] ? j->step : "(none)");
         json_t *error = failure_json(j->s, "F5", "interrupted", text);
-        job_end(j, "interrupted", error, NULL);
+        bool paused = j->s->stopping && strcmp(j->state, "paused") == 0;
+        job_end(j, paused ? "paused" : "interrupted", error, NULL); /* paused: a person's wish */
         json_decref(error);
         spool_adopt(j->s, j->id, j->phone_id, NULL);
     }
