@@ -331,6 +331,8 @@ class Queue(Processes):
         self.rack.control(0, "release", keys=["vol_up", "vol_down"])
         self.station.wait(job["id"], until=("prompt",), step="S17", seconds=90)
         known = self.station.get("/phones")["items"][0]["id"]
+        self.station.post(f"/jobs/{job['id']}/cancel")  # else the next job would wait for the end of this one
+        self.station.wait(job["id"])
         before = self.rack.hashes(1)
         label = self.rack.labels[1]
         backup = self.station.import_dump(self.rack.dump(1), label["serial"])
