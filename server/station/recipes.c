@@ -8,6 +8,7 @@
 #include "usb/base/io.h"
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
+#include "usb/plan/failure.h"
 
 enum { SCHEMA_FILE_MAX_BYTES = 1 << 20 };
 
@@ -42,7 +43,42 @@ static int load_recipe(struct station *s, const char *path, struct err *err)
         json_decref(json);
         return err_in(err, "%s", path);
     }
+    r->document = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+    struct sha256 hash = sha256_of(span_of(r->document, strlen(r->document)));
+    sha256_hex(&hash, r->sha256);
     s->recipe_count++;
+    return 0;
+}
+
+void recipes_free(struct station *s)
+{
+    for (size_t i = 0; i < s->recipe_count; i++) {
+        json_decref(s->recipes[i].json);
+        free(s->recipes[i].document);
+        free(s->recipes[i].refusal);
+    }
+    free(s->recipes);
+}
+
+/* Whatever fails has a name: a catalogue that lacks one is not taken. */
+static int check_failures(const struct station *s, struct err *err)
+{
+    static const int codes[] = {
+#define X(name, api, http, retry) name,
+        ERR_TABLE(X)
+#undef X
+    };
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        const char *id = failure_of_error(codes[i], FAILURE_AT_STATION);
+        json_t *f = json_object_get(s->failures, id);
+        if (!json_is_string(json_object_get(f, "code")) ||
+            !json_is_string(json_object_get(f, "advice")) ||
+            !json_is_string(json_object_get(f, "class")))
+            return err_set(err, ERR_FORMAT,
+                           "%s/failures.json: failure %s lacks code, class or advice: take the file "
+                           "that came with this program",
+                           s->schema_dir, id);
+    }
     return 0;
 }
 
@@ -63,7 +99,7 @@ static int load_failures(struct station *s, struct err *err)
             json_object_set(s->failures, id, item);
     }
     json_decref(list);
-    return 0;
+    return check_failures(s, err);
 }
 
 int recipes_load(struct station *s, struct err *err)
@@ -84,6 +120,25 @@ int recipes_load(struct station *s, struct err *err)
     return rc < 0 ? rc : load_failures(s, err);
 }
 
+static void on_checked(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct loaded_recipe *r = arg;
+    if (code >= 0)
+        return;
+    log_line(LOG_ERROR, "station", LOG_KV({"err", err_name(code)}), "%s", err->text);
+    if (code == ERR_CONFLICT && !r->refusal)
+        r->refusal = xstrdup(err->text);
+}
+
+void recipes_check(struct station *s)
+{
+    for (size_t i = 0; i < s->recipe_count; i++) {
+        struct loaded_recipe *r = &s->recipes[i];
+        store_recipe_check(s->store, r->recipe.name, r->recipe.version, r->sha256, on_checked, r);
+    }
+}
+
 const struct loaded_recipe *recipe_by_name(const struct station *s, const char *name)
 {
     for (size_t i = 0; i < s->recipe_count; i++)
@@ -95,13 +150,12 @@ const struct loaded_recipe *recipe_by_name(const struct station *s, const char *
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text)
 {
     json_t *failure = id && id[0] ? json_object_get(s->failures, id) : NULL;
-    const char *known = json_string_value(json_object_get(failure, "code"));
-    const char *advice = json_string_value(json_object_get(failure, "advice"));
-    const char *class_name = json_string_value(json_object_get(failure, "class"));
-    return json_pack("{s:s, s:s, s:s, s:s, s:s?}", "code", known ? known : code, "message",
-                     text && text[0] ? text : "no detail", "advice",
-                     advice ? advice
-                            : "Look at the log of the job; try again, on another port if it "
-                              "happens again.",
-                     "class", class_name ? class_name : "stop", "failure", failure ? id : NULL);
+    if (!failure) {
+        id = failure_of_error(err_from_name(code), FAILURE_AT_STATION);
+        failure = json_object_get(s->failures, id);
+    }
+    return json_pack("{s:O, s:s, s:O, s:O, s:s}", "code", json_object_get(failure, "code"),
+                     "message", text && text[0] ? text : "no detail", "advice",
+                     json_object_get(failure, "advice"), "class", json_object_get(failure, "class"),
+                     "failure", id);
 }

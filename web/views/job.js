@@ -78,7 +78,7 @@ function errorBox(job) {
 function actions(job) {
   const verb = (name, done) => async () => {
     try {
-      putJob(await api.jobVerb(job.id, name));
+      await putJob(job.id, api.jobVerb(job.id, name));
       toast(done);
     } catch (problem) {
       toast(`${problem.message} ${problem.advice}`);
@@ -90,7 +90,8 @@ function actions(job) {
         ? el("button", { type: "button", onclick: verb("resume", "The job goes on.") }, "Resume")
         : el("button", { type: "button", onclick: verb("pause", "The job pauses after its step.") }, "Pause"),
       el("button", { type: "button", class: "danger", onclick: () => cancelDialog(job) }, "Cancel job")]
-    : [el("a", { class: "button", href: `#/new?${again}` }, "New job like this")];
+    : [el("a", { class: "button", href: `#/new?${again}` }, "New job like this"),
+      job.state === "interrupted" ? null : el("a", { class: "button", href: api.reportUrl(job.id), target: "_blank", rel: "noopener" }, "Report")].filter(Boolean);
 }
 
 function progressPart() {
@@ -171,7 +172,7 @@ export function jobView(main, id) {
     if (job && key === readFor) return;
     readFor = key;
     try {
-      putJob(await api.job(id));
+      await putJob(id, api.job(id));
       recipe ??= await recipeOnce(live.jobs.get(id).recipe);
       draw();
     } catch (problem) {
