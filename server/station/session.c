@@ -145,6 +145,7 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
     int rc = plan_build(&in, plan, &failure, err);
     if (rc < 0)
         return rc;
+    j->writes = plan->write_count > 0;
     free(j->plan_text);
     j->plan_text = plan_encode(plan, j->recipe->json);
     j->plan_sha256 = sha256_of(span_of(j->plan_text, strlen(j->plan_text)));
@@ -430,7 +431,7 @@ static void learn_acceptance(struct job *j)
 static void end_by_done(struct job *j)
 {
     if (strcmp(j->done.code, "ok") == 0) {
-        if (j->phone_id)
+        if (j->phone_id && j->writes)
             learn_acceptance(j);
         else
             job_end(j, "succeeded", NULL, j->done.result);
@@ -440,7 +441,8 @@ static void end_by_done(struct job *j)
     const char *state = json_string_value(json_object_get(j->done.result, "phone_state"));
     phone_advice(error, state);
     bool cancelled = strcmp(j->done.code, "cancelled") == 0;
-    job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
+    if (!job_try_again(j, error))
+        job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
     json_decref(error);
 }
 
@@ -456,7 +458,8 @@ static void on_ended(void *arg, struct worker *w, const char *why)
         AUTO(free_ptr)
         char *text = xasprintf("%s, in step %s", why, j->step[0] ? j->step : "(none)");
         json_t *error = failure_json(j->s, "F5", "interrupted", text);
-        job_end(j, "interrupted", error, NULL);
+        bool paused = j->s->stopping && strcmp(j->state, "paused") == 0;
+        job_end(j, paused ? "paused" : "interrupted", error, NULL); /* paused: a person's wish */
         json_decref(error);
         spool_adopt(j->s, j->id, j->phone_id, NULL);
     }

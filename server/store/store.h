@@ -65,12 +65,19 @@ struct store_page {
 };
 
 /* ---- ports: what survives a restart; mode, phone and state live in the station ---- */
-/* {"items":[{id label enabled last_job_id last_state last_at created_at}]} */
+/* {"items":[{id label enabled takes_work last_job_id last_state last_text last_at created_at}]} */
 void store_port_list(struct store *s, store_done_fn *done, void *arg);
-/* Makes the port known or changes it. label NULL, enabled < 0: not changed. Event `port` when
- * something changed. body: the port. */
-void store_port_put(struct store *s, const char *port_id, const char *label, int enabled,
-                    store_done_fn *done, void *arg);
+struct store_port_settings {
+    const char *label;       /* NULL: not changed */
+    int enabled, takes_work; /* < 0: not changed */
+};
+/* Makes the port known or changes it. Event `port` when something changed. body: the port. */
+void store_port_put(struct store *s, const char *port_id,
+                    const struct store_port_settings *settings, store_done_fn *done, void *arg);
+/* Jobs that ran on this port and ended or were interrupted, newest first: items {id recipe state serial phone_id
+ * started_at ended_at text}; text: what went wrong, or null. */
+void store_port_history(struct store *s, const char *port_id, const struct store_page *page,
+                        store_done_fn *done, void *arg);
 
 /* ---- phones: key is the chip id; serials and IMEIs are facts learned about it ---- */
 struct store_phone_seen {
@@ -138,9 +145,12 @@ void store_job_add(struct store *s, const struct store_job_new *job, store_done_
 struct store_job_change {
     const char
         *state; /* queued waiting running prompt paused succeeded failed cancelled interrupted */
-    const char *port_id; /* where it runs or waits */
-    int64_t phone_id;
-    const char *step; /* name of the step it is in */
+    const char *port_id; /* where it runs or waits; "": anywhere again */
+    bool port_ordered;   /* true: from now on the port counts as ordered by a person */
+    int64_t phone_id;    /* < 0: taken away */
+    int retries;         /* runs that failed and were tried again */
+    int64_t retry_ms;    /* UTC: not before; < 0: taken away, as by any other state than waiting */
+    const char *step;    /* name of the step it is in */
     const char *serial;
     json_t
         *prompt; /* object with id, text ...; taken away by itself when the state leaves `prompt` */

@@ -50,7 +50,7 @@ static void write_everything(struct bench *b, int64_t job, int64_t phone)
     const struct store_firmware_new fw = {.path = "/srv/fw", .files = files};
     const struct store_job_new order = {
         .recipe = "r", .phone_id = phone, .idempotency_key = "k", .request_sha256 = "aa"};
-    CALL_OK(b, &c, store_port_put, "p1", "A1", 1);
+    CALL_OK(b, &c, store_port_put, "p1", &(struct store_port_settings){"A1", 1, -1});
     CALL_OK(b, &c, store_firmware_put, &fw);
     CALL_OK(b, &c, store_job_add, &order);
     CALL_OK(b, &c, store_step_begin, job, "S1", NULL);
