@@ -100,6 +100,7 @@ struct job {
     const struct loaded_recipe *recipe;
     json_t *package, *backup;
     char *plan_text;
+    bool writes; /* the plan changes the phone's flash; else the job only looks */
     struct sha256 plan_sha256;
     char chip_id[72], soc_id[72];
     struct wire_backup asked; /* what the worker wants a permit for */
