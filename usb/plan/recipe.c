@@ -1,5 +1,6 @@
 #include "usb/plan/recipe.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -235,6 +236,11 @@ static int decode_head(json_t *json, struct recipe *r, struct err *err)
     return take_list(json_object_get(needs, "firmware"), &r->needs_firmware, "firmware", err);
 }
 
+void recipe_copy(struct recipe *to, const struct recipe *from)
+{
+    memcpy(to, from, offsetof(struct recipe, steps) + from->step_count * sizeof(from->steps[0]));
+}
+
 int recipe_decode(json_t *json, struct recipe *out, struct err *err)
 {
     AUTO(free_ptr) struct recipe *r = xcalloc(1, sizeof(*r));
@@ -253,6 +259,6 @@ int recipe_decode(json_t *json, struct recipe *out, struct err *err)
     }
     if (rc < 0)
         return rc;
-    memcpy(out, r, sizeof(*r));
+    recipe_copy(out, r);
     return 0;
 }

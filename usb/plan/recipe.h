@@ -44,6 +44,8 @@ struct recipe {
 
 /* Strict: unknown members are ERR_FORMAT, so is a reference to a step that does not come before. */
 int recipe_decode(json_t *json, struct recipe *out, struct err *err);
+/* Copies the steps that there are: the rest of `to` is not touched, and costs no memory where it never was. */
+void recipe_copy(struct recipe *to, const struct recipe *from);
 const struct recipe_step *recipe_step_find(const struct recipe *r, const char *id);
 bool recipe_list_has(const struct recipe_list *list, const char *name);
 /* "S7 write identity": how a step is called in journal, log, API and page. */
