@@ -153,17 +153,21 @@ class Phone:
             with open(os.path.join(self.rack.phone_dir(self.index), name), "r+b") as f:
                 f.write(data)
 
-    def run(self, arm=None):
-        """One job; arm is called when it waits for the phone. (job, why it had to be given up or None)."""
+    def order(self):
+        return self.sweep.station.restore(self.rack.port(self.index), self.label["serial"], self.label["imeis"],
+                                          firmware=self.sweep.firmware["id"], backup=self.backup["id"])
+
+    def run(self, arm=None, until=lambda job: False):
+        """One job, led to its end or until until(job); arm is called when it waits for the phone. (job, why it had to
+        be given up or None)."""
         station, person = self.sweep.station, Person(self.sweep, self.index)
-        order = station.restore(self.rack.port(self.index), self.label["serial"], self.label["imeis"],
-                                firmware=self.sweep.firmware["id"], backup=self.backup["id"])
+        order = self.order()
         start = moved = time.monotonic()
         seen, armed, pause = None, False, 0.15
         while True:
             time.sleep(pause)
             job = station.job(order["id"])
-            if job["state"] in FINAL:
+            if job["state"] in FINAL or until(job):
                 return job, None
             now = time.monotonic()
             if arm and not armed and job["prompt"]:
@@ -253,15 +257,17 @@ class Processes:
 
 
 class Sweep:
-    def __init__(self, folder, phones, seed):
+    """The phones, the station and what came of each case. `rack`: other ways to make the rack (tests/vm/faults.py)."""
+
+    def __init__(self, folder, phones, seed, **rack):
         self.dir, self.seed = folder, seed
         self.model, self.build = MODELS[seed % 3], BUILDS[seed // 3 % 3]
         self.package = bench.make_package(os.path.join(folder, "package"), "--profile", "tiny")
+        how = {"hands": "none", "hands_speed": 50, "time_scale": PHONE_SCALE} | rack
         # windows are real time, so that a loaded machine does not miss them
-        self.rack = bench.Rack(folder, phones=phones, profile="tiny", hands="none", hands_speed=50,
-                               time_scale=PHONE_SCALE, seed=seed,
-                               settings=[f"brom_window_ms={int(20000 / PHONE_SCALE)}", f"usb_model={self.model}",
-                                         f"da_build={self.build}"])
+        how["settings"] = [f"brom_window_ms={int(20000 / how['time_scale'])}", f"usb_model={self.model}",
+                           f"da_build={self.build}", *how.get("settings", ())]
+        self.rack = bench.Rack(folder, phones=phones, profile="tiny", seed=seed, **how)
         self.counts = collections.Counter()
         self.by_code = collections.Counter()
         self.by_kind = collections.defaultdict(collections.Counter)
@@ -270,10 +276,12 @@ class Sweep:
         self.problems = []
         self.lock = threading.Lock()
 
+    def make_station(self):
+        return bench.Station(self.dir, racks=[self.rack.address], import_dirs=[self.dir], time_scale=STATION_SCALE)
+
     def open(self):
         self.rack.start()
-        self.station = bench.Station(self.dir, racks=[self.rack.address], import_dirs=[self.dir],
-                                     time_scale=STATION_SCALE)
+        self.station = self.make_station()
         self.station.start()
         self.processes = Processes(self.station)
         self.firmware = self.station.add_firmware(self.package)
