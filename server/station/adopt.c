@@ -76,7 +76,7 @@ static void release_port(struct adoption *a)
     if (!p)
         return;
     p->held--;
-    port_take_next(p);
+    schedule_poke(p->s);
 }
 
 /* ---- what lies in it ---------------------------------------------------------------------------------- */

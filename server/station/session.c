@@ -360,25 +360,6 @@ static void on_message(void *arg, struct worker *w, const struct wire_message *m
 
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
-static void learn_acceptance(struct job *j)
-{
-    json_t *screen = json_object_get(j->done.result, "accepted");
-    if (!j->phone_id)
-        return;
-    struct store_phone_seen seen = {.chip_id = j->chip_id,
-                                    .soc_id = j->soc_id[0] ? j->soc_id : NULL,
-                                    .port_id = j->port->id,
-                                    .serial = j->serial,
-                                    .wlan_mac =
-                                        json_string_value(json_object_get(screen, "wlan_mac")),
-                                    .bt_mac = json_string_value(json_object_get(screen, "bt_mac")),
-                                    .source = json_is_object(screen) ? "screen" : "label"};
-    for (size_t i = 0; i < j->imei_count; i++)
-        seen.imeis[i] = j->imeis[i];
-    store_phone_seen(j->s->store, &seen, NULL, NULL);
-    store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
-}
-
 /* What the phone needs now stands above the advice for the failure: a person reads it first. */
 static void phone_advice(json_t *error, const char *phone_state)
 {
@@ -403,18 +384,64 @@ static void phone_advice(json_t *error, const char *phone_state)
     json_object_set_new(error, "phone_state", json_string(phone_state ? phone_state : "unknown"));
 }
 
+/* A number that another phone has, too (law 7): the phone is whole and must not leave the bench as it is. */
+static void on_accepted(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct job *j = arg;
+    json_t *conflict = json_array_get(json_object_get(body, "conflicts"), 0);
+    AUTO(free_ptr) char *text = conflict ? conflict_sentence(conflict) : NULL;
+    if (j->ended) {
+        job_unref(j);
+        return;
+    }
+    if (code < 0 || conflict) {
+        json_t *error =
+            failure_json(j->s, conflict ? "L7" : NULL, err_name(conflict ? ERR_CONFLICT : code),
+                         conflict ? text : err->text);
+        phone_advice(error, "booted");
+        job_end(j, "failed", error, j->done.result);
+        json_decref(error);
+    } else {
+        store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
+        job_end(j, "succeeded", NULL, j->done.result);
+    }
+    job_unref(j);
+}
+
+/* What a person read on the screen is known of this phone now; the label's numbers were learned with the permit. */
+static void learn_acceptance(struct job *j)
+{
+    json_t *screen = json_object_get(j->done.result, "accepted");
+    json_t *imeis = json_object_get(screen, "imeis");
+    struct store_phone_seen seen = {.chip_id = j->chip_id,
+                                    .soc_id = j->soc_id[0] ? j->soc_id : NULL,
+                                    .port_id = j->port->id,
+                                    .serial = json_string_value(json_object_get(screen, "serial")),
+                                    .wlan_mac =
+                                        json_string_value(json_object_get(screen, "wlan_mac")),
+                                    .bt_mac = json_string_value(json_object_get(screen, "bt_mac")),
+                                    .source = "screen"};
+    for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
+        seen.imeis[i] = json_string_value(json_array_get(imeis, i));
+    j->pending++;
+    store_phone_seen(j->s->store, &seen, on_accepted, j);
+}
+
 static void end_by_done(struct job *j)
 {
     if (strcmp(j->done.code, "ok") == 0) {
-        learn_acceptance(j);
-        job_end(j, "succeeded", NULL, j->done.result);
+        if (j->phone_id)
+            learn_acceptance(j);
+        else
+            job_end(j, "succeeded", NULL, j->done.result);
         return;
     }
     json_t *error = failure_json(j->s, j->done.failure, j->done.code, j->done.text);
     const char *state = json_string_value(json_object_get(j->done.result, "phone_state"));
     phone_advice(error, state);
     bool cancelled = strcmp(j->done.code, "cancelled") == 0;
-    job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
+    if (!job_try_again(j, error))
+        job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
     json_decref(error);
 }
 
@@ -430,7 +457,8 @@ static void on_ended(void *arg, struct worker *w, const char *why)
         AUTO(free_ptr)
         char *text = xasprintf("%s, in step %s", why, j->step[0] ? j->step : "(none)");
         json_t *error = failure_json(j->s, "F5", "interrupted", text);
-        job_end(j, "interrupted", error, NULL);
+        bool paused = j->s->stopping && strcmp(j->state, "paused") == 0;
+        job_end(j, paused ? "paused" : "interrupted", error, NULL); /* paused: a person's wish */
         json_decref(error);
         spool_adopt(j->s, j->id, j->phone_id, NULL);
     }
