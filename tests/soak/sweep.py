@@ -38,13 +38,15 @@ QUIET_OTHER_S = 20  # reads: a chunk, a second status
 BUSY_S = 20  # what a machine with other work adds, not scaled
 JOB_S = 1500  # of one job, whatever it does: four attempts of each of its steps are the bound, this is a net
 PATIENCE_S = 5  # of a person who did what the prompt says, before trying once more
-KINDS = ("reset", "stall", "short", "late", "corrupt", "lie")
-SPOILS_HOST_BYTES = ("short", "corrupt", "lie")  # of an OUT transfer: the phone hears what the host never said
+KINDS = ("reset", "stall", "short", "long", "late", "nak", "corrupt", "garbage", "lie")
+IN_ONLY = ("long",)
+SPOILS_HOST_BYTES = ("short", "corrupt", "garbage", "lie")  # of an OUT transfer: the phone hears what the host never said
 # Words that the emulated firmware asks for, and the steps at whose beginning they become due
 START, READS, WRITES = ("S4", "S18"), ("S5", "S6", "S9", "S18v", "S19"), ("S7", "S8", "S18w")
 FASTBOOT = ("S11", "S12", "S13", "S15")
 WORDS = {"da_checksum": START, "da_refused": START, "no_alive_byte": START, "emi_error": START, "digest_error": START,
-         "merged": READS + WRITES, "log_packet": READS + WRITES, "storage_read": READS, "storage_write": WRITES,
+         "oversized": START + READS, "da_status": READS + WRITES, "merged": READS + WRITES,
+         "log_packet": READS + WRITES, "storage_read": READS, "storage_write": WRITES,
          "lying_write": WRITES + ("S13",), "flash_fails": ("S13", "S14"), "info_flood": FASTBOOT, "long_reply": FASTBOOT,
          "reply_newline": FASTBOOT, "empty_getvar": ("S11",), "verity_unknown": ("S12",), "halt_stays": ("S15",),
          "no_serial_string": ("S11",)}
@@ -446,7 +448,7 @@ def cases_of(transfers):
         once.setdefault((t["name"], t["message"]), t)
         steps.setdefault(t["name"].split(" ")[0], t)
     cases = [case_of(kind, f"{kind} {t['name']} {message}", t)
-             for kind in KINDS for (_, message), t in once.items()]
+             for kind in KINDS for (_, message), t in once.items() if t["in"] or kind not in IN_ONLY]
     cases += [case_of(word, f"{word} from {step} on", steps[step])
               for word, places in WORDS.items() for step in places if step in steps]
     cases += [case_of("unplug", f"unplug {t['name']} transfer {t['appearance']}.{t['transfer']} {t['message']}", t)
