@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "usb/base/mem.h"
+#include "usb/plan/check.h"
 
 static const char *const class_names[] = {"identity", "service_lk", "commercial"};
 
@@ -310,6 +311,10 @@ int plan_build(const struct plan_inputs *in, struct plan *out, const char **fail
         rc = check_backup(in, p, failure, err);
     for (size_t i = 0; rc == 0 && i < in->recipe->step_count; i++)
         rc = add_step(in, p, &in->recipe->steps[i], err);
+    if (rc == 0) {
+        rc = plan_check(p, err);
+        *failure = rc < 0 ? "L1" : *failure;
+    }
     if (rc < 0)
         return rc;
     memcpy(out, p, sizeof(*p));

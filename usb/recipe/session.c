@@ -11,6 +11,7 @@
 #include "usb/base/clock.h"
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
+#include "usb/plan/failure.h"
 #include "usb/recipe/image.h"
 
 enum { ATTEMPTS_MAX = 4, GONE_BY_ITSELF_MS = 2000 };
@@ -55,26 +56,8 @@ static bool link_broke(int code)
 /* What an error is called that no action has a better name for; README "failures". */
 static const char *name_of(const struct session *s, int code)
 {
-    if (link_broke(code) && strcmp(s->mode, "fastboot") == 0)
-        return "D14";
-    switch (code) {
-    case ERR_TIMEOUT:
-        return "C10";
-    case ERR_STORAGE:
-    case ERR_VERIFY:
-        return "C8";
-    case ERR_MISMATCH:
-        return "B3";
-    case ERR_UNSUPPORTED: /* of a command that every agent has: it was mangled on the way */
-        return "C11";
-    case ERR_REFUSED:
-    case ERR_FORMAT:
-    case ERR_LIMIT:
-    case ERR_NOT_FOUND:
-        return strcmp(s->mode, "fastboot") == 0 ? "D11" : "C9";
-    default:
-        return link_broke(code) ? "C11" : "";
-    }
+    bool fastboot = strcmp(s->mode, "fastboot") == 0;
+    return failure_of_error(code, fastboot ? FAILURE_IN_FASTBOOT : FAILURE_IN_DOWNLOAD);
 }
 
 int failed(struct session *s, const char *failure, struct err *err)
