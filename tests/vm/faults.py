@@ -2,6 +2,7 @@
 (tests/soak/sweep.py); a job that is cancelled, another phone on the port in the middle of a job, a phone that asks for
 authentication, a phone that nobody asked about, a finished phone's preloader, and a phone that Debian's `usbip attach`
 plugs in. There is no udevd here and portwatch rescans once a day: kernel events alone find the phones. One JSON line."""
+import glob
 import json
 import os
 import re
@@ -26,7 +27,6 @@ FAULTS = ("stall@step=brom@transfer=310", "short@step=brom@transfer=345", "reset
 PARTNER, FINISHED, BYSTANDER, SWAPPED, LOCKED, CANCELLED, PHONES = 0, 6, 7, 8, 9, 10, 11
 PHONE_SCALE = 0.5
 SECONDS = 60
-AGENT_ID = "0e8d:2001"
 EXPECT = os.path.join(restore.HERE, "expect", "lsusb-agent")
 
 
@@ -81,11 +81,13 @@ def fault(kernel, index, spec):
                                         "judged": not spec.startswith(sweep.SPOILS_HOST_BYTES)})
 
 
-def agent_as_lsusb_sees_it(kernel):
-    """The identity after the speed switch: word for word, without a complaint. One device of several that are alike."""
-    done = subprocess.run(["lsusb", "-v", "-d", AGENT_ID], capture_output=True, text=True, check=False)
+def agent_as_lsusb_sees_it(kernel, index):
+    """The identity after the speed switch: word for word, without a complaint."""
+    device, = glob.glob(f"/sys/devices/platform/vhci_hcd.{index % 8}/usb[0-9]*/*-{index // 8 + 1}")
+    address = ":".join(uevents.NodeOpens.read(os.path.join(device, name)) for name in ("busnum", "devnum"))
+    done = subprocess.run(["lsusb", "-v", "-s", address], capture_output=True, text=True, check=False)
     text = re.sub(r"(?m)^Bus \d+ Device \d+", "Bus BUS Device DEVICE", done.stdout)
-    text = re.sub(r"(?m)[ \t]+$", "", text).strip().split("\n\nBus ")[0] + "\n"
+    text = re.sub(r"(?m)[ \t]+$", "", text).strip() + "\n"
     if os.environ.get("FLASHRACK_EXPECT") == "write":
         with open(os.path.join(os.environ["FLASHRACK_VM_OUT"], os.path.basename(EXPECT)), "w", encoding="utf-8") as f:
             f.write(text)
@@ -96,10 +98,12 @@ def agent_as_lsusb_sees_it(kernel):
 
 
 def cancel(kernel, index):
-    """While the identity is read; the next job finds the phone as it lies there."""
+    """After the identity was read, out of a pause; the next job finds the phone as it lies there."""
     before = kernel.rack.hashes(index)
     job, hang = kernel.phones[index].run(until=lambda job: (job["step"] or "").startswith("S5"))
-    agent_as_lsusb_sees_it(kernel)
+    kernel.station.post(f"/jobs/{job['id']}/pause")
+    kernel.station.wait(job["id"], until=("paused",), seconds=SECONDS)
+    agent_as_lsusb_sees_it(kernel, index)
     kernel.station.post(f"/jobs/{job['id']}/cancel")
     job = kernel.station.wait(job["id"], seconds=SECONDS)
     kernel.expect(not hang and job["state"] == "cancelled", f"cancelled: {hang or job['state']}")
