@@ -90,8 +90,10 @@ static void on_known(void *arg, int code, const struct err *err, json_t *body)
 void recognise(struct job *j, const char *serial_read)
 {
     bool ordered_by_chip = j->wanted_phone_id && j->wanted_phone_id == j->phone_id;
-    if (!j->any_port || j->permitted || ordered_by_chip || (serial_read && serial_read[0])) {
-        permit_go_on(j); /* another serial than the job's was refused before */
+    bool tells =
+        serial_read && serial_read[0]; /* another serial than the job's was refused before */
+    if (!j->any_port || !j->serial[0] || j->permitted || ordered_by_chip || tells) {
+        permit_go_on(j);
         return;
     }
     j->pending++;

@@ -39,6 +39,7 @@ static void brom_descriptors(void **state)
                  "09024300020100 8000 090400000102020100 0524001001 0424020f 0524060001 0524010301"
                  "07058303400010 09040100020a000000 07050102400000 07058102400000");
     assert_null(g->bos_desc);
+    assert_null(g->qualifier_desc);
     assert_int_equal(g->string_count, 0);
     host_deinit(&h);
 }
@@ -57,6 +58,7 @@ static void preloader_descriptors(void **state)
                  "09024300020103c0fa 090400000102020105 0524001001 0424020f 0524060100 0524010300"
                  "07058303400010 09040100020a000004 07050102000200 07058102000200");
     assert_int_equal(g->bos_len, 22);
+    expect_bytes(g->qualifier_desc, 10, "0a061002020000400100");
     assert_int_equal(get_le16(g->bos_desc + 2), 22);
     assert_string_equal(g->strings[0], "MediaTek");
     assert_string_equal(g->strings[1], "MT65xx Preloader");
@@ -214,6 +216,26 @@ static void preloader_without_cable_or_with_keys(void **state)
 /* ---- preloader start
  * ---------------------------------------------------------------------------------- */
 
+/* The boot ROM does not mind, but it is not how a host speaks. */
+static void merged_fields_are_counted(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h, HOST_USER_BYTES);
+    fake_board_start(h.b, brom_run);
+    host_hex(&h, "a00a5005");
+    host_expect_hex(&h, "5ff5affa");
+    expect_violations(&h, "rom.merged_fields");
+    host_deinit(&h);
+    host_init(&h, HOST_USER_BYTES);
+    host_preloader(&h);
+    expect_violations(&h, "");
+    host_hex(&h, "d110007000"); /* READ32 and its address */
+    host_expect_hex(&h, "d110007000");
+    expect_violations(&h, "rom.merged_fields");
+    host_deinit(&h);
+}
+
 static void one_transfer_is_discarded_as_a_whole(void **state)
 {
     (void)state;
@@ -222,6 +244,7 @@ static void one_transfer_is_discarded_as_a_whole(void **state)
     fake_board_start(h.b, preloader_run);
     host_hex(&h, "a00a5005");
     host_quiet(&h);
+    expect_violations(&h, "rom.merged_fields");
     fake_board_pass(h.b, 300); /* the start check is over: listening again */
     fake_board_settle(h.b);
     host_hex(&h, "a0");
@@ -798,6 +821,7 @@ int main(void)
         cmocka_unit_test(preloader_waits_two_and_a_half_seconds),
         cmocka_unit_test(download_bit_keeps_the_window_open),
         cmocka_unit_test(preloader_without_cable_or_with_keys),
+        cmocka_unit_test(merged_fields_are_counted),
         cmocka_unit_test(one_transfer_is_discarded_as_a_whole),
         cmocka_unit_test(tokens),
         cmocka_unit_test(ready_noise),
