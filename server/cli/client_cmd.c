@@ -27,7 +27,7 @@ const struct cli_command client_commands[] = {
     {"restore",
      "--port PORT --serial SERIAL [--firmware ID] [--backup ID] [--imei IMEI]...\n"
      "      [--finish lk|upgrade] [--accept scan|usb] [--owner-ref T] [--client-ref T]\n"
-     "      [--key KEY] [--follow] " JSON,
+     "      [--key KEY] [--dry-run] [--follow] " JSON,
      "Orders the restore of one phone.\n\n"
      "--port PORT    id or label, see 'flashrack ports'\n"
      "--serial S     from the phone's label, begins with PDA\n"
@@ -38,6 +38,7 @@ const struct cli_command client_commands[] = {
      "--accept       scan: a person enters the phone's numbers at the end (default);\n"
      "               usb: the serial that the phone shows on USB is enough\n"
      "--key KEY      the same order sent again with the same key is the same job\n"
+     "--dry-run      checks the order and prints what would be written; no job\n"
      "--follow       shows it and exits with its result, as 'flashrack job' does" STATION,
      restore_cmd},
     {"answer", "ID [--serial SERIAL --imei IMEI... --wlan-mac MAC --bt-mac MAC] [--abort] " JSON,

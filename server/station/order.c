@@ -25,6 +25,8 @@ struct order {
     bool backs_off;
     int retries;
     json_t *package, *backup;
+    bool dry_run;
+    json_t *plan; /* of a dry run */
     const char *failure;
     station_done_fn *done;
     void *arg;
@@ -34,6 +36,7 @@ static void order_free(struct order *o)
 {
     json_decref(o->package);
     json_decref(o->backup);
+    json_decref(o->plan);
     free(o->owner_ref);
     free(o->client_ref);
     free(o->idempotency_key);
@@ -223,8 +226,20 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
     order_free(o);
 }
 
+static void answer_with_plan(struct order *o)
+{
+    json_t *body = json_pack("{s:b, s:O}", "dry_run", 1, "plan", o->plan);
+    o->done(o->arg, 0, NULL, body);
+    json_decref(body);
+    order_free(o);
+}
+
 static void add_to_store(struct order *o)
 {
+    if (o->dry_run) {
+        answer_with_plan(o);
+        return;
+    }
     if (o->resumed_job) { /* it is in the store already */
         json_t *body = json_pack(
             "{s:o, s:s}", "id", json_sprintf("%lld", (long long)o->resumed_job), "state", "queued");
@@ -296,6 +311,10 @@ static void check_plan(struct order *o)
     if (plan_build(&in, plan, &o->failure, &err) < 0) {
         order_fail(o, &err);
         return;
+    }
+    if (o->dry_run) {
+        AUTO(free_ptr) char *text = plan_encode(plan, o->recipe->json);
+        o->plan = json_loads(text, 0, NULL);
     }
     if (o->backup_id)
         store_backup_twins(o->s->store, o->backup_id, on_twins, o);
@@ -440,6 +459,7 @@ static struct order *order_new(struct station *s, const struct job_order *in, st
     o->idempotency_key = xstrdup(in->idempotency_key);
     o->request_sha256 = in->idempotency_key ? xstrdup(in->request_sha256) : NULL;
     o->priority = in->priority;
+    o->dry_run = in->dry_run;
     return o;
 }
 

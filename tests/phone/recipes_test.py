@@ -176,6 +176,10 @@ class Upgrade(Tiny):
     def test_lost_identity_is_restored_first(self):
         self.open(hands="none")
         before = self.rack.hashes(0)
+        planned = self.order_upgrade(dry_run=True)["plan"]["writes"]
+        self.assertIn(("lk_b", "firmware/lk.img"), {(w["partition"], w["image"]) for w in planned})
+        self.assertEqual({w["class"] for w in planned}, {"commercial"})
+        self.assertEqual(self.station.get("/jobs")["items"], [])
         job = self.order_upgrade()
         self.station.wait(job["id"], until=("prompt",), step="S3")
         self.download_mode()
