@@ -193,7 +193,7 @@ class Rack:
     def hashes(self, index):
         """SHA-256 of the contents of every area of a phone's flash, for "nothing was written"."""
         return {area: sparse_sha256(os.path.join(self.phone_dir(index), area))
-                for area in ("user.img", "boot1.img", "boot2.img")}
+                for area in ("user.img", "boot1.img", "boot2.img", "rpmb.img")}
 
     def check(self, index, package, finish):
         """The independent checker; (passed, what it printed)."""
