@@ -190,7 +190,8 @@ static void plan_told(json_t *answer)
         table_cell(t, text_of(write, "image"));
     }
     table_print(t);
-    puts("Of lk_a and lk_b each step takes the slot that needs it. Nothing else is written; no job was made.");
+    puts("Of lk_a and lk_b each step takes the slot that needs it. Nothing else is written; no job "
+         "was made.");
 }
 
 static void order_told(json_t *job)

@@ -110,7 +110,8 @@ static int check_finish(const struct job_order *in, struct order *o, struct err 
 {
     const struct recipe *r = &o->recipe->recipe;
     if (!r->finish[0])
-        return check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish), err);
+        return check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish),
+                            err);
     if (in->finish && in->finish[0] && strcmp(in->finish, r->finish) != 0)
         return err_set(err, ERR_INPUT, "recipe %s always has finish '%s'", r->name, r->finish);
     WIRE_TEXT(o->finish, r->finish);
