@@ -154,6 +154,10 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
                        in->recipe ? in->recipe : "");
     if (o->recipe->refusal)
         return err_set(err, ERR_CONFLICT, "%s", o->recipe->refusal);
+    if (in->recipe_sha256 && strcmp(in->recipe_sha256, o->recipe->sha256) != 0)
+        return err_set(err, ERR_CONFLICT,
+                       "recipe %s is another one than when this job was ordered: order it again",
+                       in->recipe);
     int rc = check_port(in, o, err);
     if (rc == 0 &&
         (!in->phone_id || in->serial)) /* else the phone's own, when the store has told it */
@@ -495,6 +499,7 @@ static bool member_is(json_t *object, const char *key, const char *text)
 static struct order *order_of(struct station *s, json_t *job, const char *port, struct err *err)
 {
     struct job_order in = {.recipe = member(job, "recipe"),
+                           .recipe_sha256 = member(job, "recipe_sha256"),
                            .port = port ? port : member(job, "port"),
                            .serial = member(job, "serial"),
                            .firmware = member(job, "firmware"),

@@ -3,6 +3,7 @@
 cases run."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -135,6 +136,43 @@ class Looking(Tiny):
         self.assertEqual((backup["origin"], backup["verdict"], backup["complete"]), ("station", "usable", True))
         self.assertEqual(backup["serial"], self.rack.labels[0]["serial"])
         self.assertEqual(self.station.get(f"/phones/{job['phone_id']}")["serial"], self.rack.labels[0]["serial"])
+
+
+class Versions(Tiny):
+    def schema(self, name, **change):
+        """A schema folder in which x5-identify is changed."""
+        folder = os.path.join(self.dir, name)
+        shutil.copytree(os.path.join(bench.ROOT, "schema"), folder)
+        path = os.path.join(folder, "recipes", "x5-identify.json")
+        with open(path) as f:
+            recipe = json.load(f)
+        recipe.update(change)
+        with open(path, "w") as f:
+            json.dump(recipe, f)
+        return folder
+
+    def restart(self, schema):
+        self.stop_station()
+        self.station.args = [arg for arg in self.station.args if not arg.startswith("--schema=")] + \
+            ["--schema=" + schema]
+        self.station.start()
+
+    def test_a_used_version_is_one_document(self):
+        self.open(hands="none")
+        order = {"recipe": "x5-identify", "port": self.rack.port(0)}
+        _, waiting = (self.station.post("/jobs", order) for _ in range(2))
+        self.assertEqual((waiting["recipe_version"], len(waiting["recipe_sha256"])), (1, 64))
+        self.restart(self.schema("other", title="Another title"))
+        # what was ordered with the former document does not run with this one
+        job = self.station.wait(waiting["id"], until=("failed",))
+        self.assertIn("recipe x5-identify", job["error"]["message"])
+        self.assert_refused(lambda: self.station.post("/jobs", order), "version 1 was used before", "higher version")
+        with open(self.station.process.log) as f:
+            self.assertIn("x5-identify version 1 was used before", f.read())
+        self.restart(self.schema("higher", title="Another title", version=2))
+        self.assertEqual(self.station.post("/jobs", order)["recipe_version"], 2)
+        self.restart(os.path.join(bench.ROOT, "schema"))  # the first version is still what it was
+        self.assertEqual(self.station.post("/jobs", order)["recipe_version"], 1)
 
 
 class Upgrade(Tiny):
