@@ -273,12 +273,14 @@ static void add_to_store(struct order *o)
     store_job_add(o->s->store, &job, on_added, o);
 }
 
-/* Law 2, the part that needs no phone: a plausible image equal to another phone's is a copied backup. */
-static void on_twins(void *arg, int code, const struct err *err, json_t *body)
+/* Laws 2 and 7, the part that needs no phone: a plausible image equal to another phone's is a copied backup; an
+ * open conflict waits for an admin. */
+static void on_checked(void *arg, int code, const struct err *err, json_t *body)
 {
     struct order *o = arg;
     struct err refusal = {0};
-    json_t *twin = json_array_get(json_object_get(body, "items"), 0);
+    json_t *twin = json_array_get(json_object_get(body, "twins"), 0);
+    json_t *conflict = json_object_get(body, "conflict");
     if (code < 0) {
         order_fail(o, err);
         return;
@@ -291,6 +293,13 @@ static void on_twins(void *arg, int code, const struct err *err, json_t *body)
                 "the two is a copy of another phone's files",
                 json_string_value(json_object_get(twin, "name")),
                 serial ? serial : "another phone");
+        order_fail(o, &refusal);
+        return;
+    }
+    if (json_is_object(conflict)) {
+        AUTO(free_ptr) char *text = conflict_sentence(conflict);
+        o->failure = "L7";
+        err_set(&refusal, ERR_CONFLICT, "%s", text);
         order_fail(o, &refusal);
         return;
     }
@@ -322,7 +331,7 @@ static void check_plan(struct order *o)
         o->plan = json_loads(text, 0, NULL);
     }
     if (o->backup_id)
-        store_backup_twins(o->s->store, o->backup_id, on_twins, o);
+        store_order_check(o->s->store, o->backup_id, o->phone_id, o->serial, on_checked, o);
     else
         add_to_store(o);
 }
