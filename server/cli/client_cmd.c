@@ -49,8 +49,10 @@ const struct cli_command client_commands[] = {
     {"pause", "ID " JSON, "Lets a job wait after the step it is in." STATION, pause_cmd},
     {"resume", "ID " JSON, "Lets a paused job go on." STATION, resume_cmd},
     {"cancel", "ID " JSON, "Stops a job after the step it is in." STATION, cancel_cmd},
-    {"report get", "ID [-o FILE] " JSON,
-     "The signed report of a job that has ended, for 'flashrack report verify'." STATION,
+    {"report get", "ID [-o FILE] | --all -o DIR",
+     "The signed report of a job that has ended, for 'flashrack report verify'.\n\n"
+     "--all          every report, one file each, named so that DIR/*.json is the chain in order;\n"
+     "               those that are there already are not fetched again" STATION,
      report_get_cmd},
     {"report key", "[-o FILE] " JSON,
      "The public key that the station signs reports with, and its fingerprint." STATION,

@@ -79,6 +79,10 @@ class Reports(Tiny):
             self.tool("report", "get", closed["id"], "-o", path)
         self.assertIn("whole", self.tool("report", "verify", "--key", key, "--chain", *files))
         self.assertIn("missing", self.tool("report", "verify", "--chain", *reversed(files), status=1))
+        folder = os.path.join(self.dir, "reports")
+        self.assertIn("2 reports", self.tool("report", "get", "--all", "-o", folder))
+        chain = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+        self.assertIn("chain of 2 reports is whole", self.tool("report", "verify", "--key", key, "--chain", *chain))
         self.assertIn("another key", self.tool("report", "verify", "--key", "00" * 32, files[0], status=1))
 
         with open(files[1]) as f:
