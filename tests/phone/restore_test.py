@@ -153,6 +153,17 @@ class Restore(Bench):
         self.prepare()
         self.assert_restored(self.restore())
 
+    def test_secure_boot(self):
+        # verified partitions stay as they are; what a restore writes is not among them
+        self.open(settings=["target_config=1", "sbc_locked=tee_a,tee_b"])
+        self.prepare()
+        self.assert_restored(self.restore())
+
+    def test_secure_boot_locks_what_must_be_written(self):
+        self.open(settings=["target_config=1", "sbc_locked=lk_a"])
+        self.prepare()
+        self.assert_failed(self.restore(), "flash_error", "lk_a", "locked against download")
+
     def test_cable_pulled_while_writing(self):
         # the link breaks in the middle of S7; the person plugs the phone in again and the job goes on
         self.open(faults=["1-1:unplug@byte=5800000"])
