@@ -11,6 +11,7 @@ const RECENT_JOBS = 100;
 export const live = {
   ports: new Map(), // id -> port
   jobs: new Map(), // id -> job
+  conflicts: [], // open ones
   connection: "connecting", // connecting, live, lost
   lostAt: null,
   loaded: false,
@@ -79,6 +80,11 @@ export function jobOf(id) {
 
 let early = null; // events that came while the state was being read
 
+async function reloadConflicts() {
+  live.conflicts = (await api.conflicts({ state: "open" })).items;
+  changed();
+}
+
 function apply({ type, body }) {
   if (type === "port") live.ports.set(body.id, body);
   else if (type === "job") {
@@ -86,6 +92,7 @@ function apply({ type, body }) {
     live.jobs.set(body.id, { ...live.jobs.get(body.id), ...body });
   }
   else if (type === "log") for (const fn of logListeners) fn(body);
+  else if (type === "phone" && (body.conflicts?.length || live.conflicts.length)) reloadConflicts().catch(() => undefined);
 }
 
 function received(type, text) {
@@ -110,7 +117,7 @@ async function everyOpenJob() {
 async function reload() {
   const since = [];
   early = since;
-  const [ports, recent, open] = await Promise.all([api.ports(), api.jobs({ limit: RECENT_JOBS }), everyOpenJob()]);
+  const [ports, recent, open] = await Promise.all([api.ports(), api.jobs({ limit: RECENT_JOBS }), everyOpenJob(), reloadConflicts()]);
   if (early !== since) return; // a newer reload is under way
   early = null;
   asked.clear();

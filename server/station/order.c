@@ -25,6 +25,8 @@ struct order {
     bool backs_off;
     int retries;
     json_t *package, *backup;
+    bool dry_run;
+    json_t *plan; /* of a dry run */
     const char *failure;
     station_done_fn *done;
     void *arg;
@@ -34,6 +36,7 @@ static void order_free(struct order *o)
 {
     json_decref(o->package);
     json_decref(o->backup);
+    json_decref(o->plan);
     free(o->owner_ref);
     free(o->client_ref);
     free(o->idempotency_key);
@@ -63,10 +66,13 @@ static void order_fail(struct order *o, const struct err *err)
 
 static int check_numbers(const struct job_order *in, struct order *o, struct err *err)
 {
-    if (!in->serial || !in->serial[0])
+    bool serial = in->serial && in->serial[0];
+    if (!serial && !recipe_writes(&o->recipe->recipe))
+        return 0; /* whoever is plugged in */
+    if (!serial)
         return err_set(
             err, ERR_INPUT,
-            "a restore needs the serial from the phone's label, or the phone_id of a phone "
+            "a job that writes needs the serial from the phone's label, or the phone_id of a phone "
             "whose serial is known");
     struct serial_check check;
     serial_check(in->serial, o->recipe->recipe.project, &check);
@@ -100,20 +106,35 @@ static int check_choice(const char *value, const char *fallback, const char *oth
     return 0;
 }
 
+static int check_finish(const struct job_order *in, struct order *o, struct err *err)
+{
+    const struct recipe *r = &o->recipe->recipe;
+    if (!r->finish[0])
+        return check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish),
+                            err);
+    if (in->finish && in->finish[0] && strcmp(in->finish, r->finish) != 0)
+        return err_set(err, ERR_INPUT, "recipe %s always has finish '%s'", r->name, r->finish);
+    WIRE_TEXT(o->finish, r->finish);
+    return 0;
+}
+
+/* What would not be used is not taken: whoever names it expects something else. */
+static int check_inputs(const struct job_order *in, const struct order *o, struct err *err)
+{
+    const struct recipe *r = &o->recipe->recipe;
+    if (in->firmware && !r->wants_firmware)
+        return err_set(err, ERR_INPUT, "recipe %s uses no firmware: leave it out", r->name);
+    if (in->backup && !r->wants_backup)
+        return err_set(err, ERR_INPUT, "recipe %s writes no backup: leave it out", r->name);
+    return 0;
+}
+
 static int check_port(const struct job_order *in, struct order *o, struct err *err)
 {
     if (!in->port || !in->port[0])
         return 0; /* wherever its phone shows up */
-    o->port = port_named(o->s, in->port);
-    if (o->port)
-        return 0;
-    if (!port_id_possible(o->s, in->port))
-        return err_set(err, ERR_NOT_FOUND,
-                       "there is no port '%.100s'; GET /ports lists the ids, a "
-                       "port shows up there when something was plugged into it",
-                       in->port);
-    o->port = port_add(o->s, in->port);
-    return 0;
+    o->port = port_named(o->s, in->port, err);
+    return o->port ? 0 : err->code;
 }
 
 static int order_take(struct station *s, const struct job_order *in, struct order *o,
@@ -125,14 +146,20 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
                        in->recipe ? in->recipe : "");
     if (o->recipe->refusal)
         return err_set(err, ERR_CONFLICT, "%s", o->recipe->refusal);
+    if (in->recipe_sha256 && strcmp(in->recipe_sha256, o->recipe->sha256) != 0)
+        return err_set(err, ERR_CONFLICT,
+                       "recipe %s is another one than when this job was ordered: order it again",
+                       in->recipe);
     int rc = check_port(in, o, err);
     if (rc == 0 &&
         (!in->phone_id || in->serial)) /* else the phone's own, when the store has told it */
         rc = check_numbers(in, o, err);
     if (rc == 0)
-        rc = check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish), err);
+        rc = check_finish(in, o, err);
     if (rc == 0)
         rc = check_choice(in->accept, "scan", "usb", "accept", o->accept, sizeof(o->accept), err);
+    if (rc == 0)
+        rc = check_inputs(in, o, err);
     if (rc < 0)
         return rc;
     if (o->port && !o->port->enabled && !in->resumed)
@@ -196,8 +223,20 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
     order_free(o);
 }
 
+static void answer_with_plan(struct order *o)
+{
+    json_t *body = json_pack("{s:b, s:O}", "dry_run", 1, "plan", o->plan);
+    o->done(o->arg, 0, NULL, body);
+    json_decref(body);
+    order_free(o);
+}
+
 static void add_to_store(struct order *o)
 {
+    if (o->dry_run) {
+        answer_with_plan(o);
+        return;
+    }
     if (o->resumed_job) { /* it is in the store already */
         json_t *body = json_pack(
             "{s:o, s:s}", "id", json_sprintf("%lld", (long long)o->resumed_job), "state", "queued");
@@ -210,7 +249,7 @@ static void add_to_store(struct order *o)
                                 .recipe_sha256 = o->recipe->sha256,
                                 .recipe_document = o->recipe->document,
                                 .port_id = o->port ? o->port->id : NULL,
-                                .serial = o->serial,
+                                .serial = o->serial[0] ? o->serial : NULL,
                                 .finish = o->finish,
                                 .accept = o->accept,
                                 .owner_ref = o->owner_ref,
@@ -226,12 +265,14 @@ static void add_to_store(struct order *o)
     store_job_add(o->s->store, &job, on_added, o);
 }
 
-/* Law 2, the part that needs no phone: a plausible image equal to another phone's is a copied backup. */
-static void on_twins(void *arg, int code, const struct err *err, json_t *body)
+/* Laws 2 and 7, the part that needs no phone: a plausible image equal to another phone's is a copied backup; an
+ * open conflict waits for an admin. */
+static void on_checked(void *arg, int code, const struct err *err, json_t *body)
 {
     struct order *o = arg;
     struct err refusal = {0};
-    json_t *twin = json_array_get(json_object_get(body, "items"), 0);
+    json_t *twin = json_array_get(json_object_get(body, "twins"), 0);
+    json_t *conflict = json_object_get(body, "conflict");
     if (code < 0) {
         order_fail(o, err);
         return;
@@ -244,6 +285,13 @@ static void on_twins(void *arg, int code, const struct err *err, json_t *body)
                 "the two is a copy of another phone's files",
                 json_string_value(json_object_get(twin, "name")),
                 serial ? serial : "another phone");
+        order_fail(o, &refusal);
+        return;
+    }
+    if (json_is_object(conflict)) {
+        AUTO(free_ptr) char *text = conflict_sentence(conflict);
+        o->failure = "L7";
+        err_set(&refusal, ERR_CONFLICT, "%s", text);
         order_fail(o, &refusal);
         return;
     }
@@ -270,7 +318,14 @@ static void check_plan(struct order *o)
         order_fail(o, &err);
         return;
     }
-    store_backup_twins(o->s->store, o->backup_id, on_twins, o);
+    if (o->dry_run) {
+        AUTO(free_ptr) char *text = plan_encode(plan, o->recipe->json);
+        o->plan = json_loads(text, 0, NULL);
+    }
+    if (o->backup_id)
+        store_order_check(o->s->store, o->backup_id, o->phone_id, o->serial, on_checked, o);
+    else
+        add_to_store(o);
 }
 
 static void on_backup(void *arg, int code, const struct err *err, json_t *body)
@@ -320,7 +375,9 @@ static void on_backups(void *arg, int code, const struct err *err, json_t *body)
 
 static void find_backup(struct order *o)
 {
-    if (o->backup_id)
+    if (!o->recipe->recipe.wants_backup)
+        check_plan(o);
+    else if (o->backup_id)
         store_backup_get(o->s->store, o->backup_id, on_backup, o);
     else
         store_backup_list(o->s->store, 0, o->serial, &(struct store_page){.limit = 100}, on_backups,
@@ -362,7 +419,9 @@ static void on_firmwares(void *arg, int code, const struct err *err, json_t *bod
 
 static void find_firmware(struct order *o)
 {
-    if (o->firmware_id)
+    if (!o->recipe->recipe.wants_firmware)
+        find_backup(o);
+    else if (o->firmware_id)
         store_firmware_get(o->s->store, o->firmware_id, on_firmware, o);
     else
         store_firmware_list(o->s->store, &(struct store_page){.limit = 2}, on_firmwares, o);
@@ -406,6 +465,7 @@ static struct order *order_new(struct station *s, const struct job_order *in, st
     o->idempotency_key = xstrdup(in->idempotency_key);
     o->request_sha256 = in->idempotency_key ? xstrdup(in->request_sha256) : NULL;
     o->priority = in->priority;
+    o->dry_run = in->dry_run;
     return o;
 }
 
@@ -440,6 +500,7 @@ static bool member_is(json_t *object, const char *key, const char *text)
 static struct order *order_of(struct station *s, json_t *job, const char *port, struct err *err)
 {
     struct job_order in = {.recipe = member(job, "recipe"),
+                           .recipe_sha256 = member(job, "recipe_sha256"),
                            .port = port ? port : member(job, "port"),
                            .serial = member(job, "serial"),
                            .firmware = member(job, "firmware"),

@@ -145,6 +145,7 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
     int rc = plan_build(&in, plan, &failure, err);
     if (rc < 0)
         return rc;
+    j->writes = plan->write_count > 0;
     free(j->plan_text);
     j->plan_text = plan_encode(plan, j->recipe->json);
     j->plan_sha256 = sha256_of(span_of(j->plan_text, strlen(j->plan_text)));
@@ -430,7 +431,7 @@ static void learn_acceptance(struct job *j)
 static void end_by_done(struct job *j)
 {
     if (strcmp(j->done.code, "ok") == 0) {
-        if (j->phone_id)
+        if (j->phone_id && j->writes)
             learn_acceptance(j);
         else
             job_end(j, "succeeded", NULL, j->done.result);

@@ -215,6 +215,8 @@ class Restore(Bench):
         self.assertEqual(job["state"], "succeeded", job.get("error"))
         self.assertEqual(job["result"]["slot"], "b")
         self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] in ("S8", "S18w")}, {"lk_b"})
+        passed, text = self.rack.check(0, self.package, "lk", loss="identity")
+        self.assertTrue(passed, text)
 
     def test_usb_model_buffered_build_2017(self):
         self.open(settings=["usb_model=buffered", "da_build=2017"])
@@ -225,6 +227,17 @@ class Restore(Bench):
         self.open(settings=["usb_model=exact", "da_build=2019"])
         self.prepare()
         self.assert_restored(self.restore())
+
+    def test_secure_boot(self):
+        # verified partitions stay as they are; what a restore writes is not among them
+        self.open(settings=["target_config=1", "sbc_locked=tee_a,tee_b"])
+        self.prepare()
+        self.assert_restored(self.restore())
+
+    def test_secure_boot_locks_what_must_be_written(self):
+        self.open(settings=["target_config=1", "sbc_locked=lk_a"])
+        self.prepare()
+        self.assert_failed(self.restore(), "flash_error", "lk_a", "locked against download")
 
     def test_cable_pulled_while_writing(self):
         # the link breaks in the middle of S7; the person plugs the phone in again and the job goes on

@@ -53,6 +53,7 @@ struct plan {
 struct plan_inputs {
     int64_t job_id;
     const struct recipe *recipe;
+    /* either may be NULL when the recipe wants none */
     json_t *package;     /* {name platform project version layout[] files[] upgrade[]} */
     json_t *backup;      /* the backup resource: partitions[{name size sha256 plausible reason}] */
     const char *serial, *finish, *accept;

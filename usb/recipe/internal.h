@@ -45,7 +45,7 @@ struct session {
     bool serial_on_usb;    /* Android showed the job's serial there */
     json_t *accepted;
     char failure[8];
-    const char *phone_state; /* nokia-x5.md 7.5, in words */
+    const char *phone_state; /* README.md, "phone_state" */
     uint64_t base_bytes, step_bytes; /* progress of the step */
 };
 
@@ -55,7 +55,7 @@ enum { ACTION_SKIPPED = 1 };
 
 action_fn action_connect, action_da_start, action_backup, action_inspect, action_write, action_verify,
     action_leave, action_fastboot_check, action_fastboot_authorise, action_fastboot_flash,
-    action_fastboot_halt, action_boot, action_accept;
+    action_fastboot_halt, action_boot, action_accept, action_identify, action_release;
 
 /* Sets the failure id and the error in one go. */
 int fail(struct session *s, const char *failure, struct err *err, int code, const char *fmt, ...)

@@ -33,6 +33,8 @@ static const struct {
     {"fastboot_halt", action_fastboot_halt},
     {"boot", action_boot},
     {"accept", action_accept},
+    {"identify", action_identify},
+    {"release", action_release},
 };
 
 int fail(struct session *s, const char *failure, struct err *err, int code, const char *fmt, ...)
@@ -212,6 +214,14 @@ int session_slurp(const struct session *s, const char *name, size_t max_bytes, s
     return io_pread(fd, at, (size_t)size, 0, err);
 }
 
+static bool plan_has_service_lk(const struct plan *p)
+{
+    for (size_t i = 0; i < p->write_count; i++)
+        if (p->writes[i].write_class == PLAN_SERVICE_LK)
+            return true;
+    return false;
+}
+
 bool write_applies(const struct session *s, const struct plan_write *w, const char *step_id)
 {
     if (strcmp(w->step, step_id) != 0)
@@ -220,9 +230,10 @@ bool write_applies(const struct session *s, const struct plan_write *w, const ch
         return true;
     if (w->write_class == PLAN_SERVICE_LK)
         return w->slot == s->slot;
-    /* commercial LK: into each slot that was given the service LK; an upgrade also renews slot a */
+    /* commercial LK: into each slot that was given the service LK; an upgrade also renews slot a, and both slots where
+     * nothing in the plan tells what a service LK looks like */
     return s->service_lk[w->slot - 'a'] ||
-           (w->slot == 'a' && strcmp(s->plan->finish, "upgrade") == 0);
+           (strcmp(s->plan->finish, "upgrade") == 0 && (w->slot == 'a' || !plan_has_service_lk(s->plan)));
 }
 
 /* ---- before the phone is touched --------------------------------------------------------------------- */
