@@ -83,6 +83,10 @@ struct job {
     json_t *prompt;
     struct wire_done done;
     bool has_done, ended, deny_sent;
+    char why[200];              /* its worker ended, in words */
+    int run;                    /* of this job, from 1 */
+    char pinned_chip[72];       /* the only phone that a later run may go on with; empty: any */
+    struct phone_facts *before; /* what the runs before left on it; NULL until the run began */
     int64_t done_bytes, total_bytes, rate_from_ms, rate_from_bytes;
     double bytes_per_s;
     int64_t told_ms; /* when progress was last published */
@@ -111,6 +115,8 @@ json_t *failure_json(const struct station *s, const char *id, const char *code, 
 /* order.c: from POST /jobs to a job that waits for its port */
 /* Jobs that a former process left, from this cursor on; NULL: all. */
 void orders_resume(struct station *s, const char *after);
+/* A job that is queued in the store goes into the queue of its port; `done` may be NULL. */
+void order_requeue(struct station *s, json_t *job, station_done_fn *done, void *arg);
 
 /* job.c: the life of a job from its port to its end */
 struct job *job_new(struct station *s, int64_t id);
@@ -125,17 +131,43 @@ void port_take_next(struct port *p);
 
 /* session.c: what a job and its worker say to one another */
 void session_start(struct job *j);
+void session_collect(struct job *j); /* the run has begun in the store: its inputs, then a worker */
+void session_end(struct job *j);     /* as its worker's `done` says */
+void fail_before_start(struct job *j, const struct err *err);
 extern const struct worker_events session_events;
 
 /* permit.c: from "backup is in the spool" to "may write" */
 void permit_begin(struct job *j, const struct wire_backup *asked);
 
+/* resume.c: runs: how one begins, what is made of its end, how a job is taken up again */
+void run_begin(struct job *j); /* then session_collect() */
+/* A run is over: what its worker left (`records` of its spool; NULL: unreadable) goes into the store, then the job
+ * ends or waits to be taken up again. `j` NULL: the run of a former process, `owner` is its job as stored. `port`
+ * (may be NULL) gives no job away before that. */
+void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records,
+                struct port *port);
+/* A job that a former process left running, at a prompt or paused. */
+void run_found(struct station *s, json_t *owner);
+/* What a person is told of the phone goes into the error of a run. */
+void error_add_phone(json_t *error, const char *phone_state);
+/* A new run of a job that is interrupted or paused without a worker; port_id NULL: where it was. `job` as stored. */
+void resume_begin(struct station *s, json_t *job, const char *port_id, station_done_fn *done,
+                  void *arg);
+/* Ends such a job as cancelled. */
+void resume_cancel(struct station *s, json_t *job, station_done_fn *done, void *arg);
+/* A job that succeeded: its numbers are the phone's. */
+void learn_acceptance(struct station *s, int64_t phone_id, const struct store_phone_seen *known,
+                      json_t *result);
+
 /* adopt.c: spool files */
 int spool_open(const struct station *s, const char *name, struct err *err);
 void spool_remove(const struct station *s, int64_t job_id);
-/* Takes what a worker left in its spool into the store when it is gone, then removes the file. The port (may be
- * NULL) gives no job away before that. */
-void spool_adopt(struct station *s, int64_t job_id, int64_t phone_id, struct port *port);
+/* Takes what a worker left in its spool into the store when it is gone, then run_settle(). What fails for now (a
+ * full disk) is tried again; `port` (may be NULL) gives no job away before it is through. */
+void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *port);
+/* The same once more, after something else failed for now. */
+void spool_adopt_later(struct station *s, struct job *j, json_t *owner);
+bool spool_is_there(const struct station *s, int64_t job_id);
 void spools_find(struct station *s); /* those of a former process; then station_settled() */
 void adoptions_free(struct station *s);
 

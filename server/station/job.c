@@ -40,6 +40,7 @@ static void job_free(struct job *j)
     json_decref(j->prompt);
     json_decref(j->done.result);
     free(j->plan_text);
+    free(j->before);
     free(j);
 }
 
@@ -130,7 +131,7 @@ static void remember_result(struct port *p, const struct job *j, const char *sta
     WIRE_TEXT(p->last_text, message ? message : j->serial);
 }
 
-/* Only what is committed makes the spool superfluous; an interrupted job's is adopted instead. */
+/* Only what is committed makes the spool superfluous. */
 static void on_end_stored(void *arg, int code, const struct err *err, json_t *body)
 {
     (void)body;
@@ -138,7 +139,7 @@ static void on_end_stored(void *arg, int code, const struct err *err, json_t *bo
     if (code < 0 && code != ERR_CANCELLED)
         log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
                  "job %lld: its end was not stored: %s", (long long)j->id, err->text);
-    else if (code == 0 && strcmp(j->state, "interrupted") != 0)
+    else if (code == 0)
         spool_remove(j->s, j->id);
     job_unref(j);
 }
@@ -156,7 +157,7 @@ void job_end(struct job *j, const char *state, json_t *error, json_t *result)
     snprintf(id, sizeof(id), "%lld", (long long)j->id);
     log_line(LOG_INFO, "job",
              LOG_KV({"job", id}, {"port", j->port ? j->port->id : NULL}, {"state", state}), "%s",
-             error ? json_string_value(json_object_get(error, "message")) : j->serial);
+             json_is_object(error) ? json_string_value(json_object_get(error, "message")) : j->serial);
     json_decref(j->prompt);
     j->prompt = NULL;
     LIST_REMOVE(j, link);
@@ -197,30 +198,43 @@ static void answer_with_job(struct job *j, station_done_fn *done, void *arg)
 }
 
 struct ended_call {
+    struct station *s;
+    char verb[16]; /* empty: none that such a job could follow */
     station_done_fn *done;
     void *arg;
 };
 
-/* A job that does not live: the store knows whether it has ended (409) or never was (404). */
+/* A job that does not live: the store knows whether it can be taken up again, has ended (409) or never was (404). */
 static void on_ended_job(void *arg, int code, const struct err *err, json_t *body)
 {
     struct ended_call *c = arg;
+    const char *state = json_string_value(json_object_get(body, "state"));
+    bool open =
+        code == 0 && (strcmp(state, "interrupted") == 0 || strcmp(state, "paused") == 0);
     struct err ended = {0};
-    if (code == 0)
-        err_set(&ended, ERR_CONFLICT, "job %s has ended: %s",
-                json_string_value(json_object_get(body, "id")),
-                json_string_value(json_object_get(body, "state")));
-    done_error(c->done, c->arg, code < 0 ? err : &ended);
+    if (open && strcmp(c->verb, "resume") == 0) {
+        resume_begin(c->s, body, NULL, c->done, c->arg);
+    } else if (open && strcmp(c->verb, "cancel") == 0) {
+        resume_cancel(c->s, body, c->done, c->arg);
+    } else {
+        if (code == 0)
+            err_set(&ended, ERR_CONFLICT, "job %s %s: %s",
+                    json_string_value(json_object_get(body, "id")),
+                    open ? "does not run" : "has ended", state);
+        done_error(c->done, c->arg, code < 0 ? err : &ended);
+    }
     free(c);
 }
 
-static struct job *live_job(struct station *s, const char *id, station_done_fn *done, void *arg)
+static struct job *live_job(struct station *s, const char *id, const char *verb,
+                            station_done_fn *done, void *arg)
 {
     struct job *j = job_find(s, store_id(id));
     if (j)
         return j;
     struct ended_call *c = xcalloc(1, sizeof(*c));
-    *c = (struct ended_call){done, arg};
+    *c = (struct ended_call){.s = s, .done = done, .arg = arg};
+    WIRE_TEXT(c->verb, verb);
     store_job_get(s->store, store_id(id), on_ended_job, c);
     return NULL;
 }
@@ -259,7 +273,7 @@ static void cancel_before_start(struct job *j, station_done_fn *done, void *arg)
 void station_job_verb(struct station *s, const char *job_id, const char *verb,
                       station_done_fn *done, void *arg)
 {
-    struct job *j = live_job(s, job_id, done, arg);
+    struct job *j = live_job(s, job_id, verb, done, arg);
     if (!j)
         return;
     bool cancel = strcmp(verb, "cancel") == 0;
@@ -283,7 +297,7 @@ void station_job_verb(struct station *s, const char *job_id, const char *verb,
 void station_job_answer(struct station *s, const char *job_id, const char *prompt_id,
                         const char *answer, json_t *values, station_done_fn *done, void *arg)
 {
-    struct job *j = live_job(s, job_id, done, arg);
+    struct job *j = live_job(s, job_id, "", done, arg);
     if (!j)
         return;
     const char *asked = json_string_value(json_object_get(j->prompt, "id"));

@@ -45,6 +45,7 @@ static void order_fail(struct order *o, const struct err *err)
         struct store_job_change change = {.state = "failed", .error = error};
         store_job_change(o->s->store, o->resumed_job, &change, NULL, NULL);
         json_decref(error);
+        done_error(o->done, o->arg, err);
     } else {
         struct err full = *err;
         json_t *failure = o->failure ? json_object_get(o->s->failures, o->failure) : NULL;
@@ -388,25 +389,9 @@ static const char *member(json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
-/* A job that ran when the former process ended is interrupted: what its worker did lies in its spool, what
- * its phone needs is said by the step it was in. One that only waited goes back into the queue. */
-static void resume_one(struct station *s, json_t *job)
+void order_requeue(struct station *s, json_t *job, station_done_fn *done, void *arg)
 {
-    const char *state = member(job, "state");
     int64_t id = store_id(member(job, "id"));
-    if (state && strcmp(state, "interrupted") == 0)
-        return; /* by an earlier end; it waits for a person */
-    if (state && strcmp(state, "queued") != 0 && strcmp(state, "waiting") != 0) {
-        const char *step = member(job, "step");
-        AUTO(free_ptr)
-        char *text =
-            xasprintf("the station ended while this job was in step %s", step ? step : "(none)");
-        json_t *error = failure_json(s, "F5", "interrupted", text);
-        struct store_job_change change = {.state = "interrupted", .error = error};
-        store_job_change(s->store, id, &change, NULL, NULL);
-        json_decref(error);
-        return;
-    }
     struct job_order in = {.recipe = member(job, "recipe"),
                            .port = member(job, "port"),
                            .serial = member(job, "serial"),
@@ -427,10 +412,23 @@ static void resume_one(struct station *s, json_t *job)
         struct store_job_change change = {.state = "failed", .error = error};
         store_job_change(s->store, id, &change, NULL, NULL);
         json_decref(error);
+        done_error(done, arg, &err);
         return;
     }
     o->resumed_job = id;
+    o->done = done;
+    o->arg = arg;
     order_go(o);
+}
+
+/* One that only waited goes back into the queue; one that ran has something to be adopted first. */
+static void resume_one(struct station *s, json_t *job)
+{
+    const char *state = member(job, "state");
+    if (state && (strcmp(state, "queued") == 0 || strcmp(state, "waiting") == 0))
+        order_requeue(s, job, NULL, NULL);
+    else if (state && strcmp(state, "interrupted") != 0) /* that one waits for a person */
+        run_found(s, job);
 }
 
 static void on_open_jobs(void *arg, int code, const struct err *err, json_t *body)

@@ -17,9 +17,11 @@
 
 enum { TELL_MS = 200 };
 
-static void fail_before_start(struct job *j, const struct err *err)
+void fail_before_start(struct job *j, const struct err *err)
 {
     json_t *error = failure_json(j->s, NULL, err_name(err->code), err->text);
+    if (j->before && j->before->count)
+        error_add_phone(error, phone_state(j->before));
     job_end(j, "failed", error, NULL);
     json_decref(error);
 }
@@ -133,7 +135,11 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
     const char *imeis[PLAN_IMEIS_MAX], *failure = NULL;
     for (size_t i = 0; i < j->imei_count; i++)
         imeis[i] = j->imeis[i];
+    json_t *before = phone_facts_encode(j->before);
     struct plan_inputs in = {.job_id = j->id,
+                             .run = j->run,
+                             .chip_id = j->pinned_chip,
+                             .before = before,
                              .recipe = &j->recipe->recipe,
                              .package = json_object_get(j->package, "detail"),
                              .backup = j->backup,
@@ -143,6 +149,7 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
                              .imeis = imeis,
                              .imei_count = j->imei_count};
     int rc = plan_build(&in, plan, &failure, err);
+    json_decref(before);
     if (rc < 0)
         return rc;
     free(j->plan_text);
@@ -153,12 +160,18 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
 
 void session_start(struct job *j)
 {
+    job_set_state(j, "running");
+    run_begin(j);
+}
+
+void session_collect(struct job *j)
+{
     struct err err = {0};
     AUTO(free_ptr) struct plan *plan = xcalloc(1, sizeof(*plan));
     char name[40];
     snprintf(name, sizeof(name), "job-%lld.spool", (long long)j->id);
-    job_set_state(j, "running");
     int rc = make_plan(j, plan, &err);
+    spool_remove(j->s, j->id); /* of the run before: it was taken in before this one began */
     if (rc == 0)
         rc = j->spool_fd = spool_open(j->s, name, &err);
     if (rc >= 0)
@@ -360,61 +373,32 @@ static void on_message(void *arg, struct worker *w, const struct wire_message *m
 
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
-static void learn_acceptance(struct job *j)
+static void learn_from_end(struct job *j)
 {
-    json_t *screen = json_object_get(j->done.result, "accepted");
-    if (!j->phone_id)
-        return;
-    struct store_phone_seen seen = {.chip_id = j->chip_id,
-                                    .soc_id = j->soc_id[0] ? j->soc_id : NULL,
-                                    .port_id = j->port->id,
-                                    .serial = j->serial,
-                                    .wlan_mac =
-                                        json_string_value(json_object_get(screen, "wlan_mac")),
-                                    .bt_mac = json_string_value(json_object_get(screen, "bt_mac")),
-                                    .source = json_is_object(screen) ? "screen" : "label"};
+    struct store_phone_seen known = {.chip_id = j->chip_id,
+                                     .soc_id = j->soc_id[0] ? j->soc_id : NULL,
+                                     .port_id = j->port->id,
+                                     .serial = j->serial};
     for (size_t i = 0; i < j->imei_count; i++)
-        seen.imeis[i] = j->imeis[i];
-    store_phone_seen(j->s->store, &seen, NULL, NULL);
-    store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
+        known.imeis[i] = j->imeis[i];
+    learn_acceptance(j->s, j->phone_id, &known, j->done.result);
 }
 
-/* What the phone needs now stands above the advice for the failure: a person reads it first. */
-static void phone_advice(json_t *error, const char *phone_state)
+void session_end(struct job *j)
 {
-    static const struct {
-        const char *state, *text;
-    } table[] = {
-        {"untouched", "Nothing was written to the phone."},
-        {"first_start", "All is written and verified; only its first start was not seen."},
-        {"booted", "All is written and verified."},
-        {"commercial_lk_verified",
-         "The bootloader is the commercial one again; the identity was not verified after "
-         "that: do not start the phone, start the job again."},
-    };
-    const char *text = "The phone is in the middle of its restoration: do not start it; order the "
-                       "job again and plug "
-                       "it in with both volume keys held.";
-    for (size_t i = 0; phone_state && i < ARRAY_LEN(table); i++)
-        if (strcmp(table[i].state, phone_state) == 0)
-            text = table[i].text;
-    const char *advice = json_string_value(json_object_get(error, "advice"));
-    json_object_set_new(error, "advice", json_sprintf("%s %s", text, advice ? advice : ""));
-    json_object_set_new(error, "phone_state", json_string(phone_state ? phone_state : "unknown"));
-}
-
-static void end_by_done(struct job *j)
-{
+    const char *phone = json_string_value(json_object_get(j->done.result, "phone_state"));
     if (strcmp(j->done.code, "ok") == 0) {
-        learn_acceptance(j);
-        job_end(j, "succeeded", NULL, j->done.result);
+        learn_from_end(j);
+        store_run_end(j->s->store, j->id, "succeeded", NULL, phone, NULL, NULL);
+        json_t *none = json_null(); /* what an earlier run broke off with is over */
+        job_end(j, "succeeded", none, j->done.result);
         return;
     }
     json_t *error = failure_json(j->s, j->done.failure, j->done.code, j->done.text);
-    const char *state = json_string_value(json_object_get(j->done.result, "phone_state"));
-    phone_advice(error, state);
-    bool cancelled = strcmp(j->done.code, "cancelled") == 0;
-    job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
+    error_add_phone(error, phone);
+    const char *state = strcmp(j->done.code, "cancelled") == 0 ? "cancelled" : "failed";
+    store_run_end(j->s->store, j->id, state, error, phone, NULL, NULL);
+    job_end(j, state, error, j->done.result);
     json_decref(error);
 }
 
@@ -424,16 +408,12 @@ static void on_ended(void *arg, struct worker *w, const char *why)
     struct job *j = arg;
     j->pending++;
     j->worker = NULL;
-    if (j->has_done) {
-        end_by_done(j);
-    } else if (!j->ended) {
-        AUTO(free_ptr)
-        char *text = xasprintf("%s, in step %s", why, j->step[0] ? j->step : "(none)");
-        json_t *error = failure_json(j->s, "F5", "interrupted", text);
-        job_end(j, "interrupted", error, NULL);
-        json_decref(error);
-        spool_adopt(j->s, j->id, j->phone_id, NULL);
-    }
+    fd_close(&j->spool_fd); /* its lock goes with the last descriptor */
+    WIRE_TEXT(j->why, why);
+    if (j->has_done && strcmp(j->done.code, "ok") == 0)
+        session_end(j);
+    else if (!j->ended && !j->s->stopping) /* else its spool tells the next start */
+        spool_adopt(j->s, j, NULL, NULL);
     job_unref(j);
 }
 

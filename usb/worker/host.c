@@ -298,6 +298,23 @@ static int host_journal(void *arg, bool result, const char *title, int attempt, 
     return rc < 0 ? rc : spool_sync(&h->spool, err);
 }
 
+static int host_extent(void *arg, const char *title, const struct phone_extent *e,
+                       uint64_t offset_bytes, struct err *err)
+{
+    struct host *h = arg;
+    char hex[SHA256_HEX_BYTES];
+    sha256_hex(&e->sha256, hex);
+    bool hashed = e->phase == PHONE_SENT || e->phase == PHONE_VERIFIED;
+    json_t *record = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:s?, s:I}", "step", title, "kind",
+        phone_kind_name(e->kind), "partition", e->partition, "phase", phone_phase_name(e->phase),
+        "offset", (json_int_t)offset_bytes, "length", (json_int_t)e->length_bytes, "sha256",
+        hashed && e->partition[0] ? hex : NULL, "at_ms", (json_int_t)clock_utc_ms());
+    int rc = spool_append_json(&h->spool, SPOOL_EXTENT, record, err);
+    json_decref(record);
+    return rc < 0 ? rc : spool_sync(&h->spool, err);
+}
+
 static void want(struct host *h, const char *modes)
 {
     struct wire_message m = {.type = WIRE_want, .fd = -1};
@@ -567,7 +584,9 @@ static int host_manifest(void *arg, const char *chip_id, const char *serial, con
                          bool complete, struct sha256 *manifest_out, struct err *err)
 {
     struct host *h = arg;
-    WIRE_TEXT(h->backup.key, "pre");
+    /* each run of a job takes a backup of its own */
+    snprintf(h->backup.key, sizeof(h->backup.key), h->run_number > 1 ? "pre-%d" : "pre",
+             h->run_number);
     WIRE_TEXT(h->backup.chip_id, chip_id);
     WIRE_TEXT(h->backup.serial, serial);
     WIRE_TEXT(h->backup.verdict, verdict_name(verdict));
@@ -615,6 +634,7 @@ struct session_host host_session(struct host *h)
                                  .prompt = host_prompt,
                                  .facts = host_facts,
                                  .journal = host_journal,
+                                 .extent = host_extent,
                                  .device = host_device,
                                  .seen = host_seen,
                                  .answer = host_answer,

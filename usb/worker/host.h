@@ -33,6 +33,7 @@ struct host {
     bool seen_none; /* since the last device was handed over */
     struct wire_run run;
     int run_fd;
+    int run_number; /* of this job, from 1 */
     struct host_input inputs[HOST_INPUTS_MAX];
     size_t input_count;
     int record_fd;
