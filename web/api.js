@@ -53,6 +53,7 @@ export const api = {
   jobs: (parameters) => request("GET", `/jobs${query(parameters)}`),
   job: (job) => request("GET", `/jobs/${id(job)}`),
   jobLog: (job, parameters) => request("GET", `/jobs/${id(job)}/log${query(parameters)}`),
+  reportUrl: (job) => `/api/v1/jobs/${id(job)}/report`,
   jobAdd: (order, key) => request("POST", "/jobs", order, { headers: { "Idempotency-Key": key } }),
   jobVerb: (job, verb) => request("POST", `/jobs/${id(job)}/${verb}`),
   jobAnswer: (job, answer) => request("POST", `/jobs/${id(job)}/answer`, answer),

@@ -56,7 +56,7 @@ struct api_routes {
 };
 extern const struct api_routes api_ports_routes, api_jobs_routes, api_phones_routes,
     api_backups_routes, api_firmware_routes, api_recipes_routes, api_events_routes,
-    api_health_routes, api_schema_routes;
+    api_health_routes, api_schema_routes, api_report_routes;
 
 /* recipes.c */
 int api_recipes_load(struct api *a, const char *dir, struct err *err);

@@ -171,13 +171,16 @@ static void job_verb(struct http_call *call, struct api *a, const char *verb)
     struct err err;
     json_t *body = NULL;
     struct fields f;
+    const char *port = NULL;
     int rc = api_body(call, &f, &body, &err);
+    if (rc == 0 && strcmp(verb, "resume") == 0)
+        port = fields_string(&f, "port", PORT_MAX_BYTES);
     if (rc == 0)
-        rc = fields_close(&f, &err); /* takes no fields */
+        rc = fields_close(&f, &err);
     if (rc < 0)
         http_reply_err(call, &err, NULL);
     else
-        station_job_verb(a->station, http_param(call, "id"), verb, job_commanded,
+        station_job_verb(a->station, http_param(call, "id"), verb, port, job_commanded,
                          ask_new(a, call, 200, NULL));
     json_decref(body);
 }

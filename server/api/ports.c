@@ -32,18 +32,37 @@ static void port_get(struct http_call *call, void *arg)
     http_reply_err(call, &err, "GET " API_BASE "/ports lists the ports of this station.");
 }
 
-static int port_change_decode(struct http_call *call, json_t **body_out, const char **label_out,
-                              int *enabled_out, struct err *err)
+static void port_history(struct http_call *call, void *arg)
+{
+    static const char *const names[] = {API_PAGE_NAMES, NULL};
+    struct api *a = arg;
+    struct err err;
+    struct store_page page;
+    json_t *port = station_port(a->station, http_param(call, "id"));
+    int rc = port ? api_page(call, names, &page, &err)
+                  : err_set(&err, ERR_NOT_FOUND, "no port '%s'", http_param(call, "id"));
+    json_decref(port);
+    if (rc < 0)
+        http_reply_err(call, &err, NULL);
+    else
+        store_port_history(a->store, http_param(call, "id"), &page, ask_done,
+                           ask_new(a, call, 200, NULL));
+}
+
+static int port_change_decode(struct http_call *call, json_t **body_out,
+                              struct port_settings *settings, struct err *err)
 {
     struct fields f;
     int rc = api_body(call, &f, body_out, err);
     if (rc < 0)
         return rc;
-    *label_out = fields_string(&f, "label", LABEL_MAX_BYTES);
-    *enabled_out = fields_bool(&f, "enabled");
+    settings->label = fields_string(&f, "label", LABEL_MAX_BYTES);
+    settings->enabled = fields_bool(&f, "enabled");
+    settings->takes_work = fields_bool(&f, "takes_work");
     rc = fields_close(&f, err);
-    if (rc == 0 && !*label_out && *enabled_out < 0)
-        return err_set(err, ERR_INPUT, "nothing to change: give 'label' or 'enabled'");
+    if (rc == 0 && !settings->label && settings->enabled < 0 && settings->takes_work < 0)
+        return err_set(err, ERR_INPUT,
+                       "nothing to change: give 'label', 'enabled' or 'takes_work'");
     return rc;
 }
 
@@ -52,12 +71,11 @@ static void port_patch(struct http_call *call, void *arg)
     struct api *a = arg;
     struct err err;
     json_t *body = NULL;
-    const char *label;
-    int enabled;
-    if (port_change_decode(call, &body, &label, &enabled, &err) < 0)
+    struct port_settings settings;
+    if (port_change_decode(call, &body, &settings, &err) < 0)
         http_reply_err(call, &err, NULL);
     else
-        station_port_change(a->station, http_param(call, "id"), label, enabled, ask_done,
+        station_port_change(a->station, http_param(call, "id"), &settings, ask_done,
                             ask_new(a, call, 200, NULL));
     json_decref(body);
 }
@@ -65,6 +83,7 @@ static void port_patch(struct http_call *call, void *arg)
 static const struct http_route routes[] = {
     {"GET", API_BASE "/ports", ports_list, 0, 0},
     {"GET", API_BASE "/ports/{id}", port_get, 0, 0},
+    {"GET", API_BASE "/ports/{id}/history", port_history, 0, 0},
     {"PATCH", API_BASE "/ports/{id}", port_patch, HTTP_JSON_MAX_BYTES, 0},
 };
 const struct api_routes api_ports_routes = {routes, ARRAY_LEN(routes)};

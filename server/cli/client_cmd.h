@@ -17,6 +17,9 @@ int restore_cmd(const struct cli_command *self, int argc, char **argv);
 int cancel_cmd(const struct cli_command *self, int argc, char **argv);
 int pause_cmd(const struct cli_command *self, int argc, char **argv);
 int resume_cmd(const struct cli_command *self, int argc, char **argv);
+/* report_cmd.c */
+int report_get_cmd(const struct cli_command *self, int argc, char **argv);
+int report_key_cmd(const struct cli_command *self, int argc, char **argv);
 /* answer_cmd.c */
 int answer_cmd(const struct cli_command *self, int argc, char **argv);
 /* input_cmd.c */

@@ -1,4 +1,5 @@
 /* flashrack: the command line of the station, and file work that needs no station. */
+#include <locale.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -45,6 +46,7 @@ static int words_matching(const char *name, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    setlocale(LC_CTYPE, "C.UTF-8"); /* file names in archives: usb/archive/reader.h */
     if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
         puts("flashrack " FLASHRACK_VERSION);
         return CLI_FINE;

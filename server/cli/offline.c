@@ -29,6 +29,12 @@ const struct cli_command offline_commands[] = {
      firmware_check_cmd},
     {"firmware unpack", "ARCHIVE -o DIR", "Unpacks a .7z, .zip or .tar package; can be repeated.",
      firmware_unpack},
+    {"report verify", "FILE [--key KEY] [--chain FILE...]",
+     "Is a job's report what its station signed, and is none missing?\n\n"
+     "--key KEY      the station's public key: 64 digits, or a file of 'flashrack report key -o'.\n"
+     "               Without it the key in the report is taken: then compare its fingerprint\n"
+     "--chain        all files, in the order of their numbers, are reports that follow each other",
+     report_verify_cmd},
     {0},
 };
 

@@ -14,6 +14,7 @@ int da_show(const struct cli_command *self, int argc, char **argv);
 int preloader_show(const struct cli_command *self, int argc, char **argv);
 int firmware_check_cmd(const struct cli_command *self, int argc, char **argv);
 int firmware_unpack(const struct cli_command *self, int argc, char **argv);
+int report_verify_cmd(const struct cli_command *self, int argc, char **argv);
 
 /* A new file that appears under its name whole or not at all: write to `fd`, then commit. Not
  * committed, nothing is left behind. */

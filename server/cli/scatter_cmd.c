@@ -63,7 +63,7 @@ static void section_print(const struct scatter_section *section)
         const struct scatter_entry *e = &section->entries[i];
         printf("SYS%-4d %-16s %-24s %3s %12llx %12llx  %s%s\n", e->index, cli_printable(e->name),
                e->file_name[0] ? cli_printable(e->file_name) : "-", e->is_download ? "yes" : "-",
-               (unsigned long long)e->physical_start, (unsigned long long)e->size_bytes,
+               (unsigned long long)e->start_bytes, (unsigned long long)e->size_bytes,
                cli_printable(e->operation_type), e->is_reserved ? ", from the end" : "");
     }
 }

@@ -21,7 +21,10 @@ static const struct option_row {
     size_t offset;
     const char *value, *help;
 } rows[] = {
-#define ROW(n, k, field, v, h) {n, k, offsetof(struct config, field), v, h}
+#define ROW(n, k, field, v, h)                                                                     \
+    {                                                                                              \
+        n, k, offsetof(struct config, field), v, h                                                 \
+    }
     ROW("listen", KIND_TEXT, listen, "HOST:PORT", "address of dashboard and API (127.0.0.1:8080)"),
     ROW("data", KIND_TEXT, data, "DIR", "data folder (./flashrack-data)"),
     ROW("usbip", KIND_LIST, usbip, "HOST:PORT", "USB/IP rack of phones (repeatable)"),
@@ -41,6 +44,12 @@ static const struct option_row {
     ROW("log-format", KIND_TEXT, log_format, "text|json", "form of log lines (text)"),
     ROW("record-keep", KIND_TEXT, record_keep, "BYTES",
         "kept of each USB transfer in DATA/record/job-N.pcapng (512)"),
+    ROW("jobs-max", KIND_TEXT, jobs_max, "N", "jobs at the same time, 0: no limit (32)"),
+    ROW("jobs-per-controller", KIND_TEXT, jobs_per_controller, "N",
+        "of them on one USB controller (16)"),
+    ROW("jobs-per-hub", KIND_TEXT, jobs_per_hub, "N", "of them behind one hub (8)"),
+    ROW("retries", KIND_TEXT, retries, "N",
+        "how often a run that failed in a passing way is tried again, after 10 s, 20 s, ... (3)"),
     ROW("time-scale", KIND_TEXT, time_scale, "X", "stretches every window and deadline (1)"),
 #undef ROW
 };
@@ -55,8 +64,10 @@ static void usage(FILE *out)
     }
     fputs("  --config FILE              lines of `name = value`, # comments\n"
           "  --help, --version\n\n"
-          "Every option is also a variable: --import-dir is FLASHRACK_IMPORT_DIR (lists: a ':'-separated\n"
-          "list for folders, ',' for the others). Command line wins over variables, they over the file.\n",
+          "Every option is also a variable: --import-dir is FLASHRACK_IMPORT_DIR (lists: a "
+          "':'-separated\n"
+          "list for folders, ',' for the others). Command line wins over variables, they over the "
+          "file.\n",
           out);
 }
 
@@ -222,6 +233,27 @@ static void find_own_files(struct config *c)
         c->schema = xasprintf("%s/%s/schema", dir, base);
 }
 
+static int check_numbers(const struct config *c, struct err *err)
+{
+    const struct {
+        const char *name, *value;
+        long max;
+    } numbers[] = {{"record-keep", c->record_keep, CONFIG_RECORD_KEEP_MAX},
+                   {"jobs-max", c->jobs_max, CONFIG_JOBS_MAX},
+                   {"jobs-per-controller", c->jobs_per_controller, CONFIG_JOBS_MAX},
+                   {"jobs-per-hub", c->jobs_per_hub, CONFIG_JOBS_MAX},
+                   {"retries", c->retries, CONFIG_RETRIES_MAX}};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        char *end = NULL;
+        const char *value = numbers[i].value;
+        long number = value ? strtol(value, &end, 10) : 0;
+        if (value && (number < 0 || number > numbers[i].max || *end || end == value))
+            return err_set(err, ERR_INPUT, "%s is a number from 0 to %ld, not '%s'",
+                           numbers[i].name, numbers[i].max, value);
+    }
+    return 0;
+}
+
 int config_load(struct config *c, int argc, char **argv, struct err *err)
 {
     unsigned done[ARRAY_LEN(rows)] = {0};
@@ -242,13 +274,10 @@ int config_load(struct config *c, int argc, char **argv, struct err *err)
         return err_set(err, ERR_INPUT, "log-format is text or json, not '%s'", c->log_format);
     if (c->time_scale && strtod(c->time_scale, NULL) <= 0)
         return err_set(err, ERR_INPUT, "time-scale is a number above 0, not '%s'", c->time_scale);
-    char *end = NULL;
-    if (c->record_keep && (strtol(c->record_keep, &end, 10) < 0 || *end || end == c->record_keep ||
-                           strtol(c->record_keep, NULL, 10) > CONFIG_RECORD_KEEP_MAX))
-        return err_set(err, ERR_INPUT, "record-keep is a number from 0 to %d, not '%s'",
-                       CONFIG_RECORD_KEEP_MAX, c->record_keep);
-    find_own_files(c);
-    return 0;
+    rc = check_numbers(c, err);
+    if (rc == 0)
+        find_own_files(c);
+    return rc;
 }
 
 void config_deinit(struct config *c)

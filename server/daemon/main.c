@@ -53,6 +53,12 @@ static int make_dirs(struct config *c, char *data, size_t size, struct err *err)
     return 0;
 }
 
+/* An option whose digits config_load() has checked. */
+static int number_or(const char *text, int fallback)
+{
+    return text ? atoi(text) : fallback;
+}
+
 static int daemon_start(struct daemon *d, const struct config *c, const char *data, struct err *err)
 {
     struct store_config store = {.data_dir = data, .base = d->base};
@@ -73,6 +79,10 @@ static int daemon_start(struct daemon *d, const struct config *c, const char *da
                                      .import_dirs = (const char *const *)c->import_dir,
                                      .schema_dir = c->schema,
                                      .usb = !c->no_usb,
+                                     .jobs_max = number_or(c->jobs_max, 32),
+                                     .jobs_per_controller = number_or(c->jobs_per_controller, 16),
+                                     .jobs_per_hub = number_or(c->jobs_per_hub, 8),
+                                     .retries = number_or(c->retries, 3),
                                      .record_keep = c->record_keep,
                                      .time_scale = c->time_scale ? strtod(c->time_scale, NULL) : 1};
     if (rc == 0)
@@ -135,6 +145,7 @@ int main(int argc, char **argv)
     struct err err = {0};
     log_program_set("flashrackd");
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, not our end */
     int rc = config_load(&c, argc, argv, &err);
     if (rc == 0) {
         log_json_set(c.log_format && strcmp(c.log_format, "json") == 0);

@@ -167,9 +167,11 @@ int http_body_json(const struct http_call *call, json_t **out, struct err *err)
 void http_security_headers(struct evhttp_request *req)
 {
     struct evkeyvalq *out = evhttp_request_get_output_headers(req);
-    evhttp_add_header(out, "Content-Security-Policy",
-                      "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
-                      "frame-ancestors 'none'");
+    if (!evhttp_find_header(out, "Content-Security-Policy")) /* an answer may bring a stricter one */
+        evhttp_add_header(
+            out, "Content-Security-Policy",
+            "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'");
     evhttp_add_header(out, "X-Content-Type-Options", "nosniff");
     evhttp_add_header(out, "Referrer-Policy", "no-referrer");
     evhttp_add_header(out, "Cross-Origin-Resource-Policy", "same-origin");

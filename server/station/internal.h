@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
+#include "server/station/admit.h"
 #include "server/station/station.h"
 #include "server/store/store.h"
 #include "server/workers/portwatch.h"
@@ -14,24 +15,40 @@
 struct job;
 struct adoption;
 
+enum { PORT_REFUSALS_MAX = 32 };
+
 struct loaded_recipe {
     struct recipe recipe;
     json_t *json;
+    char *document; /* keys sorted, no blanks: what its hash is of */
+    char sha256[SHA256_HEX_BYTES];
+    char *refusal; /* why no job may use it: this version was another document before; NULL: fine */
 };
 
 struct port {
     char id[128], label[64];
     bool enabled;
+    bool takes_work; /* also runs jobs that name no port: law 10's standing order to identify */
     char mode[16], serial[64]; /* what is on it now */
-    int vid, pid;
-    char trouble[200]; /* why the port does not work; empty when it does */
+    int vid, pid, speed;       /* speed in USB/IP numbering, 0: nothing there */
+    char trouble[200];         /* why the port does not work; empty when it does */
     char last_job[24], last_state[16], last_text[200]; /* of the job before, until the next phone */
     struct job *job;                                   /* the one that has the port now */
-    int held; /* workers of a former process that are still in their last step here */
-    STAILQ_HEAD(, job) waiting; /* first come first served, higher priority first */
+    int held; /* it gives no job away: a worker of a former process is in its last step here, or the end of
+               * a job is not stored yet */
+    int64_t kept_for; /* the job whose half-written phone may still be plugged in here; 0: none */
+    int64_t kept_ms;  /* when a kept port that shows nothing is believed to be empty */
+    bool spent;       /* a job ended here and its phone was not taken away since */
+    int64_t
+        refused[PORT_REFUSALS_MAX]; /* jobs without a port that met this phone: it is another one */
+    size_t refused_count;
+    char phone_serial
+        [24]; /* what such a look found out about the phone that is on it; empty: nothing */
     struct station *s;
     LIST_ENTRY(port) link;
 };
+
+TAILQ_HEAD(job_queue, job);
 
 struct station {
     struct event_base *base;
@@ -45,7 +62,13 @@ struct station {
     struct worker_pool *workers;
     struct portwatch_link *portwatch;
     LIST_HEAD(, port) ports;
-    LIST_HEAD(, job) jobs; /* those that have not ended */
+    LIST_HEAD(, job) jobs;    /* those that have not ended */
+    LIST_HEAD(, job) unsaved; /* ended, but the store could not write that down yet */
+    struct job_queue queue;   /* those that wait for their turn, in the order of their turns */
+    struct event *poke;       /* looks at the queue */
+    int64_t start_ms;         /* before that no worker is started: they come one after another */
+    struct admit_limits limits;
+    int retries_max;
     size_t recipe_count;
     struct loaded_recipe *recipes;
     json_t *failures; /* by id */
@@ -62,8 +85,12 @@ enum { JOB_IMAGES_MAX = 256 };
 
 struct job {
     struct station *s;
-    struct port *port;
+    struct port *port;  /* where it runs, or ran last; NULL: nowhere yet */
+    struct port *wants; /* the port it must run on; NULL: any that takes work */
+    bool any_port; /* the order named no port: its phone must be recognised before it is written */
     int64_t wanted_phone_id; /* the order was for this phone; 0: for any */
+    int64_t
+        ordered_phone_id; /* as ordered: where the wanted phone comes from when a run met another one */
     int64_t id, phone_id, firmware_id, backup_id, pre_backup_id;
     char state[16];
     char serial[24], finish[16], accept[16], step[64];
@@ -82,7 +109,14 @@ struct job {
     struct worker *worker;
     json_t *prompt;
     struct wire_done done;
-    bool has_done, ended, deny_sent;
+    bool has_done, ended, saved, deny_sent;
+    bool queued, paused,
+        permitted;         /* permitted: a permit was given, so its phone may be half written */
+    const char *waits_for; /* why it is not running, a word of the API; NULL: nothing */
+    int retries;           /* runs that failed before this one, and might pass */
+    int64_t not_before_ms, retry_at_ms; /* back-off: by our clock; UTC for people */
+    json_t *end_error, *end_result;     /* of an ended job, until they are stored */
+    struct event *save;                 /* stores again what the store did not take */
     char why[200];              /* its worker ended, in words */
     int run;                    /* of this job, from 1 */
     char pinned_chip[72];       /* the only phone that a later run may go on with; empty: any */
@@ -92,12 +126,14 @@ struct job {
     int64_t told_ms; /* when progress was last published */
     int pending;     /* calls under way whose callback has this job */
     struct err prepare_err;
-    STAILQ_ENTRY(job) queue;
+    TAILQ_ENTRY(job) queue;
     LIST_ENTRY(job) link;
 };
 
 /* port.c */
 struct port *port_find(struct station *s, const char *id);
+/* By id; else by the label that stands beside the socket. */
+struct port *port_named(struct station *s, const char *name);
 struct port *port_add(struct station *s, const char *id); /* finds it when it is there already */
 /* Is this the name of a port that can exist here: one that was seen, or one of a configured rack? */
 bool port_id_possible(const struct station *s, const char *id);
@@ -108,6 +144,9 @@ void ports_free_all(struct station *s);
 
 /* recipes.c */
 int recipes_load(struct station *s, struct err *err);
+/* Compares each with the version that jobs have used before; told and remembered where it differs. */
+void recipes_check(struct station *s);
+void recipes_free(struct station *s);
 const struct loaded_recipe *recipe_by_name(const struct station *s, const char *name);
 /* {code message advice} of a failure id; code and text stand in when the id is unknown or empty. */
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text);
@@ -115,19 +154,44 @@ json_t *failure_json(const struct station *s, const char *id, const char *code, 
 /* order.c: from POST /jobs to a job that waits for its port */
 /* Jobs that a former process left, from this cursor on; NULL: all. */
 void orders_resume(struct station *s, const char *after);
-/* A job that is queued in the store goes into the queue of its port; `done` may be NULL. */
-void order_requeue(struct station *s, json_t *job, station_done_fn *done, void *arg);
+/* A job that is queued or paused in the store goes back to its place; one that cannot ends as failed. */
+void order_requeue(struct station *s, json_t *job);
+/* An interrupted job goes into the queue again; port NULL: where it was. body: the job. */
+void order_again(struct station *s, json_t *job, const char *port, station_done_fn *done,
+                 void *arg);
 
 /* job.c: the life of a job from its port to its end */
 struct job *job_new(struct station *s, int64_t id);
 struct job *job_find(struct station *s, int64_t id);
-void job_enqueue(struct job *j, struct port *port);
 void job_end(struct job *j, const char *state, json_t *error, json_t *result);
 void job_set_state(struct job *j, const char *state);
+/* Tells the store; what it cannot take now is told again, and a job that it knows another one for stops. */
+void job_store_change(struct job *j, const struct store_job_change *change);
 void job_publish(struct job *j);
+struct port *job_place(const struct job *j); /* where it runs, or will; NULL: anywhere */
 void job_learn_chip(struct job *j, const char *chip_id, const char *soc_id);
 void job_unref(struct job *j); /* a callback is through; frees what has ended */
-void port_take_next(struct port *p);
+/* A run failed: true when the job goes back into the queue instead of ending, because the failure may pass by
+ * itself, or because the run met another phone than the job is for and touched nothing. */
+bool job_try_again(struct job *j, json_t *error);
+/* Waits before its next run: 10 s after the first that failed, then twice as long each time. */
+void job_back_off(struct job *j);
+/* Jobs whose end is not in the store: once more, at the latest when the station ends. */
+void jobs_save(struct station *s);
+void jobs_free_all(struct station *s);
+
+/* schedule.c: whose turn it is, and where */
+int schedule_new(struct station *s, const struct station_config *config, struct err *err);
+void schedule_free(struct station *s);
+void schedule_add(struct job *j);
+void schedule_remove(struct job *j);
+/* Something changed that jobs may wait for; the queue is looked at from the loop, soon. */
+void schedule_poke(struct station *s);
+/* The phone of this job may be half written: until it was taken away, no other job gets the port. */
+void port_keep(struct port *p, int64_t job_id);
+void ports_keep_no_more(struct station *s, int64_t job_id);
+/* May a job begin here now, whatever the queue says? */
+bool port_is_free(const struct port *p, const struct job *j);
 
 /* session.c: what a job and its worker say to one another */
 void session_start(struct job *j);
@@ -138,6 +202,8 @@ extern const struct worker_events session_events;
 
 /* permit.c: from "backup is in the spool" to "may write" */
 void permit_begin(struct job *j, const struct wire_backup *asked);
+/* What an open conflict says to the person in front of the phone. The caller frees it. */
+char *conflict_sentence(json_t *conflict);
 
 /* resume.c: runs: how one begins, what is made of its end, how a job is taken up again */
 void run_begin(struct job *j); /* then session_collect() */
@@ -150,14 +216,16 @@ void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records
 void run_found(struct station *s, json_t *owner);
 /* What a person is told of the phone goes into the error of a run. */
 void error_add_phone(json_t *error, const char *phone_state);
-/* A new run of a job that is interrupted or paused without a worker; port_id NULL: where it was. `job` as stored. */
-void resume_begin(struct station *s, json_t *job, const char *port_id, station_done_fn *done,
+/* What a person read on the screen is known of this phone now; the label's numbers were learned with the permit. */
+void acceptance_learn(struct station *s, const char *chip_id, const char *port_id, json_t *result,
+                      store_done_fn *done, void *arg);
+/* What that call's answer means for the job; NULL: it has succeeded. */
+json_t *acceptance_error(const struct station *s, int code, const struct err *err, json_t *body);
+/* A new run of a job that is interrupted; port NULL: where it was. `job` as stored. body: the job. */
+void resume_begin(struct station *s, json_t *job, const char *port, station_done_fn *done,
                   void *arg);
-/* Ends such a job as cancelled. */
-void resume_cancel(struct station *s, json_t *job, station_done_fn *done, void *arg);
-/* A job that succeeded: its numbers are the phone's. */
-void learn_acceptance(struct station *s, int64_t phone_id, const struct store_phone_seen *known,
-                      json_t *result);
+/* Why an interrupted job that a person gives up ended, and what its phone is left as. */
+json_t *cancelled_error(const struct station *s, json_t *job);
 
 /* adopt.c: spool files */
 int spool_open(const struct station *s, const char *name, struct err *err);
@@ -173,6 +241,8 @@ void adoptions_free(struct station *s);
 
 /* station.c */
 void station_settled(struct station *s);
+/* Gives the worker of a job a fresh channel to portwatch, on the port that the job has now. */
+void job_watch_again(struct job *j);
 
 /* inputs.c: runs without a port: dumps and packages */
 int path_allowed(const struct station *s, const char *path, char *resolved, size_t size,

@@ -1,4 +1,5 @@
-/* job.c: the life of a job from the queue of its port to its end. */
+/* job.c: the life of a job from its order to its end, run by run. */
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,10 @@ static void job_free(struct job *j)
     json_decref(j->backup);
     json_decref(j->prompt);
     json_decref(j->done.result);
+    json_decref(j->end_error);
+    json_decref(j->end_result);
+    if (j->save)
+        event_free(j->save);
     free(j->plan_text);
     free(j->before);
     free(j);
@@ -47,8 +52,10 @@ static void job_free(struct job *j)
 void job_unref(struct job *j)
 {
     j->pending--;
-    if (j->ended && j->pending == 0 && !j->worker)
+    if (j->saved && j->pending == 0 && !j->worker)
         job_free(j);
+    else if (j->queued && j->pending == 0)
+        schedule_poke(j->s); /* it may start now */
 }
 
 static json_t *progress_json(const struct job *j)
@@ -62,18 +69,135 @@ static json_t *progress_json(const struct job *j)
                      eta);
 }
 
+struct port *job_place(const struct job *j)
+{
+    return j->port ? j->port : j->wants;
+}
+
+/* Why a job that could run does not; null when it does not wait. */
+static json_t *waits_json(const struct job *j)
+{
+    static const struct {
+        const char *what, *text;
+    } words[] = {
+        {"port", "another job has its port"},
+        {"enabled_port", "its port is switched off"},
+        {"kept_port",
+         "the phone of an interrupted job is still on its port: resume or cancel that job, or "
+         "unplug the phone"},
+        {"phone", "its phone has not shown up on a port that takes work"},
+        {"phone_busy", "another job runs for its phone"},
+        {"slot", "as many jobs run as the station's limits allow"},
+        {"retry", "its last run failed in a way that may pass; it will be tried again"},
+    };
+    for (size_t i = 0; j->waits_for && i < ARRAY_LEN(words); i++)
+        if (strcmp(words[i].what, j->waits_for) == 0)
+            return json_pack("{s:s, s:s}", "what", words[i].what, "text", words[i].text);
+    return json_null();
+}
+
+static json_t *retry_at_json(const struct job *j)
+{
+    char text[CLOCK_TEXT_BYTES];
+    clock_rfc3339(j->retry_at_ms, text);
+    bool due = j->waits_for && strcmp(j->waits_for, "retry") == 0;
+    return due ? json_string(text) : json_null();
+}
+
 /* Live view of a running job; the whole resource comes from the store. */
 void job_publish(struct job *j)
 {
     if (!j->s->on_event)
         return;
     j->told_ms = clock_now_ms();
-    json_t *body = json_pack(
-        "{s:o, s:s, s:s, s:s, s:s, s:o, s:o}", "id", json_sprintf("%lld", (long long)j->id),
-        "state", j->state, "step", j->step, "port", j->port ? j->port->id : "", "serial", j->serial,
-        "progress", progress_json(j), "prompt", j->prompt ? json_incref(j->prompt) : json_null());
+    const struct port *place = job_place(j);
+    json_t *body =
+        json_pack("{s:o, s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:o}", "id",
+                  json_sprintf("%lld", (long long)j->id), "state", j->state, "step", j->step,
+                  "port", place ? place->id : NULL, "serial", j->serial, "progress",
+                  progress_json(j), "prompt", j->prompt ? json_incref(j->prompt) : json_null(),
+                  "waits_for", waits_json(j), "retry_at", retry_at_json(j));
     j->s->on_event(j->s->on_event_arg, 0, "job", body);
     json_decref(body);
+}
+
+/* ---- what the store knows ---------------------------------------------------------------------------- */
+
+enum { SAVE_AGAIN_MS = 1000 };
+
+static void store_end(struct job *j);
+static void store_state(struct job *j);
+
+static void on_save(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct job *j = arg;
+    if (j->ended)
+        store_end(j);
+    else
+        store_state(j);
+    job_unref(j);
+}
+
+/* The disk is full, or the store has too much to do: until it takes what we know, the two differ. */
+static void save_later(struct job *j, const struct err *err)
+{
+    log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(err->code)}),
+             "job %lld is %s, which could not be stored: %s; trying again", (long long)j->id,
+             j->state, err->text);
+    if (!j->save)
+        j->save = evtimer_new(j->s->base, on_save, j);
+    if (j->s->stopping || evtimer_pending(j->save, NULL))
+        return;
+    j->pending++;
+    struct timeval tv = {SAVE_AGAIN_MS / 1000, 0};
+    evtimer_add(j->save, &tv);
+}
+
+/* Another job has this port or phone, says the database: two must never work on one. */
+static void stop_running(struct job *j, const struct err *err)
+{
+    log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(err->code)}), "job %lld stops: %s",
+             (long long)j->id, err->text);
+    if (j->worker) {
+        struct wire_message m = {.type = WIRE_control, .fd = -1};
+        WIRE_TEXT(m.u.control.verb, "cancel");
+        worker_send(j->worker, &m);
+        return;
+    }
+    json_t *error = failure_json(j->s, NULL, err_name(err->code), err->text);
+    job_end(j, "failed", error, NULL);
+    json_decref(error);
+}
+
+static void on_state_stored(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct job *j = arg;
+    if (code == ERR_CONFLICT && !j->ended && !j->queued)
+        stop_running(j, err);
+    else if (code < 0 && code != ERR_CANCELLED && code != ERR_CONFLICT && !j->ended)
+        save_later(j, err);
+    job_unref(j);
+}
+
+void job_store_change(struct job *j, const struct store_job_change *change)
+{
+    j->pending++;
+    store_job_change(j->s->store, j->id, change, on_state_stored, j);
+}
+
+static void store_state(struct job *j)
+{
+    json_t *none = json_null();
+    struct store_job_change change = {
+        .state = j->state, .phone_id = j->phone_id, .step = j->step, .prompt = j->prompt};
+    if (strcmp(j->state, "running") == 0) {
+        change.error = none; /* what the run before failed with is not what this one says */
+        change.port_id = j->port->id;
+    }
+    job_store_change(j, &change);
 }
 
 void job_set_state(struct job *j, const char *state)
@@ -81,47 +205,13 @@ void job_set_state(struct job *j, const char *state)
     if (strcmp(j->state, state) == 0)
         return;
     WIRE_TEXT(j->state, state);
-    struct store_job_change change = {.state = state, .step = j->step, .prompt = j->prompt};
-    store_job_change(j->s->store, j->id, &change, NULL, NULL);
+    store_state(j);
     if (j->port)
         port_publish(j->port);
     job_publish(j);
 }
 
-static void insert_by_priority(struct port *port, struct job *j)
-{
-    struct job *at, *before = NULL;
-    STAILQ_FOREACH(at, &port->waiting, queue)
-    {
-        if (at->priority >= j->priority)
-            before = at;
-    }
-    if (before)
-        STAILQ_INSERT_AFTER(&port->waiting, before, j, queue);
-    else
-        STAILQ_INSERT_HEAD(&port->waiting, j, queue);
-}
-
-void job_enqueue(struct job *j, struct port *port)
-{
-    j->port = port;
-    insert_by_priority(port, j);
-    if (port->job)
-        job_set_state(j, "waiting");
-    port_take_next(port);
-}
-
-void port_take_next(struct port *p)
-{
-    if (p->s->stopping || p->s->settling || p->held || p->job || !p->enabled ||
-        STAILQ_EMPTY(&p->waiting) || !portwatch_is_up(p->s->portwatch))
-        return;
-    struct job *j = STAILQ_FIRST(&p->waiting);
-    STAILQ_REMOVE_HEAD(&p->waiting, queue);
-    p->job = j;
-    p->last_job[0] = '\0';
-    session_start(j);
-}
+/* ---- the end ----------------------------------------------------------------------------------------- */
 
 static void remember_result(struct port *p, const struct job *j, const char *state, json_t *error)
 {
@@ -136,12 +226,51 @@ static void on_end_stored(void *arg, int code, const struct err *err, json_t *bo
 {
     (void)body;
     struct job *j = arg;
-    if (code < 0 && code != ERR_CANCELLED)
-        log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
-                 "job %lld: its end was not stored: %s", (long long)j->id, err->text);
-    else if (code == 0)
-        spool_remove(j->s, j->id);
+    if (code < 0 && code != ERR_CANCELLED && code != ERR_CONFLICT && code != ERR_NOT_FOUND) {
+        save_later(j, err);
+    } else if (code != ERR_CANCELLED) {
+        LIST_REMOVE(j, link);
+        j->saved = true;
+        if (j->port)
+            j->port->held--;
+        if (code == 0)
+            spool_remove(j->s, j->id);
+        schedule_poke(j->s);
+    }
     job_unref(j);
+}
+
+static void store_end(struct job *j)
+{
+    struct store_job_change change = {
+        .state = j->state, .error = j->end_error, .result = j->end_result};
+    j->pending++;
+    store_job_change(j->s->store, j->id, &change, on_end_stored, j);
+}
+
+void jobs_save(struct station *s)
+{
+    struct job *j;
+    LIST_FOREACH(j, &s->unsaved, link)
+    {
+        if (!j->save || !evtimer_pending(j->save, NULL))
+            continue;
+        evtimer_del(j->save);
+        store_end(j);
+        j->pending--;
+    }
+}
+
+/* The port of a job that ended: its phone is still plugged in, and may be half written. */
+static void leave_port(struct job *j, const char *state, json_t *error)
+{
+    struct port *p = j->port;
+    p->job = NULL;
+    p->spent = true;
+    if (strcmp(state, "interrupted") == 0 && j->permitted)
+        port_keep(p, j->id);
+    remember_result(p, j, state, error);
+    port_publish(p);
 }
 
 void job_end(struct job *j, const char *state, json_t *error, json_t *result)
@@ -149,29 +278,152 @@ void job_end(struct job *j, const char *state, json_t *error, json_t *result)
     if (j->ended)
         return;
     j->ended = true;
+    j->waits_for = NULL;
     WIRE_TEXT(j->state, state);
-    struct store_job_change change = {.state = state, .error = error, .result = result};
-    j->pending++;
-    store_job_change(j->s->store, j->id, &change, on_end_stored, j);
+    j->end_error = json_incref(error);
+    j->end_result = json_incref(result);
     char id[24];
     snprintf(id, sizeof(id), "%lld", (long long)j->id);
     log_line(LOG_INFO, "job",
              LOG_KV({"job", id}, {"port", j->port ? j->port->id : NULL}, {"state", state}), "%s",
-             json_is_object(error) ? json_string_value(json_object_get(error, "message")) : j->serial);
+             error ? json_string_value(json_object_get(error, "message")) : j->serial);
     json_decref(j->prompt);
     j->prompt = NULL;
     LIST_REMOVE(j, link);
-    struct port *p = j->port;
-    if (p && p->job == j) {
-        p->job = NULL;
-        remember_result(p, j, state, error);
-        port_publish(p);
-    } else if (p) {
-        STAILQ_REMOVE(&p->waiting, j, job, queue);
+    LIST_INSERT_HEAD(&j->s->unsaved, j, link);
+    schedule_remove(j);
+    if (j->port) {
+        j->port->held++; /* until its row says so no other job can run there */
+        leave_port(j, state, error);
     }
+    if (strcmp(state, "interrupted") != 0)
+        ports_keep_no_more(j->s, j->id);
+    store_end(j);
     job_publish(j);
-    if (p)
-        port_take_next(p);
+}
+
+/* ---- another run ------------------------------------------------------------------------------------- */
+
+enum { RETRY_FIRST_MS = 10000 };
+
+/* Nothing of the run before may be taken for this one's. */
+static void forget_run(struct job *j)
+{
+    for (size_t i = 0; i < j->image_count; i++)
+        fd_close(&j->images[i].fd);
+    j->image_count = j->images_due = 0;
+    fd_close(&j->spool_fd);
+    json_decref(j->done.result);
+    json_decref(j->prompt);
+    j->done = (struct wire_done){0};
+    j->prompt = NULL;
+    j->prepare_err = (struct err){0};
+    j->has_done = j->deny_sent = false;
+    j->done_bytes = j->total_bytes = j->rate_from_ms = 0;
+    j->bytes_per_s = 0;
+}
+
+/* Its run is told from the store before the spool goes: the next run begins a new one. */
+static void on_waiting_stored(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct job *j = arg;
+    if (code == 0 && !j->ended)
+        spool_remove(j->s, j->id);
+    else if (code < 0 && code != ERR_CANCELLED && !j->ended)
+        save_later(j, err);
+    job_unref(j);
+    schedule_poke(j->s);
+}
+
+static void back_into_queue(struct job *j, json_t *error, const char *why)
+{
+    struct port *p = j->port;
+    struct store_job_change change = {.state = "waiting",
+                                      .error = error,
+                                      .port_id = j->wants ? NULL : "",
+                                      .phone_id = j->phone_id ? j->phone_id : -1,
+                                      .retries = j->retries,
+                                      .retry_ms = j->retry_at_ms ? j->retry_at_ms : -1};
+    store_job_log_add(j->s->store, j->id, "warn", j->step, why, NULL, NULL);
+    WIRE_TEXT(j->state, "waiting");
+    forget_run(j);
+    p->job = NULL;
+    if (j->permitted)
+        port_keep(p, j->id);
+    j->pending++;
+    store_job_change(j->s->store, j->id, &change, on_waiting_stored, j);
+    j->port = NULL;
+    schedule_add(j);
+    port_publish(p);
+    job_publish(j);
+}
+
+static bool untouched(const struct job *j)
+{
+    const char *state = json_string_value(json_object_get(j->done.result, "phone_state"));
+    return !j->permitted && state && strcmp(state, "untouched") == 0;
+}
+
+/* A job that named no port met another phone than its own: that phone's own job may run here instead. */
+static void pass_on(struct job *j, json_t *error)
+{
+    struct port *p = j->port;
+    if (p->refused_count < PORT_REFUSALS_MAX)
+        p->refused[p->refused_count++] = j->id;
+    j->phone_id = j->wanted_phone_id = j->ordered_phone_id;
+    j->chip_id[0] = j->soc_id[0] = '\0';
+    j->waits_for = "phone";
+    j->wants = NULL;
+    AUTO(free_ptr)
+    char *why = xasprintf("%s; this job waits for its own phone",
+                          json_string_value(json_object_get(error, "message")));
+    back_into_queue(j, NULL, why);
+}
+
+void job_back_off(struct job *j)
+{
+    int64_t wait_ms = (int64_t)RETRY_FIRST_MS << (j->retries > 0 ? j->retries - 1 : 0);
+    j->not_before_ms = clock_in(wait_ms);
+    j->retry_at_ms = clock_utc_ms() + clock_scaled(wait_ms);
+    j->waits_for = "retry";
+}
+
+bool job_try_again(struct job *j, json_t *error)
+{
+    const char *class_name = json_string_value(json_object_get(error, "class"));
+    const char *failure = json_string_value(json_object_get(error, "failure"));
+    if (j->s->stopping || strcmp(j->done.code, "cancelled") == 0)
+        return false;
+    if (j->any_port && failure && strcmp(failure, "F4") == 0 && untouched(j)) {
+        pass_on(j, error);
+        return true;
+    }
+    if (!class_name || strcmp(class_name, "retry") != 0 || j->retries >= j->s->retries_max)
+        return false;
+    j->retries++;
+    job_back_off(j);
+    if (!j->any_port || j->permitted) { /* its phone is there, and no other will do */
+        j->wanted_phone_id = j->phone_id ? j->phone_id : j->wanted_phone_id;
+        j->wants = j->port;
+    } else {
+        j->phone_id = j->wanted_phone_id = j->ordered_phone_id;
+    }
+    AUTO(free_ptr)
+    char *why = xasprintf("run %d failed: %s; again in %lld s", j->retries,
+                          json_string_value(json_object_get(error, "message")),
+                          (long long)((j->retry_at_ms - clock_utc_ms()) / 1000));
+    back_into_queue(j, error, why);
+    return true;
+}
+
+void jobs_free_all(struct station *s)
+{
+    struct job *j;
+    while ((j = LIST_FIRST(&s->jobs)) || (j = LIST_FIRST(&s->unsaved))) {
+        LIST_REMOVE(j, link);
+        job_free(j);
+    }
 }
 
 /* ---- what the API asks -------------------------------------------------------------------------------- */
@@ -186,6 +438,8 @@ void station_job_overlay(struct station *s, json_t *job)
     if (j->step[0])
         json_object_set_new(job, "step", json_string(j->step));
     json_object_set_new(job, "prompt", j->prompt ? json_incref(j->prompt) : json_null());
+    json_object_set_new(job, "waits_for", waits_json(j));
+    json_object_set_new(job, "retry_at", retry_at_json(j));
 }
 
 static void answer_with_job(struct job *j, station_done_fn *done, void *arg)
@@ -197,45 +451,74 @@ static void answer_with_job(struct job *j, station_done_fn *done, void *arg)
     json_decref(body);
 }
 
-struct ended_call {
+/* ---- verbs ------------------------------------------------------------------------------------------- */
+
+struct verb_call {
     struct station *s;
-    char verb[16]; /* empty: none that such a job could follow */
+    char verb[16], port[128];
+    bool has_port;
+    int64_t job_id;
     station_done_fn *done;
     void *arg;
 };
 
-/* A job that does not live: the store knows whether it can be taken up again, has ended (409) or never was (404). */
-static void on_ended_job(void *arg, int code, const struct err *err, json_t *body)
+static void on_cancelled(void *arg, int code, const struct err *err, json_t *body)
 {
-    struct ended_call *c = arg;
-    const char *state = json_string_value(json_object_get(body, "state"));
-    bool open =
-        code == 0 && (strcmp(state, "interrupted") == 0 || strcmp(state, "paused") == 0);
-    struct err ended = {0};
-    if (open && strcmp(c->verb, "resume") == 0) {
-        resume_begin(c->s, body, NULL, c->done, c->arg);
-    } else if (open && strcmp(c->verb, "cancel") == 0) {
-        resume_cancel(c->s, body, c->done, c->arg);
-    } else {
-        if (code == 0)
-            err_set(&ended, ERR_CONFLICT, "job %s %s: %s",
-                    json_string_value(json_object_get(body, "id")),
-                    open ? "does not run" : "has ended", state);
-        done_error(c->done, c->arg, code < 0 ? err : &ended);
+    struct verb_call *c = arg;
+    if (code == 0) {
+        ports_keep_no_more(c->s, c->job_id);
+        spool_remove(c->s, c->job_id);
     }
+    c->done(c->arg, code, err, body);
     free(c);
 }
 
-static struct job *live_job(struct station *s, const char *id, const char *verb,
+static void cancel_interrupted(struct verb_call *c, json_t *job)
+{
+    json_t *error = cancelled_error(c->s, job);
+    struct store_job_change change = {.state = "cancelled", .error = error};
+    store_job_change(c->s->store, c->job_id, &change, on_cancelled, c);
+    json_decref(error);
+}
+
+/* A job that does not live: the store knows whether it was interrupted (and can go on), has ended (409) or never
+ * was (404). */
+static void on_other_job(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct verb_call *c = arg;
+    struct err why = {0};
+    const char *state = json_string_value(json_object_get(body, "state"));
+    bool interrupted = state && strcmp(state, "interrupted") == 0;
+    if (code == 0 && interrupted && strcmp(c->verb, "cancel") == 0) {
+        cancel_interrupted(c, body);
+        return;
+    }
+    if (code == 0 && interrupted && strcmp(c->verb, "resume") == 0) {
+        resume_begin(c->s, body, c->has_port ? c->port : NULL, c->done, c->arg);
+        free(c);
+        return;
+    }
+    if (code == 0 && interrupted)
+        err_set(&why, ERR_CONFLICT, "job %lld is interrupted: resume or cancel it",
+                (long long)c->job_id);
+    else if (code == 0)
+        err_set(&why, ERR_CONFLICT, "job %lld has ended: %s", (long long)c->job_id, state);
+    done_error(c->done, c->arg, code < 0 ? err : &why);
+    free(c);
+}
+
+static struct job *live_job(struct station *s, const char *id, const char *verb, const char *port,
                             station_done_fn *done, void *arg)
 {
     struct job *j = job_find(s, store_id(id));
     if (j)
         return j;
-    struct ended_call *c = xcalloc(1, sizeof(*c));
-    *c = (struct ended_call){.s = s, .done = done, .arg = arg};
+    struct verb_call *c = xcalloc(1, sizeof(*c));
+    *c = (struct verb_call){
+        .s = s, .has_port = port != NULL, .job_id = store_id(id), .done = done, .arg = arg};
     WIRE_TEXT(c->verb, verb);
-    store_job_get(s->store, store_id(id), on_ended_job, c);
+    WIRE_TEXT(c->port, port);
+    store_job_get(s->store, c->job_id, on_other_job, c);
     return NULL;
 }
 
@@ -257,47 +540,131 @@ static void on_cancel_noted(void *arg, int code, const struct err *err, json_t *
     free(c);
 }
 
-static void cancel_before_start(struct job *j, station_done_fn *done, void *arg)
+static void cancel_without_worker(struct job *j, station_done_fn *done, void *arg)
 {
     struct store *store = j->s->store;
     struct cancel_call *c = xcalloc(1, sizeof(*c));
     *c = (struct cancel_call){j->id, done, arg};
-    json_t *error = failure_json(j->s, NULL, "cancelled", "cancelled before it began");
-    json_object_set_new(error, "advice", json_string("Nothing was written to any phone."));
+    const char *text = j->permitted ? "cancelled before it went on" : "cancelled before it began";
+    json_t *error = failure_json(j->s, NULL, "cancelled", text);
+    json_object_set_new(error, "advice",
+                        json_string(j->permitted
+                                        ? "An earlier run may have left the phone half written: do "
+                                          "not start it; order the job again and plug it in with "
+                                          "both volume keys held."
+                                        : "Nothing was written to any phone."));
     job_end(j, "cancelled", error, NULL);
     json_decref(error);
-    store_job_log_add(store, c->job_id, "info", NULL, "cancelled before it began", on_cancel_noted,
-                      c);
+    store_job_log_add(store, c->job_id, "info", NULL, text, on_cancel_noted, c);
 }
 
-void station_job_verb(struct station *s, const char *job_id, const char *verb,
-                      station_done_fn *done, void *arg)
+static void control(struct job *j, const char *verb)
 {
-    struct job *j = live_job(s, job_id, verb, done, arg);
-    if (!j)
-        return;
-    bool cancel = strcmp(verb, "cancel") == 0;
-    if (!j->worker && cancel) {
-        cancel_before_start(j, done, arg);
-        return;
-    }
-    if (!j->worker) {
-        struct err err = {0};
-        err_set(&err, ERR_CONFLICT, "job %s is %s: only a running job can be paused or resumed",
-                job_id, j->state);
-        done_error(done, arg, &err);
-        return;
-    }
     struct wire_message m = {.type = WIRE_control, .fd = -1};
     WIRE_TEXT(m.u.control.verb, verb);
     worker_send(j->worker, &m);
-    answer_with_job(j, done, arg);
+}
+
+/* The phone of a running job lies on another port now, says a person. Its worker waits there instead; it reads
+ * the chip before it writes, as after every mode change. */
+static int move(struct job *j, struct port *to, struct err *err)
+{
+    const char *by = json_string_value(json_object_get(j->prompt, "answered_by"));
+    const char *name = to->label[0] ? to->label : to->id;
+    if ((!by || strcmp(by, "usb") != 0) && strcmp(j->state, "paused") != 0)
+        return err_set(err, ERR_CONFLICT,
+                       "job %lld neither waits for its phone nor is it paused: its phone cannot be "
+                       "on another port",
+                       (long long)j->id);
+    if (!port_is_free(to, j))
+        return err_set(err, ERR_CONFLICT, "port %s is not free", name);
+    struct port *from = j->port;
+    from->job = NULL;
+    to->job = j;
+    j->port = to;
+    job_store_change(j, &(struct store_job_change){.port_id = to->id});
+    AUTO(free_ptr) char *text = xasprintf("a person says the phone is on port %s now", name);
+    store_job_log_add(j->s->store, j->id, "info", j->step, text, NULL, NULL);
+    job_watch_again(j);
+    port_publish(from);
+    port_publish(to);
+    schedule_poke(j->s);
+    return 0;
+}
+
+/* A job that waits, or was paused while it had no worker. */
+static void go_on(struct job *j, struct port *to)
+{
+    if (to) {
+        j->wants = to;
+        j->any_port = false; /* a person named the port, as an order does */
+        job_store_change(j, &(struct store_job_change){.port_id = to->id, .port_ordered = true});
+    }
+    if (j->paused) {
+        j->paused = false;
+        job_set_state(j, "queued");
+    }
+    j->not_before_ms = 0; /* a person who says "go on" does not wait for the back-off */
+    schedule_poke(j->s);
+}
+
+static int resume(struct job *j, const char *port, struct err *err)
+{
+    struct port *to = port ? port_named(j->s, port) : NULL;
+    if (port && !to)
+        return err_set(err, ERR_NOT_FOUND, "there is no port '%s'; GET /ports lists them", port);
+    if (!j->worker && !j->queued)
+        return err_set(err, ERR_CONFLICT, "job %lld is just starting", (long long)j->id);
+    if (!j->worker) {
+        go_on(j, to);
+        return 0;
+    }
+    int rc = to && to != j->port ? move(j, to, err) : 0;
+    if (rc == 0)
+        control(j, "resume");
+    return rc;
+}
+
+static int pause_job(struct job *j, struct err *err)
+{
+    if (j->worker) {
+        control(j, "pause");
+        return 0;
+    }
+    if (!j->queued)
+        return err_set(err, ERR_CONFLICT, "job %lld is just starting; try again", (long long)j->id);
+    j->paused = true;
+    j->waits_for = NULL;
+    job_set_state(j, "paused");
+    return 0;
+}
+
+void station_job_verb(struct station *s, const char *job_id, const char *verb, const char *port,
+                      station_done_fn *done, void *arg)
+{
+    struct job *j = live_job(s, job_id, verb, port, done, arg);
+    if (!j)
+        return;
+    struct err err = {0};
+    int rc = 0;
+    if (strcmp(verb, "cancel") == 0 && !j->worker) {
+        cancel_without_worker(j, done, arg);
+        return;
+    }
+    if (strcmp(verb, "cancel") == 0)
+        control(j, verb);
+    else
+        rc = strcmp(verb, "pause") == 0 ? pause_job(j, &err) : resume(j, port, &err);
+    if (rc < 0)
+        done_error(done, arg, &err);
+    else
+        answer_with_job(j, done, arg);
 }
 
 void station_job_answer(struct station *s, const char *job_id, const char *prompt_id,
                         const char *answer, json_t *values, station_done_fn *done, void *arg)
 {
-    struct job *j = live_job(s, job_id, "", done, arg);
+    struct job *j = live_job(s, job_id, "answer", NULL, done, arg);
     if (!j)
         return;
     const char *asked = json_string_value(json_object_get(j->prompt, "id"));

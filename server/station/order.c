@@ -1,4 +1,4 @@
-/* order.c: what POST /jobs asks for becomes a job that waits for its port, or an error that says what to do.
+/* order.c: what POST /jobs asks for becomes a job that waits for its turn, or an error that says what to do.
  * Everything that can be refused without the phone is refused here: recipe, port, numbers, package, backup. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,14 +12,18 @@
 /* An order on its way through the store: each callback hands it to the next step. */
 struct order {
     struct station *s;
-    struct port *port;
+    struct port *port; /* NULL: the next phone on a port that takes work */
     const struct loaded_recipe *recipe;
-    char serial[24], finish[16], accept[16], port_id[128];
+    char serial[24], finish[16], accept[16];
     char imeis[PLAN_IMEIS_MAX][20];
     size_t imei_count;
     char *owner_ref, *client_ref, *idempotency_key, *request_sha256;
     int64_t firmware_id, backup_id, phone_id, resumed_job;
     int priority;
+    /* of a job that is in the store already */
+    bool any_port, paused, permitted, interrupted;
+    bool backs_off;
+    int retries;
     json_t *package, *backup;
     const char *failure;
     station_done_fn *done;
@@ -40,12 +44,11 @@ static void order_free(struct order *o)
 /* A job that a former process left cannot be refused to anybody: it ends with the reason instead. */
 static void order_fail(struct order *o, const struct err *err)
 {
-    if (o->resumed_job) {
+    if (o->resumed_job && !o->done) {
         json_t *error = failure_json(o->s, o->failure, err_name(err->code), err->text);
         struct store_job_change change = {.state = "failed", .error = error};
         store_job_change(o->s->store, o->resumed_job, &change, NULL, NULL);
         json_decref(error);
-        done_error(o->done, o->arg, err);
     } else {
         struct err full = *err;
         json_t *failure = o->failure ? json_object_get(o->s->failures, o->failure) : NULL;
@@ -61,7 +64,10 @@ static void order_fail(struct order *o, const struct err *err)
 static int check_numbers(const struct job_order *in, struct order *o, struct err *err)
 {
     if (!in->serial || !in->serial[0])
-        return err_set(err, ERR_INPUT, "a restore needs the serial from the phone's label");
+        return err_set(
+            err, ERR_INPUT,
+            "a restore needs the serial from the phone's label, or the phone_id of a phone "
+            "whose serial is known");
     struct serial_check check;
     serial_check(in->serial, o->recipe->recipe.project, &check);
     if (check.verdict != SERIAL_VALID)
@@ -97,17 +103,10 @@ static int check_choice(const char *value, const char *fallback, const char *oth
 static int check_port(const struct job_order *in, struct order *o, struct err *err)
 {
     if (!in->port || !in->port[0])
-        return err_set(err, ERR_INPUT,
-                       "name the port the phone will be plugged into (GET /ports "
-                       "lists them)");
-    struct port *p;
-    LIST_FOREACH(p, &o->s->ports, link)
-    {
-        if (p->label[0] && strcmp(p->label, in->port) == 0) { /* a label names its port, too */
-            o->port = p;
-            return 0;
-        }
-    }
+        return 0; /* wherever its phone shows up */
+    o->port = port_named(o->s, in->port);
+    if (o->port)
+        return 0;
     if (!port_id_possible(o->s, in->port))
         return err_set(err, ERR_NOT_FOUND,
                        "there is no port '%.100s'; GET /ports lists the ids, a "
@@ -124,8 +123,11 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
     if (!o->recipe)
         return err_set(err, ERR_NOT_FOUND, "there is no recipe '%.60s'; GET /recipes lists them",
                        in->recipe ? in->recipe : "");
+    if (o->recipe->refusal)
+        return err_set(err, ERR_CONFLICT, "%s", o->recipe->refusal);
     int rc = check_port(in, o, err);
-    if (rc == 0)
+    if (rc == 0 &&
+        (!in->phone_id || in->serial)) /* else the phone's own, when the store has told it */
         rc = check_numbers(in, o, err);
     if (rc == 0)
         rc = check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish), err);
@@ -133,10 +135,9 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
         rc = check_choice(in->accept, "scan", "usb", "accept", o->accept, sizeof(o->accept), err);
     if (rc < 0)
         return rc;
-    if (!o->port->enabled && !in->resumed)
+    if (o->port && !o->port->enabled && !in->resumed)
         return err_set(err, ERR_CONFLICT, "port %s is disabled; enable it first",
                        o->port->label[0] ? o->port->label : o->port->id);
-    WIRE_TEXT(o->port_id, o->port->id);
     o->firmware_id = in->firmware ? store_id(in->firmware) : 0;
     o->backup_id = in->backup ? store_id(in->backup) : 0;
     o->phone_id = in->phone_id ? store_id(in->phone_id) : 0;
@@ -160,7 +161,7 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
     int64_t id = store_id(json_string_value(json_object_get(body, "id")));
     const char *state = json_string_value(json_object_get(body, "state"));
     /* a repeated idempotency key answers the first job, which lives or has ended already */
-    bool fresh = !job_find(o->s, id) && state && strcmp(state, "queued") == 0;
+    bool fresh = !job_find(o->s, id) && state && (o->resumed_job || strcmp(state, "queued") == 0);
     if (fresh) {
         struct job *j = job_new(o->s, id);
         j->recipe = o->recipe;
@@ -169,13 +170,26 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
         j->firmware_id = o->firmware_id;
         j->backup_id = o->backup_id;
         j->priority = o->priority;
-        j->wanted_phone_id = o->phone_id;
+        j->wanted_phone_id = j->ordered_phone_id = o->phone_id;
+        j->wants = o->port;
+        j->any_port = o->resumed_job ? o->any_port : !o->port;
+        j->permitted = o->permitted;
+        j->retries = o->retries;
+        if (o->backs_off)
+            job_back_off(j);
         WIRE_TEXT(j->serial, o->serial);
         WIRE_TEXT(j->finish, o->finish);
         WIRE_TEXT(j->accept, o->accept);
         memcpy(j->imeis, o->imeis, sizeof(j->imeis));
         j->imei_count = o->imei_count;
-        job_enqueue(j, o->port);
+        if (j->permitted && j->wants)
+            port_keep(j->wants, j->id);
+        j->paused = o->paused;
+        if (j->paused)
+            WIRE_TEXT(j->state, "paused");
+        else if (o->interrupted)
+            job_set_state(j, "waiting");
+        schedule_add(j);
     }
     if (o->done)
         o->done(o->arg, 0, NULL, body);
@@ -192,7 +206,10 @@ static void add_to_store(struct order *o)
         return;
     }
     struct store_job_new job = {.recipe = o->recipe->recipe.name,
-                                .port_id = o->port_id,
+                                .recipe_version = o->recipe->recipe.version,
+                                .recipe_sha256 = o->recipe->sha256,
+                                .recipe_document = o->recipe->document,
+                                .port_id = o->port ? o->port->id : NULL,
                                 .serial = o->serial,
                                 .finish = o->finish,
                                 .accept = o->accept,
@@ -236,7 +253,6 @@ static void on_twins(void *arg, int code, const struct err *err, json_t *body)
 /* The plan is made once without a phone, so that everything that does not fit is refused now. */
 static void check_plan(struct order *o)
 {
-    static const char *const identity[] = {"proinfo", "nvram", "protect1", "protect2", NULL};
     const char *imeis[PLAN_IMEIS_MAX];
     for (size_t i = 0; i < o->imei_count; i++)
         imeis[i] = o->imeis[i];
@@ -254,7 +270,7 @@ static void check_plan(struct order *o)
         order_fail(o, &err);
         return;
     }
-    store_backup_twins(o->s->store, o->backup_id, identity, on_twins, o);
+    store_backup_twins(o->s->store, o->backup_id, on_twins, o);
 }
 
 static void on_backup(void *arg, int code, const struct err *err, json_t *body)
@@ -344,12 +360,37 @@ static void on_firmwares(void *arg, int code, const struct err *err, json_t *bod
     store_firmware_get(o->s->store, o->firmware_id, on_firmware, o);
 }
 
-static void order_go(struct order *o)
+static void find_firmware(struct order *o)
 {
     if (o->firmware_id)
         store_firmware_get(o->s->store, o->firmware_id, on_firmware, o);
     else
         store_firmware_list(o->s->store, &(struct store_page){.limit = 2}, on_firmwares, o);
+}
+
+/* An order that names a phone only is for the serial that this phone has. */
+static void on_ordered_phone(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct order *o = arg;
+    struct err why = {0};
+    struct job_order in = {.serial = json_string_value(json_object_get(body, "serial"))};
+    json_t *imeis = json_object_get(body, "imeis");
+    for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
+        in.imeis[i] = json_string_value(json_array_get(imeis, i));
+    if (code == 0)
+        code = check_numbers(&in, o, &why);
+    if (code < 0)
+        order_fail(o, why.code ? &why : err);
+    else
+        find_firmware(o);
+}
+
+static void order_go(struct order *o)
+{
+    if (o->phone_id && !o->serial[0])
+        store_phone_get(o->s->store, o->phone_id, on_ordered_phone, o);
+    else
+        find_firmware(o);
 }
 
 static struct order *order_new(struct station *s, const struct job_order *in, struct err *err)
@@ -389,11 +430,17 @@ static const char *member(json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
-void order_requeue(struct station *s, json_t *job, station_done_fn *done, void *arg)
+static bool member_is(json_t *object, const char *key, const char *text)
 {
-    int64_t id = store_id(member(job, "id"));
+    const char *value = member(object, key);
+    return value && strcmp(value, text) == 0;
+}
+
+/* The order that made this job, as the store has kept it. NULL: with the reason. */
+static struct order *order_of(struct station *s, json_t *job, const char *port, struct err *err)
+{
     struct job_order in = {.recipe = member(job, "recipe"),
-                           .port = member(job, "port"),
+                           .port = port ? port : member(job, "port"),
                            .serial = member(job, "serial"),
                            .firmware = member(job, "firmware"),
                            .backup = member(job, "backup"),
@@ -405,30 +452,67 @@ void order_requeue(struct station *s, json_t *job, station_done_fn *done, void *
     json_t *imeis = json_object_get(job, "imeis");
     for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
         in.imeis[i] = json_string_value(json_array_get(imeis, i));
+    struct order *o = order_new(s, &in, err);
+    if (!o)
+        return NULL;
+    o->resumed_job = store_id(member(job, "id"));
+    o->any_port = json_is_true(json_object_get(job, "any_port")) && !port;
+    o->paused = member_is(job, "state", "paused");
+    o->interrupted = member_is(job, "state", "interrupted");
+    o->permitted = json_is_true(json_object_get(job, "permitted"));
+    o->retries = (int)json_integer_value(json_object_get(job, "retries"));
+    o->backs_off = member(job, "retry_at") != NULL;
+    return o;
+}
+
+/* Its phone may be half written and still be plugged in. */
+static void keep_its_port(struct station *s, json_t *job)
+{
+    const char *port = member(job, "port");
+    if (port && json_is_true(json_object_get(job, "permitted")))
+        port_keep(port_add(s, port), store_id(member(job, "id")));
+}
+
+void order_requeue(struct station *s, json_t *job)
+{
     struct err err = {0};
-    struct order *o = order_new(s, &in, &err);
+    struct order *o = order_of(s, job, NULL, &err);
     if (!o) {
         json_t *error = failure_json(s, NULL, err_name(err.code), err.text);
         struct store_job_change change = {.state = "failed", .error = error};
-        store_job_change(s->store, id, &change, NULL, NULL);
+        store_job_change(s->store, store_id(member(job, "id")), &change, NULL, NULL);
         json_decref(error);
-        done_error(done, arg, &err);
         return;
     }
-    o->resumed_job = id;
-    o->done = done;
-    o->arg = arg;
     order_go(o);
 }
 
-/* One that only waited goes back into the queue; one that ran has something to be adopted first. */
+/* What a job that ran has done is taken from its spool first, then it goes on (run_settle()). One that only waited,
+ * or was paused, does so again. */
 static void resume_one(struct station *s, json_t *job)
 {
-    const char *state = member(job, "state");
-    if (state && (strcmp(state, "queued") == 0 || strcmp(state, "waiting") == 0))
-        order_requeue(s, job, NULL, NULL);
-    else if (state && strcmp(state, "interrupted") != 0) /* that one waits for a person */
+    bool ran = member_is(job, "state", "running") || member_is(job, "state", "prompt");
+    if (member_is(job, "state", "paused"))
+        ran = spool_is_there(s, store_id(member(job, "id")));
+    if (ran || member_is(job, "state", "interrupted"))
+        keep_its_port(s, job); /* interrupted: by an earlier end; it waits for a person */
+    if (ran)
         run_found(s, job);
+    else if (!member_is(job, "state", "interrupted"))
+        order_requeue(s, job);
+}
+
+void order_again(struct station *s, json_t *job, const char *port, station_done_fn *done, void *arg)
+{
+    struct err err = {0};
+    struct order *o = order_of(s, job, port, &err);
+    if (!o) {
+        done_error(done, arg, &err);
+        return;
+    }
+    o->done = done;
+    o->arg = arg;
+    order_go(o);
 }
 
 static void on_open_jobs(void *arg, int code, const struct err *err, json_t *body)

@@ -1,6 +1,6 @@
 /* permit.c: from "the identity set lies in the spool" to "may write". The order is the law: the backup is
- * committed, the phone's and the label's facts are compared with everything known, the imported backup is
- * bound to this chip, and only then a permit exists; any refusal on the way is told to the worker. */
+ * committed, and only then a permit exists, which the store gives after it compared everything with what it
+ * knows; any refusal on the way is told to the worker. */
 #include <stdio.h>
 #include <string.h>
 
@@ -28,73 +28,54 @@ static bool go_on(struct job *j, int code, const struct err *err, const char *fa
     return code == 0 && j->worker && !j->ended;
 }
 
+static void send_permit(struct job *j)
+{
+    struct wire_message m = {.type = WIRE_permit, .fd = -1};
+    m.u.permit.backup_id = j->pre_backup_id;
+    memcpy(m.u.permit.manifest_sha256, j->asked.manifest_sha256,
+           sizeof(m.u.permit.manifest_sha256));
+    sha256_hex(&j->plan_sha256, m.u.permit.plan_sha256);
+    WIRE_TEXT(m.u.permit.chip_id, j->chip_id);
+    j->permitted = true;
+    worker_send(j->worker, &m);
+}
+
+char *conflict_sentence(json_t *conflict)
+{
+    return xasprintf("%s (conflict %s): an admin must resolve it with a reason",
+                     json_string_value(json_object_get(conflict, "text")),
+                     json_string_value(json_object_get(conflict, "id")));
+}
+
 static void on_permit(void *arg, int code, const struct err *err, json_t *body)
 {
-    (void)body;
     struct job *j = arg;
-    if (go_on(j, code, err, "F4")) {
-        struct wire_message m = {.type = WIRE_permit, .fd = -1};
-        m.u.permit.backup_id = j->pre_backup_id;
-        memcpy(m.u.permit.manifest_sha256, j->asked.manifest_sha256,
-               sizeof(m.u.permit.manifest_sha256));
-        sha256_hex(&j->plan_sha256, m.u.permit.plan_sha256);
-        WIRE_TEXT(m.u.permit.chip_id, j->chip_id);
-        worker_send(j->worker, &m);
-    }
-    job_unref(j);
-}
-
-static void on_bound(void *arg, int code, const struct err *err, json_t *body)
-{
-    (void)body;
-    struct job *j = arg;
+    json_t *conflict = json_object_get(body, "conflict");
     if (go_on(j, code, err, "A2")) {
-        struct store_permit_new permit = {.job_id = j->id,
-                                          .backup_id = j->pre_backup_id,
-                                          .source_backup_id = j->backup_id,
-                                          .plan = j->plan_sha256,
-                                          .chip_id = j->chip_id};
-        if (sha256_parse(j->asked.manifest_sha256, &permit.manifest)) {
-            j->pending++;
-            store_permit_add(j->s->store, &permit, on_permit, j);
-        } else {
-            deny(j, ERR_PROTOCOL, "", "the worker named no manifest");
-        }
+        AUTO(free_ptr) char *text = conflict ? conflict_sentence(conflict) : NULL;
+        if (text)
+            deny(j, ERR_CONFLICT, "L7", text);
+        else
+            send_permit(j);
     }
     job_unref(j);
 }
 
-/* The label's numbers are known for this chip now; one that another chip has, too, is a conflict. */
-static void on_learned(void *arg, int code, const struct err *err, json_t *body)
+/* The store compares the order's numbers with all that is known, binds an import to this phone and writes the row
+ * that proves it, in one transaction: two phones that ask for one backup at once do not both get it. */
+static void ask_permit(struct job *j)
 {
-    struct job *j = arg;
-    if (go_on(j, code, err, "")) {
-        json_t *conflict = json_array_get(json_object_get(body, "conflicts"), 0);
-        if (conflict) {
-            AUTO(free_ptr)
-            char *text = xasprintf(
-                "%s %s belongs to another phone already (conflict %s): an admin must resolve "
-                "it with a reason before this phone is written",
-                json_string_value(json_object_get(conflict, "kind")),
-                json_string_value(json_object_get(conflict, "value")),
-                json_string_value(json_object_get(conflict, "id")));
-            deny(j, ERR_CONFLICT, "F4", text);
-        } else {
-            j->pending++;
-            store_backup_bind(j->s->store, j->backup_id, j->phone_id, "station", on_bound, j);
-        }
+    struct store_permit_new permit = {.job_id = j->id,
+                                      .backup_id = j->pre_backup_id,
+                                      .source_backup_id = j->backup_id,
+                                      .plan = j->plan_sha256,
+                                      .chip_id = j->chip_id};
+    if (!sha256_parse(j->asked.manifest_sha256, &permit.manifest)) {
+        deny(j, ERR_PROTOCOL, "", "the worker named no manifest");
+        return;
     }
-    job_unref(j);
-}
-
-static void learn_label(struct job *j)
-{
-    struct store_phone_seen seen = {
-        .chip_id = j->chip_id, .port_id = j->port->id, .serial = j->serial, .source = "label"};
-    for (size_t i = 0; i < j->imei_count; i++)
-        seen.imeis[i] = j->imeis[i];
     j->pending++;
-    store_phone_seen(j->s->store, &seen, on_learned, j);
+    store_permit_add(j->s->store, &permit, on_permit, j);
 }
 
 /* The pre-image is committed. Does it belong to another phone than the label says? */
@@ -122,7 +103,7 @@ static void on_ingested(void *arg, int code, const struct err *err, json_t *body
         j->pre_backup_id = store_id(json_string_value(json_object_get(backup, "id")));
         if (verdict && (strcmp(verdict, "lost") == 0 || strcmp(verdict, "placeholder") == 0))
             store_phone_identity(j->s->store, j->phone_id, "lost", NULL, NULL);
-        learn_label(j);
+        ask_permit(j);
     }
     job_unref(j);
 }
@@ -132,8 +113,7 @@ static void take_phone(struct job *j, int64_t phone_id)
     if (j->phone_id == phone_id)
         return;
     j->phone_id = phone_id;
-    struct store_job_change change = {.phone_id = phone_id};
-    store_job_change(j->s->store, j->id, &change, NULL, NULL);
+    job_store_change(j, &(struct store_job_change){.phone_id = phone_id});
     port_publish(j->port);
 }
 

@@ -17,6 +17,19 @@ struct port *port_find(struct station *s, const char *id)
     return NULL;
 }
 
+struct port *port_named(struct station *s, const char *name)
+{
+    struct port *p = port_find(s, name), *at;
+    if (p)
+        return p;
+    LIST_FOREACH(at, &s->ports, link)
+    {
+        if (at->label[0] && strcmp(at->label, name) == 0)
+            return at;
+    }
+    return NULL;
+}
+
 struct port *port_add(struct station *s, const char *id)
 {
     struct port *p = port_find(s, id);
@@ -27,7 +40,6 @@ struct port *port_add(struct station *s, const char *id)
     WIRE_TEXT(p->mode, "none");
     p->enabled = true;
     p->s = s;
-    STAILQ_INIT(&p->waiting);
     LIST_INSERT_HEAD(&s->ports, p, link);
     return p;
 }
@@ -77,17 +89,26 @@ static json_t *id_or_null(int64_t id)
     return id > 0 ? json_string(text) : json_null();
 }
 
+/* USB/IP numbers speeds as the kernel does (enum usb_device_speed). */
+static const char *speed_word(int speed)
+{
+    static const char *const words[] = {NULL, "low", "full", "high", NULL, "super", "super_plus"};
+    return speed > 0 && (size_t)speed < ARRAY_LEN(words) ? words[speed] : NULL;
+}
+
 json_t *port_json(const struct port *p)
 {
     json_t *last = json_null();
     if (p->last_job[0])
         last = json_pack("{s:s, s:s, s:o}", "job_id", p->last_job, "state", p->last_state, "text",
                          text_or_null(p->last_text));
-    return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o}", "id", p->id, "label",
-                     text_or_null(p->label), "state", port_state(p), "mode", p->mode, "phone_id",
-                     id_or_null(p->job ? p->job->phone_id : 0), "job_id",
+    return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o}", "id",
+                     p->id, "label", text_or_null(p->label), "state", port_state(p), "mode",
+                     p->mode, "phone_id", id_or_null(p->job ? p->job->phone_id : 0), "job_id",
                      id_or_null(p->job ? p->job->id : 0), "usb_serial", text_or_null(p->serial),
-                     "enabled", p->enabled, "trouble", text_or_null(p->trouble), "last", last);
+                     "enabled", p->enabled, "takes_work", p->takes_work, "speed",
+                     text_or_null(speed_word(p->speed)), "kept_for", id_or_null(p->kept_for),
+                     "trouble", text_or_null(p->trouble), "last", last);
 }
 
 void port_publish(struct port *p)
@@ -99,22 +120,37 @@ void port_publish(struct port *p)
     json_decref(body);
 }
 
+/* Whatever comes next may be another phone. */
+static void phone_left(struct port *p)
+{
+    p->spent = false;
+    p->kept_for = 0;
+    p->refused_count = 0;
+    p->phone_serial[0] = '\0';
+}
+
 void port_seen(struct station *s, const struct wire_port *seen)
 {
     bool known = port_find(s, seen->port) != NULL;
     struct port *p = port_add(s, seen->port);
     if (!known)
-        store_port_put(s->store, p->id, NULL, -1, NULL, NULL);
+        store_port_put(s->store, p->id,
+                       &(struct store_port_settings){.enabled = -1, .takes_work = -1}, NULL, NULL);
     /* the result of the last job stays until another phone comes */
-    bool came = strcmp(p->mode, "none") == 0 && strcmp(seen->mode, "none") != 0;
+    bool there = strcmp(seen->mode, "none") != 0;
+    bool came = strcmp(p->mode, "none") == 0 && there;
     if (came && !p->job && strcmp(seen->mode, "android") != 0)
         p->last_job[0] = '\0';
     WIRE_TEXT(p->mode, seen->mode);
     WIRE_TEXT(p->serial, seen->serial);
     p->vid = (int)seen->vid;
     p->pid = (int)seen->pid;
+    p->speed = there ? (int)seen->speed : 0;
     p->trouble[0] = '\0';
+    if (!there && !p->job)
+        phone_left(p);
     port_publish(p);
+    schedule_poke(s);
 }
 
 json_t *station_ports(struct station *s)
@@ -137,8 +173,7 @@ json_t *station_port(struct station *s, const char *id)
 struct port_change {
     struct port *port;
     char label[64];
-    int enabled;
-    bool has_label;
+    struct port_settings settings;
     station_done_fn *done;
     void *arg;
 };
@@ -152,28 +187,32 @@ static void on_port_stored(void *arg, int code, const struct err *err, json_t *b
         free(c);
         return;
     }
-    if (c->has_label)
+    if (c->settings.label)
         WIRE_TEXT(c->port->label, c->label);
-    if (c->enabled >= 0)
-        c->port->enabled = c->enabled != 0;
+    if (c->settings.enabled >= 0)
+        c->port->enabled = c->settings.enabled != 0;
+    if (c->settings.takes_work >= 0)
+        c->port->takes_work = c->settings.takes_work != 0;
     port_publish(c->port);
     json_t *port = port_json(c->port);
     c->done(c->arg, 0, NULL, port);
     json_decref(port);
-    if (c->port->enabled)
-        port_take_next(c->port);
+    schedule_poke(c->port->s);
     free(c);
 }
 
-void station_port_change(struct station *s, const char *id, const char *label, int enabled,
+void station_port_change(struct station *s, const char *id, const struct port_settings *settings,
                          station_done_fn *done, void *arg)
 {
     struct err err = {0};
+    const char *label = settings->label;
     struct port *p = port_find(s, id), *other;
     if (!p)
         err_set(&err, ERR_NOT_FOUND, "there is no port '%s'", id);
     else if (label && strlen(label) >= sizeof(p->label))
         err_set(&err, ERR_INPUT, "a label has at most %zu characters", sizeof(p->label) - 1);
+    else if (label && label[0] && port_id_possible(s, label))
+        err_set(&err, ERR_INPUT, "'%s' is the id of a port and cannot be a label", label);
     LIST_FOREACH(other, &s->ports, link)
     {
         if (p && label && label[0] && other != p && strcmp(other->label, label) == 0)
@@ -184,10 +223,10 @@ void station_port_change(struct station *s, const char *id, const char *label, i
         return;
     }
     struct port_change *c = xcalloc(1, sizeof(*c));
-    *c = (struct port_change){.port = p, .enabled = enabled, .done = done, .arg = arg};
-    c->has_label = label != NULL;
+    *c = (struct port_change){.port = p, .settings = *settings, .done = done, .arg = arg};
     WIRE_TEXT(c->label, label);
-    store_port_put(s->store, p->id, label, enabled, on_port_stored, c);
+    struct store_port_settings put = {label, settings->enabled, settings->takes_work};
+    store_port_put(s->store, p->id, &put, on_port_stored, c);
 }
 
 void ports_free_all(struct station *s)

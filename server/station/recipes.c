@@ -42,8 +42,21 @@ static int load_recipe(struct station *s, const char *path, struct err *err)
         json_decref(json);
         return err_in(err, "%s", path);
     }
+    r->document = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+    struct sha256 hash = sha256_of(span_of(r->document, strlen(r->document)));
+    sha256_hex(&hash, r->sha256);
     s->recipe_count++;
     return 0;
+}
+
+void recipes_free(struct station *s)
+{
+    for (size_t i = 0; i < s->recipe_count; i++) {
+        json_decref(s->recipes[i].json);
+        free(s->recipes[i].document);
+        free(s->recipes[i].refusal);
+    }
+    free(s->recipes);
 }
 
 static int load_failures(struct station *s, struct err *err)
@@ -82,6 +95,25 @@ int recipes_load(struct station *s, struct err *err)
     }
     closedir(d);
     return rc < 0 ? rc : load_failures(s, err);
+}
+
+static void on_checked(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct loaded_recipe *r = arg;
+    if (code >= 0)
+        return;
+    log_line(LOG_ERROR, "station", LOG_KV({"err", err_name(code)}), "%s", err->text);
+    if (code == ERR_CONFLICT && !r->refusal)
+        r->refusal = xstrdup(err->text);
+}
+
+void recipes_check(struct station *s)
+{
+    for (size_t i = 0; i < s->recipe_count; i++) {
+        struct loaded_recipe *r = &s->recipes[i];
+        store_recipe_check(s->store, r->recipe.name, r->recipe.version, r->sha256, on_checked, r);
+    }
 }
 
 const struct loaded_recipe *recipe_by_name(const struct station *s, const char *name)

@@ -23,18 +23,34 @@ void error_add_phone(json_t *error, const char *phone_state)
     json_object_set_new(error, "phone_state", json_string(phone_state ? phone_state : "unknown"));
 }
 
-void learn_acceptance(struct station *s, int64_t phone_id, const struct store_phone_seen *known,
-                      json_t *result)
+void acceptance_learn(struct station *s, const char *chip_id, const char *port_id, json_t *result,
+                      store_done_fn *done, void *arg)
 {
     json_t *screen = json_object_get(result, "accepted");
-    struct store_phone_seen seen = *known;
-    if (!phone_id)
-        return;
-    seen.wlan_mac = json_string_value(json_object_get(screen, "wlan_mac"));
-    seen.bt_mac = json_string_value(json_object_get(screen, "bt_mac"));
-    seen.source = json_is_object(screen) ? "screen" : "label";
-    store_phone_seen(s->store, &seen, NULL, NULL);
-    store_phone_identity(s->store, phone_id, "own", NULL, NULL);
+    json_t *imeis = json_object_get(screen, "imeis");
+    struct store_phone_seen seen = {.chip_id = chip_id,
+                                    .port_id = port_id,
+                                    .serial = json_string_value(json_object_get(screen, "serial")),
+                                    .wlan_mac =
+                                        json_string_value(json_object_get(screen, "wlan_mac")),
+                                    .bt_mac = json_string_value(json_object_get(screen, "bt_mac")),
+                                    .source = "screen"};
+    for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
+        seen.imeis[i] = json_string_value(json_array_get(imeis, i));
+    store_phone_seen(s->store, &seen, done, arg);
+}
+
+json_t *acceptance_error(const struct station *s, int code, const struct err *err, json_t *body)
+{
+    json_t *conflict = json_array_get(json_object_get(body, "conflicts"), 0);
+    AUTO(free_ptr) char *text = conflict ? conflict_sentence(conflict) : NULL;
+    if (code == 0 && !conflict)
+        return NULL;
+    json_t *error =
+        failure_json(s, conflict ? "L7" : NULL, err_name(conflict ? ERR_CONFLICT : code),
+                     conflict ? text : err->text);
+    error_add_phone(error, "booted");
+    return error;
 }
 
 /* ---- a run begins ------------------------------------------------------------------------------------- */
@@ -143,7 +159,7 @@ static void settling_free(struct settling *c)
     struct port *p = c->port;
     if (p) {
         p->held--;
-        port_take_next(p);
+        schedule_poke(p->s);
     }
     json_decref(c->owner);
     json_decref(c->done);
@@ -174,6 +190,8 @@ static json_t *cut_error(struct settling *c, const char *why, const char *phone)
 static void end_live(struct settling *c, const char *phone)
 {
     struct job *j = c->job;
+    if (j->ended)
+        return;                    /* a person was faster */
     if (!j->has_done && c->done) { /* it was spooled, but not heard */
         WIRE_TEXT(j->done.code, text_of(c->done, "code"));
         WIRE_TEXT(j->done.failure, text_of(c->done, "failure"));
@@ -201,34 +219,50 @@ static void on_changed(void *arg, int code, const struct err *err, json_t *body)
                  (long long)c->job_id, err->text);
     if (code == 0)
         spool_remove(c->s, c->job_id);
-    if (code == 0 && strcmp(text_of(body, "state"), "queued") == 0 && !c->s->stopping)
-        order_requeue(c->s, body, NULL, NULL);
+    const char *state = text_of(body, "state");
+    if (code == 0 && !c->s->stopping &&
+        (strcmp(state, "queued") == 0 || strcmp(state, "paused") == 0))
+        order_requeue(c->s, body);
     settling_free(c);
+}
+
+static void close_found(struct settling *c, const char *state, json_t *error, const char *phone)
+{
+    json_t *none = json_null(); /* what an earlier run broke off with is over */
+    struct store_job_change change = {.state = state,
+                                      .error = error ? error : none,
+                                      .result = json_object_get(c->done, "result")};
+    store_run_end(c->s->store, c->job_id, state, error, phone, NULL, NULL);
+    store_job_change(c->s->store, c->job_id, &change, on_changed, c);
+    json_decref(error);
+}
+
+static void on_accepted(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct settling *c = arg;
+    json_t *error = acceptance_error(c->s, code, err, body);
+    if (!error)
+        store_phone_identity(c->s->store, store_id(text_of(c->owner, "phone_id")), "own", NULL,
+                             NULL);
+    close_found(c, error ? "failed" : "succeeded", error, "restored");
 }
 
 /* The worker came to its end, but nobody was there to hear it. */
 static void end_by_spool(struct settling *c, const char *phone)
 {
-    json_t *result = json_object_get(c->done, "result"), *error = NULL;
+    json_t *result = json_object_get(c->done, "result");
     const char *code = text_of(c->done, "code");
-    struct store_job_change change = {.state = "succeeded", .error = json_null(), .result = result};
-    if (strcmp(code, "ok") == 0) {
-        json_t *imeis = json_object_get(c->owner, "imeis");
-        struct store_phone_seen known = {.chip_id = text_of(result, "chip_id"),
-                                         .port_id = text_of(c->owner, "port"),
-                                         .serial = text_of(c->owner, "serial")};
-        for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
-            known.imeis[i] = json_string_value(json_array_get(imeis, i));
-        learn_acceptance(c->s, store_id(text_of(c->owner, "phone_id")), &known, result);
+    if (strcmp(code, "ok") == 0 && store_id(text_of(c->owner, "phone_id"))) {
+        acceptance_learn(c->s, text_of(result, "chip_id"), text_of(c->owner, "port"), result,
+                         on_accepted, c);
+    } else if (strcmp(code, "ok") == 0) {
+        close_found(c, "succeeded", NULL, phone);
     } else {
-        error = failure_json(c->s, text_of(c->done, "failure"), code, text_of(c->done, "text"));
+        json_t *error =
+            failure_json(c->s, text_of(c->done, "failure"), code, text_of(c->done, "text"));
         error_add_phone(error, phone);
-        change.error = error;
-        change.state = strcmp(code, "cancelled") == 0 ? "cancelled" : "failed";
+        close_found(c, strcmp(code, "cancelled") == 0 ? "cancelled" : "failed", error, phone);
     }
-    store_run_end(c->s->store, c->job_id, change.state, error, phone, NULL, NULL);
-    store_job_change(c->s->store, c->job_id, &change, on_changed, c);
-    json_decref(error);
 }
 
 /* The station ended under the job: it goes on by itself, unless a person had paused it. */
@@ -313,69 +347,29 @@ void run_found(struct station *s, json_t *owner)
 
 /* ---- a person, or the scheduler ------------------------------------------------------------------------ */
 
-struct verb_call {
-    struct station *s;
-    station_done_fn *done;
-    void *arg;
-};
-
-static void on_queued(void *arg, int code, const struct err *err, json_t *body)
-{
-    struct verb_call *c = arg;
-    if (code < 0)
-        done_error(c->done, c->arg, err);
-    else
-        order_requeue(c->s, body, c->done, c->arg);
-    free(c);
-}
-
-static struct verb_call *verb_call(struct station *s, station_done_fn *done, void *arg)
-{
-    struct verb_call *c = xcalloc(1, sizeof(*c));
-    *c = (struct verb_call){s, done, arg};
-    return c;
-}
-
-void resume_begin(struct station *s, json_t *job, const char *port_id, station_done_fn *done,
+void resume_begin(struct station *s, json_t *job, const char *port, station_done_fn *done,
                   void *arg)
 {
-    int64_t job_id = store_id(text_of(job, "id"));
-    const char *state = text_of(job, "state");
     struct err err = {0};
-    if (strcmp(state, "interrupted") != 0 && strcmp(state, "paused") != 0)
-        err_set(&err, ERR_CONFLICT, "job %s is %s: only one that is interrupted or paused goes on",
-                text_of(job, "id"), state);
-    else if (job_find(s, job_id) || spool_is_there(s, job_id))
+    if (spool_is_there(s, store_id(text_of(job, "id")))) {
         err_set(&err, ERR_CONFLICT,
                 "what the last run of job %s left is still being taken in: try again in a moment",
                 text_of(job, "id"));
-    if (err.code) {
         done_error(done, arg, &err);
         return;
     }
-    struct store_job_change change = {.state = "queued", .port_id = port_id, .error = json_null()};
-    store_job_change(s->store, job_id, &change, on_queued, verb_call(s, done, arg));
+    order_again(s, job, port, done, arg);
 }
 
-static void on_cancelled(void *arg, int code, const struct err *err, json_t *body)
-{
-    struct verb_call *c = arg;
-    c->done(c->arg, code, err, body);
-    free(c);
-}
-
-void resume_cancel(struct station *s, json_t *job, station_done_fn *done, void *arg)
+json_t *cancelled_error(const struct station *s, json_t *job)
 {
     const char *phone = json_string_value(json_object_get(job, "phone_state"));
-    bool releasable = phone_state_releasable(phone);
     json_t *error = failure_json(s, NULL, "cancelled",
-                                 releasable ? "cancelled after it was interrupted"
-                                            : "cancelled in the middle: this phone must not be "
-                                              "given away as it is");
+                                 phone_state_releasable(phone)
+                                     ? "cancelled after it was interrupted"
+                                     : "cancelled in the middle: this phone must not be given "
+                                       "away as it is");
     json_object_del(error, "advice");
     error_add_phone(error, phone);
-    struct store_job_change change = {.state = "cancelled", .error = error};
-    store_job_change(s->store, store_id(text_of(job, "id")), &change, on_cancelled,
-                     verb_call(s, done, arg));
-    json_decref(error);
+    return error;
 }

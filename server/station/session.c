@@ -373,32 +373,46 @@ static void on_message(void *arg, struct worker *w, const struct wire_message *m
 
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
-static void learn_from_end(struct job *j)
+/* A number that another phone has, too (law 7): the phone is whole and must not leave the bench as it is. */
+static void on_accepted(void *arg, int code, const struct err *err, json_t *body)
 {
-    struct store_phone_seen known = {.chip_id = j->chip_id,
-                                     .soc_id = j->soc_id[0] ? j->soc_id : NULL,
-                                     .port_id = j->port->id,
-                                     .serial = j->serial};
-    for (size_t i = 0; i < j->imei_count; i++)
-        known.imeis[i] = j->imeis[i];
-    learn_acceptance(j->s, j->phone_id, &known, j->done.result);
+    struct job *j = arg;
+    if (!j->ended) {
+        json_t *error = acceptance_error(j->s, code, err, body);
+        const char *state = error ? "failed" : "succeeded";
+        if (!error)
+            store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
+        store_run_end(j->s->store, j->id, state, error, "restored", NULL, NULL);
+        job_end(j, state, error, j->done.result);
+        json_decref(error);
+    }
+    job_unref(j);
+}
+
+static void end_well(struct job *j, const char *phone)
+{
+    if (j->phone_id) {
+        j->pending++;
+        acceptance_learn(j->s, j->chip_id, j->port->id, j->done.result, on_accepted, j);
+        return;
+    }
+    store_run_end(j->s->store, j->id, "succeeded", NULL, phone, NULL, NULL);
+    job_end(j, "succeeded", NULL, j->done.result);
 }
 
 void session_end(struct job *j)
 {
     const char *phone = json_string_value(json_object_get(j->done.result, "phone_state"));
     if (strcmp(j->done.code, "ok") == 0) {
-        learn_from_end(j);
-        store_run_end(j->s->store, j->id, "succeeded", NULL, phone, NULL, NULL);
-        json_t *none = json_null(); /* what an earlier run broke off with is over */
-        job_end(j, "succeeded", none, j->done.result);
+        end_well(j, phone);
         return;
     }
     json_t *error = failure_json(j->s, j->done.failure, j->done.code, j->done.text);
     error_add_phone(error, phone);
     const char *state = strcmp(j->done.code, "cancelled") == 0 ? "cancelled" : "failed";
     store_run_end(j->s->store, j->id, state, error, phone, NULL, NULL);
-    job_end(j, state, error, j->done.result);
+    if (!job_try_again(j, error))
+        job_end(j, state, error, j->done.result);
     json_decref(error);
 }
 

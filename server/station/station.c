@@ -30,7 +30,7 @@ static void on_trouble(void *arg, const char *id, const char *text)
 }
 
 /* The worker goes on with the phone that it has open; for the next one it needs a channel to the new portwatch. */
-static void watch_again(struct job *j)
+void job_watch_again(struct job *j)
 {
     int ends[2];
     struct err err = {0};
@@ -46,19 +46,9 @@ static void watch_again(struct job *j)
                                .type = WIRE_channel, .fd = far, .u.channel = {.job_id = j->id}});
 }
 
-static void take_all(struct station *s)
-{
-    struct port *p;
-    LIST_FOREACH(p, &s->ports, link)
-    {
-        port_take_next(p);
-    }
-}
-
 void station_settled(struct station *s)
 {
-    if (!s->stopping)
-        take_all(s);
+    schedule_poke(s);
 }
 
 static void on_portwatch(void *arg, bool up)
@@ -69,10 +59,15 @@ static void on_portwatch(void *arg, bool up)
     LIST_FOREACH(j, &s->jobs, link)
     {
         if (up && j->worker)
-            watch_again(j);
+            job_watch_again(j);
     }
-    if (up)
-        take_all(s);
+    struct port *p;
+    LIST_FOREACH(p, &s->ports, link)
+    {
+        if (up && p->kept_for)
+            port_keep(p, p->kept_for); /* what is on it will be heard soon, or there is nothing */
+    }
+    schedule_poke(s);
 }
 
 static const struct portwatch_events portwatch_events = {on_port, on_trouble, on_portwatch};
@@ -100,8 +95,10 @@ static void on_ports_known(void *arg, int code, const struct err *err, json_t *b
         json_t *enabled = json_object_get(item, "enabled");
         WIRE_TEXT(p->label, json_string_value(json_object_get(item, "label")));
         p->enabled = !json_is_false(enabled);
+        p->takes_work = json_is_true(json_object_get(item, "takes_work"));
         WIRE_TEXT(p->last_job, json_string_value(json_object_get(item, "last_job_id")));
         WIRE_TEXT(p->last_state, json_string_value(json_object_get(item, "last_state")));
+        WIRE_TEXT(p->last_text, json_string_value(json_object_get(item, "last_text")));
     }
     orders_resume(s, NULL);
 }
@@ -133,9 +130,12 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     s->usb = config->usb;
     LIST_INIT(&s->ports);
     LIST_INIT(&s->jobs);
+    LIST_INIT(&s->unsaved);
     LIST_INIT(&s->adoptions);
 
-    int rc = recipes_load(s, err);
+    int rc = schedule_new(s, config, err);
+    if (rc == 0)
+        rc = recipes_load(s, err);
     AUTO(free_ptr) char *worker = xasprintf("%s/flashrack-worker", s->program_dir);
     struct worker_pool_config pool = {.program = worker, .time_scale = config->time_scale};
     if (rc == 0)
@@ -145,6 +145,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     if (rc < 0)
         return rc;
     store_on_event(store, on_store_event, s);
+    recipes_check(s);
     store_port_list(store, on_ports_known, s); /* then the jobs that wait for them */
     spools_find(s);
     *out = STEAL(s);
@@ -156,6 +157,7 @@ void station_stop(struct station *s)
     if (!s)
         return;
     s->stopping = true;
+    jobs_save(s);
     worker_pool_free(&s->workers);
     portwatch_link_free(&s->portwatch);
 }
@@ -167,18 +169,10 @@ void station_free(struct station **sp)
         return;
     station_stop(s);
     adoptions_free(s);
-    while (!LIST_EMPTY(&s->jobs)) {
-        struct job *j = LIST_FIRST(&s->jobs);
-        LIST_REMOVE(j, link);
-        j->ended = true;
-        j->worker = NULL;
-        j->pending++;
-        job_unref(j);
-    }
+    jobs_free_all(s);
+    schedule_free(s);
     ports_free_all(s);
-    for (size_t i = 0; i < s->recipe_count; i++)
-        json_decref(s->recipes[i].json);
-    free(s->recipes);
+    recipes_free(s);
     json_decref(s->failures);
     list_free(&s->racks);
     list_free(&s->import_dirs);

@@ -21,8 +21,10 @@ struct station_config {
     const char *const *racks; /* USB/IP racks "HOST:PORT", NULL-terminated */
     const char *const
         *import_dirs; /* folders below which firmware and dump paths may lie, NULL-terminated */
-    const char *schema_dir; /* holds recipes/ and failures.json */
-    bool usb;               /* false: --no-usb */
+    const char *schema_dir;                          /* holds recipes/ and failures.json */
+    bool usb;                                        /* false: --no-usb */
+    int jobs_max, jobs_per_controller, jobs_per_hub; /* at the same time; 0: no limit */
+    int retries;             /* how often a failed run of a passing kind is tried again by itself */
     const char *record_keep; /* bytes kept of each USB transfer in data/record; NULL: the default */
     double time_scale;
 };
@@ -44,8 +46,11 @@ void station_on_event(struct station *s, station_event_fn *fn, void *arg);
 /* Ports, in the API's shape (contract: id label state mode phone_id job_id), a new reference. */
 json_t *station_ports(struct station *s);
 json_t *station_port(struct station *s, const char *id); /* NULL: no such port */
-/* label or enabled may be NULL / -1: not changed. */
-void station_port_change(struct station *s, const char *id, const char *label, int enabled,
+struct port_settings {
+    const char *label;       /* NULL: not changed */
+    int enabled, takes_work; /* -1: not changed */
+};
+void station_port_change(struct station *s, const char *id, const struct port_settings *settings,
                          station_done_fn *done, void *arg);
 
 /* What POST /jobs says; strings are copied. NULL or 0: not given. */
@@ -61,8 +66,8 @@ struct job_order {
 /* body: the job as stored. A repeated idempotency key answers the first job again. */
 void station_job_submit(struct station *s, const struct job_order *order, station_done_fn *done,
                         void *arg);
-/* verb: cancel, pause, resume */
-void station_job_verb(struct station *s, const char *job_id, const char *verb,
+/* verb: cancel, pause, resume. port: with resume, where the phone is now, by id or label; NULL: where it was. */
+void station_job_verb(struct station *s, const char *job_id, const char *verb, const char *port,
                       station_done_fn *done, void *arg);
 /* values: object with serial, imeis[], wlan_mac, bt_mac, or NULL */
 void station_job_answer(struct station *s, const char *job_id, const char *prompt_id,

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "server/store/events.h"
+#include "server/store/conflicts.h"
 #include "server/store/resources.h"
 #include "usb/base/clock.h"
 #include "usb/base/mem.h"
@@ -104,7 +104,10 @@ static int add(struct conn *conn, struct task *task, json_t *manifest, int64_t *
     *id_out = db_insert(conn->station, add_sql, manifest, &task->err);
     if (*id_out < 0)
         return (int)*id_out;
+    json_auto_t *conflict = NULL;
     code = add_partitions(conn, manifest, *id_out, &task->err);
+    if (code >= 0) /* law 2: a copy is flagged when it comes in */
+        code = conflicts_of_backup(conn, task, *id_out, &conflict);
     int64_t phone_id = json_integer_value(json_object_get(manifest, "phone_id"));
     return code < 0 || !phone_id ? code : phone_tell(conn, task, phone_id);
 }
@@ -166,70 +169,17 @@ void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
     page_submit(s, "backup_list", list, args, page, PAGE_NEWEST_FIRST, done, arg);
 }
 
-/* ---- binding an import ---- */
-
-static const char bind_sql[] = "UPDATE backup SET phone_id = :phone_id WHERE id = :id"
-                               " AND (phone_id IS NULL OR phone_id = :phone_id)";
-
-static int bind_to(struct conn *conn, struct task *task)
-{
-    json_t *backup = NULL;
-    int64_t id = arg_int(task, "id"), phone_id = arg_int(task, "phone_id");
-    int changed = db_run(conn->station, bind_sql, task->args, &task->err);
-    int code = changed < 0 ? changed : backup_read(conn, id, &backup, &task->err);
-    code = answer_with(task, code, backup, "backup", id);
-    if (code < 0)
-        return code;
-    if (changed == 0)
-        return err_set(&task->err, ERR_REFUSED, "backup %" PRId64 " belongs to phone %s", id,
-                       json_string_value(json_object_get(task->body, "phone_id")));
-    code = audit_write(conn, task, arg_text(task, "actor"), "backup.bind", "backup", id,
-                       json_object_get(task->body, "phone_id"));
-    return code < 0 ? code : phone_tell(conn, task, phone_id);
-}
-
-void store_backup_bind(struct store *s, int64_t backup_id, int64_t phone_id, const char *actor,
-                       store_done_fn *done, void *arg)
-{
-    json_t *args = json_pack("{s:I, s:I, s:s?}", "id", (json_int_t)backup_id, "phone_id",
-                             (json_int_t)phone_id, "actor", actor);
-    lane_submit(s, LANE_WRITE, task_new("backup_bind", bind_to, args, done, arg));
-}
-
 /* ---- twins ---- */
-
-/* Another phone is another phone_id; where one of them is not bound, another serial. Equality
- * counts only between plausible images: all wiped phones hold the same zeros. */
-static const char twins_sql[] =
-    "SELECT b.id AS \"backup_id:id\", b.phone_id AS \"phone_id:id\", b.serial, other.name, "
-    "other.sha256"
-    " FROM backup own JOIN backup_partition mine ON mine.backup_id = own.id AND mine.name = :name"
-    " AND mine.plausible = 'yes' JOIN backup_partition other ON other.sha256 = mine.sha256"
-    " AND other.name = mine.name AND other.plausible = 'yes' AND other.backup_id <> own.id"
-    " JOIN backup b ON b.id = other.backup_id WHERE own.id = :id AND CASE"
-    " WHEN own.phone_id IS NOT NULL AND b.phone_id IS NOT NULL THEN own.phone_id <> b.phone_id"
-    " ELSE own.serial IS NULL OR b.serial IS NULL OR own.serial <> b.serial END"
-    " ORDER BY b.id LIMIT 100";
 
 static int twins(struct conn *conn, struct task *task)
 {
-    json_t *items = json_array(), *name;
+    json_t *items = json_array();
     task->body = json_pack("{s:o, s:n}", "items", items, "next");
-    size_t i;
-    json_array_foreach(json_object_get(task->args, "names"), i, name)
-    {
-        json_object_set(task->args, "name", name);
-        int code = db_rows(conn->station, twins_sql, task->args, items, &task->err);
-        if (code < 0)
-            return code;
-    }
-    return 0;
+    return backup_twins(conn, task, arg_int(task, "id"), true, items);
 }
 
-void store_backup_twins(struct store *s, int64_t backup_id, const char *const *names,
-                        store_done_fn *done, void *arg)
+void store_backup_twins(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)
 {
-    json_t *args =
-        json_pack("{s:I, s:o}", "id", (json_int_t)backup_id, "names", string_list(names, SIZE_MAX));
+    json_t *args = json_pack("{s:I}", "id", (json_int_t)backup_id);
     lane_submit(s, LANE_READ, task_new("backup_twins", twins, args, done, arg));
 }

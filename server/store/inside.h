@@ -26,6 +26,7 @@ struct lane {
 struct event;
 struct store {
     char *data_dir;
+    struct signer *signer; /* the station's key: signs the manifests of closed jobs */
     int lock_fd; /* held as long as we live: one process a data folder */
     int wake_fd; /* eventfd: something is in `finished` */
     struct event *wake_event;

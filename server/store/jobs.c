@@ -2,15 +2,19 @@
 #include <string.h>
 
 #include "server/store/events.h"
+#include "server/store/manifests.h"
 #include "server/store/resources.h"
 #include "usb/base/clock.h"
 #include "usb/base/mem.h"
 
 #define JOB_COLUMNS                                                                                \
-    "SELECT j.id AS \"id:id\", j.recipe, j.state, j.step, j.priority, j.port_id AS port,"          \
+    "SELECT j.id AS \"id:id\", j.recipe, j.recipe_version, j.recipe_sha256, j.state, j.step, "     \
+    "j.priority, j.port_id AS port,"                                                               \
     " j.phone_id AS \"phone_id:id\", j.serial, j.imeis AS \"imeis:json\","                         \
     " j.firmware_id AS \"firmware:id\", j.backup_id AS \"backup:id\", j.finish, j.accept, "        \
     "j.owner_ref,"                                                                                 \
+    " j.any_port AS \"any_port:bool\", j.retries, j.retry_ms AS \"retry_at:time\","                \
+    " EXISTS (SELECT 1 FROM permit p WHERE p.job_id = j.id) AS \"permitted:bool\","                \
     " j.client_ref, j.prompt AS \"prompt:json\", j.error AS \"error:json\","                       \
     " j.result AS \"result:json\", j.chip_id, j.phone_state, j.run_count, j.created_ms AS \"created_at:time\","                           \
     " j.started_ms AS \"started_at:time\", j.ended_ms AS \"ended_at:time\" FROM job j"
@@ -23,6 +27,7 @@ static void put_no_progress(json_t *job)
     json_object_set_new(job, "progress",
                         json_pack("{s:i, s:i, s:i, s:n}", "done_bytes", 0, "total_bytes", 0,
                                   "bytes_per_s", 0, "eta_s"));
+    json_object_set_new(job, "waits_for", json_null());
 }
 
 int job_read(struct conn *conn, int64_t job_id, json_t **out, struct err *err)
@@ -68,10 +73,13 @@ static int answer_with_job(struct conn *conn, struct task *task, int64_t job_id)
 static const char known_key_sql[] =
     "SELECT id, request_sha256 FROM job WHERE idempotency_key = :idempotency_key";
 static const char add_sql[] =
-    "INSERT INTO job (recipe, priority, port_id, phone_id, serial, imeis, firmware_id, backup_id,"
-    " finish, accept, owner_ref, client_ref, idempotency_key, request_sha256, created_ms)"
-    " VALUES (:recipe, :priority, :port_id, :phone_id, :serial, :imeis, :firmware_id, :backup_id,"
-    " :finish, :accept, :owner_ref, :client_ref, :idempotency_key, :request_sha256, :now)";
+    "INSERT INTO job (recipe, recipe_version, recipe_sha256, priority, port_id, phone_id, serial, "
+    "imeis, firmware_id, backup_id,"
+    " finish, accept, owner_ref, client_ref, idempotency_key, request_sha256, any_port, created_ms)"
+    " VALUES (:recipe, :recipe_version, :recipe_sha256, :priority, :port_id, :phone_id, :serial, "
+    ":imeis, :firmware_id, :backup_id,"
+    " :finish, :accept, :owner_ref, :client_ref, :idempotency_key, :request_sha256,"
+    " :port_id IS NULL, :now)";
 
 /* What the order names must be there: a sentence instead of a failed foreign key. */
 static int check_named(struct conn *conn, struct task *task)
@@ -120,6 +128,8 @@ static int add(struct conn *conn, struct task *task)
     if (code != 0)
         return code < 0 ? code : 0;
     code = check_named(conn, task);
+    if (code == 0)
+        code = recipe_use(conn, task);
     if (code < 0)
         return code;
     int64_t id = db_insert(conn->station, add_sql, task->args, &task->err);
@@ -130,6 +140,11 @@ static int add(struct conn *conn, struct task *task)
     if (code >= 0)
         code = answer_with_job(conn, task, id);
     return code < 0 ? code : job_tell(conn, task, id);
+}
+
+static void set_text(json_t *args, const char *key, const char *text)
+{
+    json_object_set_new(args, key, text ? json_string(text) : json_null());
 }
 
 void store_job_add(struct store *s, const struct store_job_new *job, store_done_fn *done, void *arg)
@@ -143,14 +158,23 @@ void store_job_add(struct store *s, const struct store_job_new *job, store_done_
         job->owner_ref, "client_ref", job->client_ref, "idempotency_key", job->idempotency_key,
         "request_sha256", job->request_sha256, "actor", job->actor, "now",
         (json_int_t)clock_utc_ms());
+    json_object_set_new(args, "recipe_version", id_or_null(job->recipe_version));
+    set_text(args, "recipe_sha256", job->recipe_sha256);
+    set_text(args, "recipe_document", job->recipe_document);
     lane_submit(s, LANE_WRITE, task_new("job_add", add, args, done, arg));
 }
 
 /* ---- changing ---- */
 
 static const char change_sql[] =
-    "UPDATE job SET state = coalesce(:state, state), port_id = coalesce(:port_id, port_id),"
-    " phone_id = coalesce(:phone_id, phone_id), step = coalesce(:step, step),"
+    "UPDATE job SET state = coalesce(:state, state),"
+    " port_id = CASE WHEN :port_id = '' THEN NULL ELSE coalesce(:port_id, port_id) END,"
+    " any_port = CASE WHEN :port_ordered THEN 0 ELSE any_port END,"
+    " phone_id = CASE WHEN :phone_id < 0 THEN NULL ELSE coalesce(:phone_id, phone_id) END,"
+    " retries = coalesce(:retries, retries),"
+    " retry_ms = CASE WHEN coalesce(:state, state) = 'waiting' AND coalesce(:retry_ms, 0) >= 0"
+    " THEN coalesce(:retry_ms, retry_ms) END,"
+    " step = coalesce(:step, step),"
     " serial = coalesce(:serial, serial),"
     " prompt = CASE WHEN :prompt_set THEN :prompt WHEN coalesce(:state, state) = 'prompt' THEN "
     "prompt"
@@ -192,6 +216,16 @@ static int tell_prompt(struct conn *conn, struct task *task)
     return events_add(conn, task, "prompt", body);
 }
 
+static bool closes_job(const struct task *task)
+{
+    static const char *const states[] = {"succeeded", "failed", "cancelled"};
+    const char *state = arg_text(task, "state");
+    for (size_t i = 0; state && i < ARRAY_LEN(states); i++)
+        if (strcmp(state, states[i]) == 0)
+            return true;
+    return false;
+}
+
 static int change(struct conn *conn, struct task *task)
 {
     int64_t id = arg_int(task, "id");
@@ -204,6 +238,8 @@ static int change(struct conn *conn, struct task *task)
         code = db_run(conn->station, end_run_sql, task->args, &task->err);
     if (code >= 0)
         code = answer_with_job(conn, task, id);
+    if (code >= 0 && closes_job(task))
+        code = manifest_add(conn, task, id);
     if (code >= 0)
         code = job_tell(conn, task, id);
     return code < 0 ? code : tell_prompt(conn, task);
@@ -220,9 +256,11 @@ void store_job_change(struct store *s, int64_t job_id, const struct store_job_ch
                       store_done_fn *done, void *arg)
 {
     json_t *args =
-        json_pack("{s:I, s:s?, s:s?, s:o, s:s?, s:s?, s:I}", "id", (json_int_t)job_id, "state",
-                  c->state, "port_id", c->port_id, "phone_id", id_or_null(c->phone_id), "step",
-                  c->step, "serial", c->serial, "now", (json_int_t)clock_utc_ms());
+        json_pack("{s:I, s:s?, s:s?, s:b, s:o, s:o, s:o, s:s?, s:s?, s:I}", "id",
+                  (json_int_t)job_id, "state", c->state, "port_id", c->port_id, "port_ordered",
+                  c->port_ordered, "phone_id", id_or_null(c->phone_id), "retries",
+                  id_or_null(c->retries), "retry_ms", id_or_null(c->retry_ms), "step", c->step,
+                  "serial", c->serial, "now", (json_int_t)clock_utc_ms());
     set_document(args, "prompt", "prompt_set", c->prompt);
     set_document(args, "error", "error_set", c->error);
     set_document(args, "result", "result_set", c->result);

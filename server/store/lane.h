@@ -20,8 +20,10 @@ enum lane_name {
 }; /* order of closing */
 
 /* What a thread works with. Pointers that its lane does not have are NULL. */
+struct signer;
 struct conn {
     struct store *store;
+    const struct signer *signer; /* the station's key */
     struct db *station, *backups;
     const char *data_dir;
 };
@@ -66,6 +68,9 @@ json_t *page_end(json_t *args, json_t *rows, const char *key);
 int page_rows(struct conn *conn, struct task *task, const char *sql, const char *key);
 /* Reads one resource: 1 and a new reference, 0: not there. */
 typedef int resource_read_fn(struct conn *conn, int64_t id, json_t **out, struct err *err);
+/* Appends each resource that is there; ids are numbers. */
+int resources_read(struct conn *conn, json_t *ids, resource_read_fn *read, json_t *items,
+                   struct err *err);
 /* A whole list answer: `sql` finds the ids. */
 int page_resources(struct conn *conn, struct task *task, const char *sql, resource_read_fn *read);
 /* task_new + page_begin + lane_submit */

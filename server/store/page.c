@@ -60,8 +60,8 @@ int page_rows(struct conn *conn, struct task *task, const char *sql, const char 
     return code < 0 ? code : 0;
 }
 
-static int read_each(struct conn *conn, json_t *ids, resource_read_fn *read, json_t *items,
-                     struct err *err)
+int resources_read(struct conn *conn, json_t *ids, resource_read_fn *read, json_t *items,
+                   struct err *err)
 {
     size_t i;
     json_t *id;
@@ -83,7 +83,7 @@ int page_resources(struct conn *conn, struct task *task, const char *sql, resour
     json_t *items = json_array();
     int code = db_column(conn->station, sql, task->args, ids, &task->err);
     if (code >= 0)
-        code = read_each(conn, ids, read, items, &task->err);
+        code = resources_read(conn, ids, read, items, &task->err);
     task->body = page_end(task->args, items, "id");
     return code < 0 ? code : 0;
 }

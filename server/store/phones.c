@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "server/store/conflicts.h"
 #include "server/store/events.h"
 #include "server/store/resources.h"
 #include "usb/base/clock.h"
@@ -8,67 +9,50 @@
 /* The newest fact of a kind. */
 #define NEWEST(kind)                                                                               \
     "(SELECT f.value FROM phone_fact f WHERE f.phone_id = p.id AND f.kind = '" kind                \
-    "' ORDER BY f.seen_ms DESC, f.id DESC LIMIT 1)"
+    "' AND f.withdrawn_by IS NULL ORDER BY f.seen_ms DESC, f.id DESC LIMIT 1)"
 
 static const char phone_sql[] =
     "SELECT p.id AS \"id:id\", p.chip_id, p.soc_id, " NEWEST("serial") " AS serial, " NEWEST(
-        "wlan_mac") " AS wlan_mac, " NEWEST("bt_mac") " AS bt_mac,"
-                                                      " CASE WHEN EXISTS (SELECT 1 FROM conflict c "
-                                                      "WHERE c.low_phone_id = p.id AND c.state = "
-                                                      "'open')"
-                                                      " OR EXISTS (SELECT 1 FROM conflict c WHERE "
-                                                      "c.high_phone_id = p.id AND c.state = 'open')"
-                                                      " THEN 'conflict' ELSE p.identity END AS "
-                                                      "identity,"
-                                                      " p.first_seen_ms AS \"first_seen:time\", "
-                                                      "p.last_seen_ms AS \"last_seen:time\", "
-                                                      "p.port_id"
-                                                      " FROM phone p WHERE p.id = :id";
-static const char imeis_sql[] =
-    "SELECT value FROM phone_fact WHERE phone_id = :id AND kind = 'imei' ORDER BY id";
+        "wlan_mac") " AS wlan_mac, " NEWEST("bt_mac") " AS bt_mac, p.identity,"
+                                                      " p.first_seen_ms AS \"first_seen:time\","
+                                                      " p.last_seen_ms AS \"last_seen:time\","
+                                                      " p.port_id FROM phone p WHERE p.id = :id";
+static const char imeis_sql[] = "SELECT value FROM phone_fact WHERE phone_id = :id"
+                                " AND kind = 'imei' AND withdrawn_by IS NULL ORDER BY id";
 static const char backups_sql[] =
     "SELECT id AS \"id:id\" FROM backup WHERE phone_id = :id ORDER BY id DESC LIMIT 50";
 static const char jobs_sql[] =
     "SELECT id AS \"id:id\" FROM job WHERE phone_id = :id ORDER BY id DESC LIMIT 50";
 static const char conflicts_sql[] =
-    "SELECT c.id AS \"id:id\", c.kind, c.value, c.low_phone_id AS \"low:id\","
-    " c.high_phone_id AS \"high:id\" FROM conflict c WHERE c.low_phone_id = :id AND c.state = "
-    "'open'"
-    " UNION ALL SELECT c.id, c.kind, c.value, c.low_phone_id, c.high_phone_id FROM conflict c"
-    " WHERE c.high_phone_id = :id AND c.state = 'open'";
+    "SELECT id FROM conflict WHERE phone_id = :id AND state = 'open'"
+    " UNION SELECT id FROM conflict WHERE other_phone_id = :id AND state = 'open'";
 
-/* Two columns become the list phones[]. */
-static void name_both(json_t *conflicts)
+/* An open conflict is shown in the place of the identity. */
+static int read_conflicts(struct conn *conn, json_t *key, json_t *phone, struct err *err)
 {
-    size_t i;
-    json_t *c;
-    json_array_foreach(conflicts, i, c)
-    {
-        json_object_set_new(
-            c, "phones",
-            json_pack("[O, O]", json_object_get(c, "low"), json_object_get(c, "high")));
-        json_object_del(c, "low");
-        json_object_del(c, "high");
-    }
+    json_auto_t *ids = json_array();
+    json_t *conflicts = json_array();
+    json_object_set_new(phone, "conflicts", conflicts);
+    int code = db_column(conn->station, conflicts_sql, key, ids, err);
+    if (code >= 0)
+        code = resources_read(conn, ids, conflict_read, conflicts, err);
+    if (json_array_size(conflicts))
+        json_object_set_new(phone, "identity", json_string("conflict"));
+    return code;
 }
 
 static int read_lists(struct conn *conn, json_t *key, json_t *phone, struct err *err)
 {
     json_t *imeis = json_array(), *backups = json_array(), *jobs = json_array();
-    json_t *conflicts = json_array();
     json_object_set_new(phone, "imeis", imeis);
     json_object_set_new(phone, "backups", backups);
     json_object_set_new(phone, "jobs", jobs);
-    json_object_set_new(phone, "conflicts", conflicts);
     int code = db_column(conn->station, imeis_sql, key, imeis, err);
     if (code >= 0)
         code = db_column(conn->station, backups_sql, key, backups, err);
     if (code >= 0)
         code = db_column(conn->station, jobs_sql, key, jobs, err);
-    if (code >= 0)
-        code = db_rows(conn->station, conflicts_sql, key, conflicts, err);
-    name_both(conflicts);
-    return code < 0 ? code : 0;
+    return code < 0 ? code : read_conflicts(conn, key, phone, err);
 }
 
 int phone_read(struct conn *conn, int64_t phone_id, json_t **out, struct err *err)
@@ -103,48 +87,24 @@ static const char find_sql[] = "SELECT id FROM phone WHERE chip_id = :chip_id";
 static const char learn_sql[] =
     "INSERT INTO phone_fact (phone_id, kind, value, source, learned_ms, seen_ms)"
     " VALUES (:phone_id, :kind, :value, :source, :now, :now)"
-    " ON CONFLICT (phone_id, kind, value) DO UPDATE SET seen_ms = :now";
-/* Law 7: one serial or IMEI on two chips. */
-static const char notice_sql[] =
-    "INSERT INTO conflict (kind, value, low_phone_id, high_phone_id, noticed_ms)"
-    " SELECT mine.kind, mine.value,"
-    " CASE WHEN mine.phone_id < other.phone_id THEN mine.phone_id ELSE other.phone_id END,"
-    " CASE WHEN mine.phone_id < other.phone_id THEN other.phone_id ELSE mine.phone_id END, :now"
-    " FROM phone_fact mine JOIN phone_fact other ON other.kind = mine.kind"
-    " AND other.value = mine.value AND other.phone_id <> mine.phone_id"
-    " WHERE mine.phone_id = :phone_id AND mine.kind IN ('serial', 'imei')"
-    " ON CONFLICT (kind, value, low_phone_id, high_phone_id) DO NOTHING"
-    " RETURNING low_phone_id + high_phone_id - :phone_id AS other";
+    " ON CONFLICT (phone_id, kind, value) DO UPDATE SET seen_ms = :now, withdrawn_by = NULL";
 
-static int learn(struct conn *conn, struct task *task)
+int phone_learn(struct conn *conn, struct task *task, int64_t phone_id, const char *source,
+                json_t *facts)
 {
     size_t i;
     json_t *fact;
-    json_array_foreach(json_object_get(task->args, "facts"), i, fact)
+    json_array_foreach(facts, i, fact)
     {
-        json_object_set(fact, "phone_id", json_object_get(task->args, "phone_id"));
-        json_object_set(fact, "now", json_object_get(task->args, "now"));
-        json_object_set(fact, "source", json_object_get(task->args, "source"));
-        int code = db_run(conn->station, learn_sql, fact, &task->err);
+        json_auto_t *row =
+            json_pack("{s:I, s:O, s:O, s:s?, s:I}", "phone_id", (json_int_t)phone_id, "kind",
+                      json_object_get(fact, "kind"), "value", json_object_get(fact, "value"),
+                      "source", source, "now", (json_int_t)clock_utc_ms());
+        int code = db_run(conn->station, learn_sql, row, &task->err);
         if (code < 0)
             return code;
     }
     return 0;
-}
-
-/* The other phone of each new conflict shows it, too. */
-static int notice_conflicts(struct conn *conn, struct task *task)
-{
-    json_auto_t *others = json_array();
-    int code = db_column(conn->station, notice_sql, task->args, others, &task->err);
-    size_t i;
-    json_t *other;
-    json_array_foreach(others, i, other)
-    {
-        if (code >= 0)
-            code = phone_tell(conn, task, json_integer_value(other));
-    }
-    return code < 0 ? code : 0;
 }
 
 /* Equal but for the time of the contact, which changes at every plug-in and tells nobody anything.
@@ -164,7 +124,6 @@ static int touch(struct conn *conn, struct task *task, int64_t *id_out)
     if (code < 0)
         return code;
     *id_out = json_integer_value(json_object_get(row, "id"));
-    json_object_set(task->args, "phone_id", json_object_get(row, "id"));
     return 0;
 }
 
@@ -179,15 +138,16 @@ static int read_before(struct conn *conn, struct task *task, json_t **before)
 
 static int seen(struct conn *conn, struct task *task)
 {
-    json_auto_t *before = NULL;
+    json_auto_t *before = NULL, *conflict = NULL;
+    json_t *facts = json_object_get(task->args, "facts");
     int64_t id = 0;
     int code = read_before(conn, task, &before);
     if (code >= 0)
         code = touch(conn, task, &id);
     if (code >= 0)
-        code = learn(conn, task);
-    if (code >= 0)
-        code = notice_conflicts(conn, task);
+        code = phone_learn(conn, task, id, arg_text(task, "source"), facts);
+    if (code >= 0) /* law 7 */
+        code = conflicts_of_facts(conn, task, id, 0, facts, &conflict);
     if (code >= 0)
         code = phone_read(conn, id, &task->body, &task->err);
     if (code < 0 || only_seen_again(before, task->body))
@@ -254,13 +214,13 @@ void store_phone_get(struct store *s, int64_t phone_id, store_done_fn *done, voi
 #define LIST_END " AND p.id > :after ORDER BY p.id LIMIT :limit"
 static const char list_all_sql[] =
     "SELECT p.id FROM phone p WHERE p.id > :after ORDER BY p.id LIMIT :limit";
-static const char list_chip_sql[] =
-    "SELECT p.id FROM phone p WHERE p.chip_id = :chip_id"
-    " AND (:serial IS NULL OR p.id IN (SELECT f.phone_id FROM"
-    " phone_fact f WHERE f.kind = 'serial' AND f.value = :serial))" LIST_END;
+static const char list_chip_sql[] = "SELECT p.id FROM phone p WHERE p.chip_id = :chip_id"
+                                    " AND (:serial IS NULL OR p.id IN (SELECT f.phone_id FROM"
+                                    " phone_fact f WHERE f.kind = 'serial' AND f.value = :serial "
+                                    "AND f.withdrawn_by IS NULL))" LIST_END;
 static const char list_serial_sql[] =
     "SELECT p.id FROM phone p WHERE p.id IN (SELECT f.phone_id FROM phone_fact f"
-    " WHERE f.kind = 'serial' AND f.value = :serial)" LIST_END;
+    " WHERE f.kind = 'serial' AND f.value = :serial AND f.withdrawn_by IS NULL)" LIST_END;
 
 static int list(struct conn *conn, struct task *task)
 {
@@ -275,57 +235,4 @@ void store_phone_list(struct store *s, const char *chip_id, const char *serial,
 {
     json_t *args = json_pack("{s:s?, s:s?}", "chip_id", chip_id, "serial", serial);
     page_submit(s, "phone_list", list, args, page, PAGE_OLDEST_FIRST, done, arg);
-}
-
-/* ---- conflicts ---- */
-
-#define CONFLICT_COLUMNS                                                                           \
-    "SELECT id AS \"id:id\", kind, value, low_phone_id AS \"low:id\", high_phone_id AS "           \
-    "\"high:id\","                                                                                 \
-    " state, noticed_ms AS \"noticed_at:time\", resolved_ms AS \"resolved_at:time\", resolved_by," \
-    " reason FROM conflict"
-
-static int list_conflicts(struct conn *conn, struct task *task)
-{
-    int code = page_rows(conn, task,
-                         CONFLICT_COLUMNS " WHERE id < :after ORDER BY id DESC LIMIT :limit", "id");
-    name_both(json_object_get(task->body, "items"));
-    return code;
-}
-
-void store_conflict_list(struct store *s, const struct store_page *page, store_done_fn *done,
-                         void *arg)
-{
-    page_submit(s, "conflict_list", list_conflicts, json_object(), page, PAGE_NEWEST_FIRST, done,
-                arg);
-}
-
-static const char resolve_sql[] =
-    "UPDATE conflict SET state = 'resolved', resolved_ms = :now, resolved_by = :actor,"
-    " reason = :reason WHERE id = :id AND state = 'open'"
-    " RETURNING low_phone_id AS low, high_phone_id AS high";
-
-static int resolve(struct conn *conn, struct task *task)
-{
-    json_auto_t *pair = NULL;
-    int64_t id = arg_int(task, "id");
-    int code = db_row(conn->station, resolve_sql, task->args, &pair, &task->err);
-    if (code == 0)
-        return err_set(&task->err, ERR_NOT_FOUND, "no open conflict %lld", (long long)id);
-    if (code > 0)
-        code = audit_write(conn, task, arg_text(task, "actor"), "conflict.resolve", "conflict", id,
-                           json_object_get(task->args, "reason"));
-    if (code >= 0)
-        code = phone_tell(conn, task, json_integer_value(json_object_get(pair, "low")));
-    if (code >= 0)
-        code = phone_tell(conn, task, json_integer_value(json_object_get(pair, "high")));
-    return code;
-}
-
-void store_conflict_resolve(struct store *s, int64_t conflict_id, const char *actor,
-                            const char *reason, store_done_fn *done, void *arg)
-{
-    json_t *args = json_pack("{s:I, s:s, s:s, s:I}", "id", (json_int_t)conflict_id, "actor", actor,
-                             "reason", reason, "now", (json_int_t)clock_utc_ms());
-    lane_submit(s, LANE_WRITE, task_new("conflict_resolve", resolve, args, done, arg));
 }

@@ -3,10 +3,12 @@
 #include "usb/base/clock.h"
 
 #define PORT_COLUMNS                                                                               \
-    "SELECT p.id, p.label, p.enabled AS \"enabled:bool\", p.created_ms AS \"created_at:time\","    \
-    " j.id AS \"last_job_id:id\", j.state AS last_state, j.ended_ms AS \"last_at:time\""           \
+    "SELECT p.id, p.label, p.enabled AS \"enabled:bool\", p.takes_work AS \"takes_work:bool\","    \
+    " p.created_ms AS \"created_at:time\","                                                        \
+    " j.id AS \"last_job_id:id\", j.state AS last_state, j.ended_ms AS \"last_at:time\","          \
+    " coalesce(json_extract(j.error, '$.message'), j.serial) AS last_text"                         \
     " FROM port p LEFT JOIN job j ON j.id = (SELECT k.id FROM job k WHERE k.port_id = p.id"        \
-    " AND k.ended_ms IS NOT NULL ORDER BY k.id DESC LIMIT 1)"
+    " AND (k.ended_ms IS NOT NULL OR k.state = 'interrupted') ORDER BY k.id DESC LIMIT 1)"
 
 static int list(struct conn *conn, struct task *task)
 {
@@ -22,9 +24,11 @@ void store_port_list(struct store *s, store_done_fn *done, void *arg)
 }
 
 static const char put_sql[] =
-    "INSERT INTO port (id, label, enabled, created_ms)"
-    " VALUES (:id, coalesce(:label, ''), coalesce(:enabled, 1), :now) ON CONFLICT (id) DO UPDATE"
-    " SET label = coalesce(:label, port.label), enabled = coalesce(:enabled, port.enabled)";
+    "INSERT INTO port (id, label, enabled, takes_work, created_ms)"
+    " VALUES (:id, coalesce(:label, ''), coalesce(:enabled, 1), coalesce(:takes_work, 0), :now)"
+    " ON CONFLICT (id) DO UPDATE"
+    " SET label = coalesce(:label, port.label), enabled = coalesce(:enabled, port.enabled),"
+    " takes_work = coalesce(:takes_work, port.takes_work)";
 
 static const char port_sql[] = PORT_COLUMNS " WHERE p.id = :id";
 
@@ -42,11 +46,37 @@ static int put(struct conn *conn, struct task *task)
     return json_equal(before, task->body) ? 0 : events_add(conn, task, "port", task->body);
 }
 
-void store_port_put(struct store *s, const char *port_id, const char *label, int enabled,
-                    store_done_fn *done, void *arg)
+static json_t *choice_or_null(int value)
 {
-    json_t *args = json_pack("{s:s, s:s?, s:o, s:I}", "id", port_id, "label", label, "enabled",
-                             enabled < 0 ? json_null() : json_integer(enabled), "now",
-                             (json_int_t)clock_utc_ms());
+    return value < 0 ? json_null() : json_integer(value);
+}
+
+void store_port_put(struct store *s, const char *port_id,
+                    const struct store_port_settings *settings, store_done_fn *done, void *arg)
+{
+    json_t *args =
+        json_pack("{s:s, s:s?, s:o, s:o, s:I}", "id", port_id, "label", settings->label, "enabled",
+                  choice_or_null(settings->enabled), "takes_work",
+                  choice_or_null(settings->takes_work), "now", (json_int_t)clock_utc_ms());
     lane_submit(s, LANE_WRITE, task_new("port_put", put, args, done, arg));
+}
+
+/* By job_port, so that a port with thousands of jobs answers at once. */
+static const char history_sql[] =
+    "SELECT id AS \"id:id\", recipe, state, serial, phone_id AS \"phone_id:id\","
+    " started_ms AS \"started_at:time\", ended_ms AS \"ended_at:time\","
+    " json_extract(error, '$.message') AS text FROM job WHERE port_id = :port_id AND id < :after"
+    " AND started_ms IS NOT NULL AND (ended_ms IS NOT NULL OR state = 'interrupted')"
+    " ORDER BY id DESC LIMIT :limit";
+
+static int history(struct conn *conn, struct task *task)
+{
+    return page_rows(conn, task, history_sql, "id");
+}
+
+void store_port_history(struct store *s, const char *port_id, const struct store_page *page,
+                        store_done_fn *done, void *arg)
+{
+    json_t *args = json_pack("{s:s}", "port_id", port_id);
+    page_submit(s, "port_history", history, args, page, PAGE_NEWEST_FIRST, done, arg);
 }

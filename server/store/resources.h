@@ -8,6 +8,9 @@
 int phone_read(struct conn *conn, int64_t phone_id, json_t **out, struct err *err);
 /* Event `phone` with the phone as it is now. */
 int phone_tell(struct conn *conn, struct task *task, int64_t phone_id);
+/* Facts [{kind value}] become the phone's. source: where they are from; NULL only without facts. */
+int phone_learn(struct conn *conn, struct task *task, int64_t phone_id, const char *source,
+                json_t *facts);
 /* The job without steps[], as events carry it. */
 int job_read(struct conn *conn, int64_t job_id, json_t **out, struct err *err);
 /* Event `job` with the job as it is now. */

@@ -26,6 +26,17 @@ static int lock_folder(struct store *s, struct err *err)
     return 0;
 }
 
+static int open_signer(struct store *s, struct err *err)
+{
+    AUTO(free_ptr) char *path = xasprintf("%s/station.key", s->data_dir);
+    return signer_open(path, &s->signer, err);
+}
+
+struct sign_key store_sign_key(const struct store *s)
+{
+    return signer_public(s->signer);
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
@@ -60,7 +71,7 @@ static int open_file(struct store *s, const struct schema *schema, enum access a
 static int start_thread(struct store *s, enum lane_name lane, enum access station,
                         enum access backups, struct err *err)
 {
-    struct conn conn = {.store = s, .data_dir = s->data_dir};
+    struct conn conn = {.store = s, .signer = s->signer, .data_dir = s->data_dir};
     int code = open_file(s, &schema_station, station, &conn.station, err);
     if (code == 0)
         code = open_file(s, &schema_backups, backups, &conn.backups, err);
@@ -100,6 +111,8 @@ int store_open(const struct store_config *config, struct store **store_out, stru
 
     int code = lock_folder(s, err);
     if (code == 0)
+        code = open_signer(s, err);
+    if (code == 0)
         code = schema_migrate(&schema_station, s->data_dir, err);
     if (code == 0)
         code = schema_migrate(&schema_backups, s->data_dir, err);
@@ -129,6 +142,7 @@ void store_close(struct store **store)
     fd_close(&s->wake_fd);
     fd_close(&s->lock_fd);
     pthread_mutex_destroy(&s->finished_lock);
+    signer_free(&s->signer);
     free(s->data_dir);
     free(s);
 }

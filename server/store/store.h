@@ -19,6 +19,7 @@
 
 #include "usb/base/err.h"
 #include "usb/base/hash.h"
+#include "usb/base/sign.h"
 
 struct event_base;
 struct store;
@@ -64,12 +65,19 @@ struct store_page {
 };
 
 /* ---- ports: what survives a restart; mode, phone and state live in the station ---- */
-/* {"items":[{id label enabled last_job_id last_state last_at created_at}]} */
+/* {"items":[{id label enabled takes_work last_job_id last_state last_text last_at created_at}]} */
 void store_port_list(struct store *s, store_done_fn *done, void *arg);
-/* Makes the port known or changes it. label NULL, enabled < 0: not changed. Event `port` when
- * something changed. body: the port. */
-void store_port_put(struct store *s, const char *port_id, const char *label, int enabled,
-                    store_done_fn *done, void *arg);
+struct store_port_settings {
+    const char *label;       /* NULL: not changed */
+    int enabled, takes_work; /* < 0: not changed */
+};
+/* Makes the port known or changes it. Event `port` when something changed. body: the port. */
+void store_port_put(struct store *s, const char *port_id,
+                    const struct store_port_settings *settings, store_done_fn *done, void *arg);
+/* Jobs that ran on this port and ended or were interrupted, newest first: items {id recipe state serial phone_id
+ * started_at ended_at text}; text: what went wrong, or null. */
+void store_port_history(struct store *s, const char *port_id, const struct store_page *page,
+                        store_done_fn *done, void *arg);
 
 /* ---- phones: key is the chip id; serials and IMEIs are facts learned about it ---- */
 struct store_phone_seen {
@@ -82,7 +90,7 @@ struct store_phone_seen {
     const char *source; /* where the facts are from: label screen proinfo fastboot import; required
                            with any fact */
 };
-/* Makes the phone known, learns, notices conflicts (one serial or IMEI on two chips). Event `phone`
+/* Makes the phone known, learns, notices conflicts (one serial or IMEI on two chips, two serials on one). Event `phone`
  * for every phone whose resource changed in more than last_seen. body: the phone. */
 void store_phone_seen(struct store *s, const struct store_phone_seen *seen, store_done_fn *done,
                       void *arg);
@@ -91,22 +99,30 @@ void store_phone_seen(struct store *s, const struct store_phone_seen *seen, stor
 void store_phone_identity(struct store *s, int64_t phone_id, const char *identity,
                           store_done_fn *done, void *arg);
 /* id chip_id soc_id serial imeis[] wlan_mac bt_mac identity first_seen last_seen port_id backups[]
- * jobs[] conflicts[{id kind value phones[]}]; the newest 50 of backups and jobs. */
+ * jobs[] conflicts[], open ones as store_conflict_list has them; the newest 50 of backups and jobs. */
 void store_phone_get(struct store *s, int64_t phone_id, store_done_fn *done, void *arg);
 /* Both may be NULL: all phones. Oldest first. */
 void store_phone_list(struct store *s, const char *chip_id, const char *serial,
                       const struct store_page *page, store_done_fn *done, void *arg);
-/* {"items":[{id kind value phones[] state noticed_at resolved_at resolved_by reason}]}, open ones
- * first */
-void store_conflict_list(struct store *s, const struct store_page *page, store_done_fn *done,
-                         void *arg);
-/* By an admin with a written reason. Audit row, event `phone` for both. */
+/* ---- conflicts: schema/sql/station/0004_conflicts.sql says which kinds there are ---- */
+/* Items {id kind value other_value phones[] backups[] job_id state noticed_at resolved_at resolved_by reason kept
+ * text}, newest first. state: open, resolved; NULL: any. */
+void store_conflict_list(struct store *s, const char *state, const struct store_page *page,
+                         store_done_fn *done, void *arg);
+/* The same with records{phones[] backups[]}: the resources that it names. */
+void store_conflict_get(struct store *s, int64_t conflict_id, store_done_fn *done, void *arg);
+/* By an admin with a written reason. keep: the phone that a number or an imported backup belongs to, or "both" (or
+ * NULL) for a number; of two_serials the serial; of backup_twin the backup that is no copy. What is not kept stays on
+ * record and counts no more: facts are withdrawn, an import is bound anew, a phone that got what is not its own
+ * is a `donor`. Audit row, event `phone` for both. ERR_NOT_FOUND, ERR_INPUT. body: the conflict. */
 void store_conflict_resolve(struct store *s, int64_t conflict_id, const char *actor,
-                            const char *reason, store_done_fn *done, void *arg);
+                            const char *reason, const char *keep, store_done_fn *done, void *arg);
 
 /* ---- jobs ---- */
 struct store_job_new {
     const char *recipe; /* required */
+    int recipe_version; /* 0: not known, then no version is kept */
+    const char *recipe_sha256, *recipe_document; /* of and as JSON with sorted keys and no blanks */
     const char *port_id, *serial, *finish, *accept, *owner_ref, *client_ref;
     const char *imeis[4];
     int64_t phone_id, firmware_id, backup_id;     /* 0: not given */
@@ -115,8 +131,8 @@ struct store_job_new {
     const char *actor; /* who asked, for the audit row; NULL: "station" */
 };
 /* State queued, event `job`, audit row. body: the job. The same key with the same hash answers the
- * first job again (no event), with another hash ERR_CONFLICT. ERR_INPUT: no such phone, firmware or
- * backup. */
+ * first job again (no event), with another hash ERR_CONFLICT; so is a recipe version that was used before with
+ * another document. ERR_INPUT: no such phone, firmware or backup. */
 void store_job_add(struct store *s, const struct store_job_new *job, store_done_fn *done,
                    void *arg);
 
@@ -124,16 +140,20 @@ void store_job_add(struct store *s, const struct store_job_new *job, store_done_
 struct store_job_change {
     const char
         *state; /* queued waiting running prompt paused succeeded failed cancelled interrupted */
-    const char *port_id; /* where it runs or waits */
-    int64_t phone_id;
-    const char *step; /* name of the step it is in */
+    const char *port_id; /* where it runs or waits; "": anywhere again */
+    bool port_ordered;   /* true: from now on the port counts as ordered by a person */
+    int64_t phone_id;    /* < 0: taken away */
+    int retries;         /* runs that failed and were tried again */
+    int64_t retry_ms;    /* UTC: not before; < 0: taken away, as by any other state than waiting */
+    const char *step;    /* name of the step it is in */
     const char *serial;
     json_t
         *prompt; /* object with id, text ...; taken away by itself when the state leaves `prompt` */
     json_t *error; /* {code message advice} */
     json_t *result;
 };
-/* Sets started_at and ended_at by the state. Events `job`, and `prompt` when a prompt was set.
+/* Sets started_at and ended_at by the state; with succeeded, failed and cancelled the job is closed, and its signed
+ * manifest is written with it. Events `job`, and `prompt` when a prompt was set.
  * body: the job. ERR_CONFLICT: it has succeeded, failed or was cancelled before, or another job
  * runs on this port or phone. */
 void store_job_change(struct store *s, int64_t job_id, const struct store_job_change *change,
@@ -213,16 +233,10 @@ void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, v
 /* Newest first. 0, NULL: any. */
 void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
                        const struct store_page *page, store_done_fn *done, void *arg);
-/* Binds an imported backup to the phone it is approved for. ERR_REFUSED: bound to another one.
- * body: the backup. Audit row. */
-void store_backup_bind(struct store *s, int64_t backup_id, int64_t phone_id, const char *actor,
-                       store_done_fn *done, void *arg);
-/* Backups of other phones that hold an equal image. names: which partitions are compared (those
- * that differ from phone to phone), NULL-terminated. Only images that are plausible on both sides
- * count. body:
+/* Backups of other phones that hold an equal image of a partition that differs from phone to phone, but for those
+ * that an admin found to be copies of this one. Only images that are plausible on both sides count. body:
  * {"items":[{backup_id phone_id serial name sha256}]} */
-void store_backup_twins(struct store *s, int64_t backup_id, const char *const *names,
-                        store_done_fn *done, void *arg);
+void store_backup_twins(struct store *s, int64_t backup_id, store_done_fn *done, void *arg);
 /* The image as an unlinked file in the data folder; its hash was checked. ERR_NOT_FOUND,
  * ERR_VERIFY. */
 void store_backup_open(struct store *s, int64_t backup_id, const char *partition, store_fd_fn *done,
@@ -245,17 +259,31 @@ void store_firmware_get(struct store *s, int64_t firmware_id, store_done_fn *don
 void store_firmware_list(struct store *s, const struct store_page *page, store_done_fn *done,
                          void *arg);
 
+/* ---- proof: recipes as they were used, signed manifests of closed jobs ---- */
+/* ERR_CONFLICT: this version was used before with another document. */
+void store_recipe_check(struct store *s, const char *name, int version, const char *sha256,
+                        store_done_fn *done, void *arg);
+/* The public half of DATA/station.key, made at the first start. */
+struct sign_key store_sign_key(const struct store *s);
+/* report_version algorithm manifest{} manifest_sha256 signature public_key. ERR_CONFLICT: the job has not ended. */
+void store_job_report(struct store *s, int64_t job_id, store_done_fn *done, void *arg);
+/* Items {sequence job_id sha256 at}, oldest first: the chain. */
+void store_report_list(struct store *s, const struct store_page *page, store_done_fn *done,
+                       void *arg);
+
 /* ---- permits and audit ---- */
 struct store_permit_new {
     int64_t job_id;           /* running or at a prompt, for the phone with this chip id */
     int64_t backup_id;        /* the pre-image: taken from this chip by this station, complete */
-    int64_t source_backup_id; /* what is written back: bound to this chip; 0: nothing */
+    int64_t source_backup_id; /* what is written back: of this phone, or an import for the job's
+                                 serial that is not bound yet and is bound by this; 0: nothing */
     struct sha256 manifest, plan;
     const char *chip_id;
 };
-/* The last check before a phone may be written, in one transaction with the row that proves it.
- * ERR_REFUSED with the reason. body: {id job_id backup_id manifest_sha256 plan_sha256 chip_id
- * issued_at} */
+/* The last check before a phone may be written, in one transaction with the row that proves it. The job's serial and
+ * IMEIs become facts of the phone, an import is bound. ERR_REFUSED with the reason. body: {id job_id backup_id
+ * manifest_sha256 plan_sha256 chip_id issued_at}, or {conflict{}} that is open now and stands against it: no permit,
+ * and nothing was learned or bound. */
 void store_permit_add(struct store *s, const struct store_permit_new *permit, store_done_fn *done,
                       void *arg);
 /* Items {id job_id backup_id source_backup_id manifest_sha256 plan_sha256 chip_id issued_at} of a

@@ -210,15 +210,23 @@ def make_package(dir_, *more):
     return done.stdout.strip().splitlines()[-1]
 
 
+def partition(dump, name):
+    """Where a partition lies in a dump, by the table in it: {"first_lba", "size", ...}."""
+    done = subprocess.run([program("flashrack"), "dump", "list", dump, "--json"], check=True, capture_output=True,
+                          text=True)
+    return next(p for p in json.loads(done.stdout)["partitions"] if p["name"] == name)
+
+
 class Station:
     """flashrackd with a data folder of its own."""
 
     def __init__(self, dir_, racks=(), import_dirs=(), listen="127.0.0.1:0", usb=False, time_scale=1, extra=(),
-                 as_user=()):
+                 as_user=(), retries=0):
+        """retries: a test that looks at one failure does not want to wait for three more."""
         self.dir = dir_
         self.data = os.path.join(dir_, "data")
         self.args = [*as_user, program("flashrackd"), "--listen", listen, "--data", self.data, "--time-scale",
-                     str(time_scale)]
+                     str(time_scale), "--retries", str(retries)]
         for rack in racks:
             self.args += ["--usbip", rack]
         for folder in import_dirs:

@@ -11,10 +11,11 @@
 #include "usb/base/clock.h"
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
+#include "usb/codec/xflash.h"
 
 /* How long a finger stays on the power key; the phone starts or is forced off at the end of it. */
 enum { POWER_ON_MS = 2500, FORCED_OFF_MS = 12000 };
-enum { STATE_MAX_BYTES = 4096 };
+enum { STATE_MAX_BYTES = 4096, EMMC_MODEL_BYTES = 9 };
 #define STATE_FILE "power.json"
 
 static const char *const stage_names[] = {
@@ -221,10 +222,26 @@ void board_keys_release(struct board *b, unsigned mask)
     pthread_mutex_unlock(&b->lock);
 }
 
+/* A fault: whoever plugs in now plugs in another phone. What tells chips apart changes, the flash
+ * stays; the first bytes of the eMMC's id name its model, which DRAM settings depend on. */
+static void other_phone(struct board *b)
+{
+    struct fault_spec spec;
+    if (!fault_plan_due(&b->faults, "other_phone", 0, &spec))
+        return;
+    struct board_chip *c = &b->chip;
+    fault_garbage(spec.seed, c->me_id, sizeof(c->me_id));
+    fault_garbage(spec.seed + 1, c->soc_id, sizeof(c->soc_id));
+    fault_garbage(spec.seed + 2, c->emmc_cid + EMMC_MODEL_BYTES,
+                  sizeof(c->emmc_cid) - EMMC_MODEL_BYTES);
+}
+
 void board_cable_move(struct board *b, bool plugged)
 {
-    if (plugged && !b->cable)
+    if (plugged && !b->cable) {
         b->cable_edge = true;
+        other_phone(b);
+    }
     if (!plugged && b->cable) {
         b->cable_edge = false;
         usb_device_lose(b);
@@ -394,8 +411,17 @@ void board_trace(struct board *b, const char *fmt, ...)
 
 bool board_fault_due(struct board *b, const char *kind, uint64_t at)
 {
-    bool due = fault_plan_due(&b->faults, kind, at);
+    bool due = fault_plan_due(&b->faults, kind, at, NULL);
     if (due)
         board_trace(b, "fault %s at %llu", kind, (unsigned long long)at);
+    return due;
+}
+
+bool board_fault_status(struct board *b, const char *kind, uint32_t *status_out)
+{
+    struct fault_spec spec;
+    bool due = fault_plan_due(&b->faults, kind, 0, &spec);
+    if (due)
+        *status_out = spec.status < 0 ? (uint32_t)XFLASH_ERR : (uint32_t)spec.status;
     return due;
 }

@@ -154,6 +154,13 @@ ssize_t board_out_request(struct board *b, void *dst, size_t max, int timeout_ms
 /* Whole packets straight into `dst` until `len` bytes are there: the fast path for big payloads of the
  * buffered and exact models. Surplus of the last packet is dropped and its size stored in *lost. */
 int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int timeout_ms);
+/* How the host cut what the last board_out_stream() or board_out_packets() took: a mask. */
+enum out_manners {
+    OUT_EMPTY = 1, /* an empty packet was skipped */
+    OUT_CUT = 2,   /* a transfer ended with a short packet before `len` was there */
+    OUT_MORE = 4,  /* the transfer goes on behind what was taken */
+};
+unsigned board_out_manners(const struct board *b);
 bool board_out_pending(const struct board *b);
 void board_out_flush(struct board *b); /* forgets everything queued */
 
@@ -174,5 +181,7 @@ void board_trace(struct board *b, const char *fmt, ...) __attribute__((format(pr
  * the transport (a storage error in chunk n, a lying write, a wrong checksum): asks whether `kind` is due
  * at this place; consumes it. */
 bool board_fault_due(struct board *b, const char *kind, uint64_t at);
+/* The same for a fault that brings a status word with it (0xC0010001 when none was given). */
+bool board_fault_status(struct board *b, const char *kind, uint32_t *status_out);
 
 #endif

@@ -12,6 +12,8 @@ static bool brom_listen(struct board *b, const struct rom_window *window)
     while (index < BROM_START_BYTES) {
         uint8_t got, answer;
         int rc = board_out_stream(b, &got, 1, rom_window_left(window));
+        if (rc == BOARD_OK && board_out_manners(b) & OUT_MORE)
+            board_violation(b, "rom.merged_fields");
         if (rc == BOARD_OK && brom_start_feed(&index, got, &answer))
             rc = board_in(b, &answer, 1, IN_FIELD, rom_window_left(window));
         if (rc == BOARD_GONE) /* after a bus reset the sequence begins again */

@@ -139,6 +139,11 @@ static void command(struct da *d, uint32_t code)
     board_trace(d->b, "da%u %s", d->stage == XFLASH_DA1 ? 1 : 2, info ? info->name : "?");
     if (code >= XFLASH_READ_OTP_ZONE && code <= XFLASH_READ_EFUSE)
         board_violation(d->b, "xflash.otp_or_efuse");
+    uint32_t status;
+    if (board_fault_status(d->b, "da_status", &status)) {
+        da_send_word(&d->link, status);
+        return;
+    }
     for (size_t i = 0; info && info->stages & d->stage && i < ARRAY_LEN(handlers); i++)
         if (handlers[i].code == code) {
             handlers[i].run(d);

@@ -14,8 +14,10 @@
 #include "tests/phone/synthetic_da.h"
 #include "usb/format/gpt.h"
 
-/* The phone's working memory: image of DA1, then of DA2, then the read and write buffers. */
-#define DA_MEMORY_BYTES  (4u << 20)
+/* The phone's working memory: image of DA1, then of DA2, then the read and write buffers: what a
+ * writer takes at a time, and one packet that goes beyond it. */
+#define DA_GROUP_BYTES   (4u << 20)
+#define DA_MEMORY_BYTES  (DA_GROUP_BYTES + (2u << 20))
 #define DA_SCRATCH_BYTES (64u << 10)
 
 struct da_image { /* a loaded DA1 at the start of the memory; len 0: none */

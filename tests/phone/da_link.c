@@ -5,6 +5,8 @@
 enum {
     SHORT_MAX = 12,      /* up to here the drivers work byte by byte */
     PIECE_BYTES = 0xfc00 /* longest run that a driver sends without a zero-length packet */
+    ,
+    OVERSIZED_BYTES = 0x40000000 /* what a faulty header promises */
 };
 
 static const char header_surplus[] = "xflash.header_with_payload";
@@ -42,6 +44,16 @@ static size_t take_held(struct da_link *l, uint8_t *dst, size_t len)
     return n;
 }
 
+/* What the controller saw in a read that looks at bytes only. */
+static void manners(struct da_link *l)
+{
+    unsigned seen = board_out_manners(l->b);
+    if (seen & OUT_EMPTY)
+        board_violation(l->b, "xflash.zero_length_packet");
+    if (seen & OUT_CUT)
+        board_violation(l->b, "xflash.payload_in_short_pieces");
+}
+
 /* The next packet into `held`. */
 static ptrdiff_t next_packet(struct da_link *l)
 {
@@ -65,10 +77,12 @@ static void field_read(struct da_link *l, uint8_t *dst, size_t len)
         size_t left = len - done;
         size_t tail = (left - 1) % l->packet + 1;
         if (left > tail) {
-            if (board_out_stream(l->b, dst + done, left - tail, -1) == BOARD_OK)
+            if (board_out_stream(l->b, dst + done, left - tail, -1) == BOARD_OK) {
                 done += left - tail;
-            else
+                manners(l);
+            } else {
                 (void)survives(l);
+            }
             continue;
         }
         ptrdiff_t n = next_packet(l);
@@ -108,6 +122,7 @@ static void packets_read(struct da_link *l, uint8_t *dst, size_t len, const char
     while (board_out_packets(l->b, dst, len, &lost, -1) < 0)
         if (!survives(l))
             return;
+    manners(l);
     if (lost)
         board_violation(l->b, surplus);
 }
@@ -230,7 +245,8 @@ static void write_bytes(struct da_link *l, const uint8_t *src, size_t len)
 static void send_kind(struct da_link *l, uint32_t kind, const void *payload, size_t len)
 {
     uint8_t both[XFLASH_HEADER_BYTES + 64];
-    xflash_header_store(kind, (uint32_t)len, both);
+    bool oversized = kind == XFLASH_KIND_FLOW && board_fault_due(l->b, "oversized", 0);
+    xflash_header_store(kind, oversized ? OVERSIZED_BYTES : (uint32_t)len, both);
     if (len <= sizeof(both) - XFLASH_HEADER_BYTES && board_fault_due(l->b, "merged", 0)) {
         memcpy(both + XFLASH_HEADER_BYTES, payload, len);
         in(l, both, XFLASH_HEADER_BYTES + len, IN_FIELD);

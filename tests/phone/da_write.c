@@ -1,7 +1,7 @@
 /* WRITE_DATA and DOWNLOAD. A chunk status says "received": a writer behind the packets puts the
  * bytes on flash later, and its errors come later. README.md, "Writing".
  *
- * The writer takes GROUP_BYTES at a time, when that much has been accepted: that is where genuine
+ * The writer takes what is held, when DA_GROUP_BYTES or more have been accepted: that is where genuine
  * agents of 2018 and 2019 were seen to report errors of the first 4 MiB, and what a cancelled write
  * left on flash. The 2017 agent keeps everything until the last chunk; here in a temporary file,
  * since real DRAM is larger than what we want to hold. */
@@ -15,10 +15,11 @@
 #include "usb/format/sparse.h"
 
 enum {
-    GROUP_BYTES = DA_MEMORY_BYTES,
     DL_INFO_BYTES = 0x4400,
     RUNAWAY_BYTES = 0x10000, /* what a positive host status costs; constructed, a garbage length */
 };
+_Static_assert(DA_MEMORY_BYTES - DA_GROUP_BYTES >= XFLASH_DA2_WRITE_PACKET_BYTES,
+               "a chunk must fit behind a group that is almost whole");
 #define STATUS_WRITE_SPARSE_IMAGE_FAIL 0xc004000cu
 
 struct writer {
@@ -163,7 +164,7 @@ static void finish(struct writer *w)
     if (w->spool) {
         rewind(w->spool);
         for (size_t n; !w->d->link.gone && w->error == XFLASH_OK &&
-                       (n = fread(w->d->memory, 1, GROUP_BYTES, w->spool)) > 0;)
+                       (n = fread(w->d->memory, 1, DA_GROUP_BYTES, w->spool)) > 0;)
             put(w, span_of(w->d->memory, n));
     }
     if (w->sparse && w->error == XFLASH_OK && sparse_finish(w->sparse, NULL) < 0)
@@ -218,8 +219,6 @@ static ptrdiff_t receive(struct writer *w, uint64_t missing)
 {
     struct da *d = w->d;
     size_t max = (size_t)MIN_OF((uint64_t)XFLASH_DA2_WRITE_PACKET_BYTES, missing);
-    if (max > GROUP_BYTES - w->held) /* odd chunk sizes: the writer gets its turn a little early */
-        flush(w);
     uint32_t sum = 0;
     ptrdiff_t rc = da_recv_word(d, &sum);
     if (rc >= 0)
@@ -258,7 +257,7 @@ static bool chunk(struct writer *w, uint64_t *got)
         return false;
     }
     da_send_word(&d->link, XFLASH_OK);
-    if (w->held == GROUP_BYTES)
+    if (w->held >= DA_GROUP_BYTES)
         flush(w);
     return !d->link.gone;
 }

@@ -150,6 +150,7 @@ static const char *chunk_write(struct board *b, struct sparse *s, uint16_t type,
         rd_skip(&s->in, (size_t)body);
         return NULL;
     case SPARSE_CRC32: /* the standard form, with four bytes of checksum, is refused */
+        board_violation(b, "fastboot.sparse_crc32_chunk");
         return body ? "Bogus chunk size for chunk type Dont Care" : NULL;
     }
     return "Unknown chunk type";
@@ -245,8 +246,10 @@ enum lk_outcome fb_flash(struct lk *lk, const char *name)
     const struct partition *to = fb_partition(lk, name);
     if (!to)
         return fb_fail(lk, "This partition doesn't exist");
-    if (lk->data_bytes == 0)
-        return fb_okay(lk, "%s", ""); /* nothing was downloaded: LK writes nothing and is content */
+    if (lk->data_bytes == 0) { /* nothing was downloaded: LK writes nothing and is content */
+        board_violation(lk->b, "fastboot.empty_image");
+        return fb_okay(lk, "%s", "");
+    }
     const char *wrong =
         starts_with(lk, SPARSE_MAGIC_BYTES, 4) ? sparse_write(lk, to) : raw_write(lk, to, name);
     return wrong ? fb_fail(lk, "%s", wrong) : fb_okay(lk, "%s", "");

@@ -95,6 +95,10 @@ static RESPONDER(respond_data, "DATA")
  * and an empty packet is a command without a name. */
 static enum lk_outcome packet_run(struct lk *lk, struct span packet)
 {
+    if (packet.len == 0)
+        board_violation(lk->b, "fastboot.zero_length_packet");
+    if (packet.len > LK_COMMAND_BYTES)
+        board_violation(lk->b, "fastboot.command_too_long");
     do {
         enum lk_outcome outcome = fb_command(lk, span_sub(packet, 0, LK_COMMAND_BYTES));
         if (outcome != LK_CONTINUE)

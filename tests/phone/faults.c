@@ -1,5 +1,6 @@
 #include "tests/phone/faults.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,7 @@
 
 struct fault_item {
     struct fault_item *next;
-    struct fault_spec spec; /* kind FAULT_NONE: a question of the firmware */
-    char word[FAULT_WORD_BYTES];
+    struct fault_spec spec;
 };
 
 void fault_plan_init(struct fault_plan *p)
@@ -64,31 +64,33 @@ static void watch(struct fault_plan *p, bool in, const void *data, size_t len)
         memcpy(s->head, data, MIN_OF(len, (size_t)FAULT_HEAD_BYTES));
 }
 
-static int parse(const char *text, struct fault_item *out, struct err *err)
+/* A step that never comes would be a fault that never happens. */
+static bool step_exists(const char *step)
 {
-    size_t word_len = strcspn(text, "@");
-    if (word_len == 0 || word_len >= sizeof(out->word))
-        return err_set(err, ERR_INPUT, "'%s': no such fault", text);
-    memcpy(out->word, text, word_len);
-    out->word[word_len] = '\0';
-    if (fault_kind_of(out->word) != FAULT_NONE)
-        return fault_spec_parse(text, &out->spec, err);
-    /* The firmware's words have the same conditions; only the kind is not in the list. */
-    AUTO(free_ptr)
-    char *conditions = xasprintf("%s%s", fault_kind_word(FAULT_LIE), text + word_len);
-    int rc = fault_spec_parse(conditions, &out->spec, err);
-    out->spec.kind = FAULT_NONE;
+    static const char *const stages[] = {"brom", "preloader", "lk", "android"};
+    bool known = step[0] == '\0' || step[strspn(step, "0123456789")] == '\0';
+    for (size_t i = 0; i < ARRAY_LEN(stages); i++)
+        known = known || strcmp(step, stages[i]) == 0;
+    return known;
+}
+
+static int parse(const char *text, struct fault_spec *out, struct err *err)
+{
+    int rc = fault_spec_parse(text, out, err);
+    if (rc == 0 && !step_exists(out->step))
+        rc = err_set(err, ERR_INPUT, "'%s': a step is a number, brom, preloader, lk or android",
+                     text);
     return rc;
 }
 
 int fault_plan_add(struct fault_plan *p, const char *spec, struct err *err)
 {
-    struct fault_item parsed = {.next = NULL};
+    struct fault_spec parsed;
     int rc = parse(spec, &parsed, err);
     if (rc < 0)
         return rc;
     struct fault_item *f = xcalloc(1, sizeof(*f));
-    *f = parsed;
+    f->spec = parsed;
     pthread_mutex_lock(&p->lock);
     struct fault_item **end = &p->first;
     while (*end)
@@ -103,6 +105,7 @@ void fault_plan_step(struct fault_plan *p, const char *stage)
     pthread_mutex_lock(&p->lock);
     p->steps++;
     p->step_transfers = p->transfers;
+    p->step_controls = p->controls;
     p->step_bytes = p->bytes;
     snprintf(p->stage, sizeof(p->stage), "%s", stage);
     pthread_mutex_unlock(&p->lock);
@@ -122,46 +125,77 @@ static bool transfer_fits(const struct fault_plan *p, const struct fault_spec *s
     return s->transfer < 0 || p->transfers - before >= (uint64_t)s->transfer;
 }
 
+static bool control_fits(const struct fault_plan *p, const struct fault_spec *s)
+{
+    uint64_t before = s->step[0] ? p->step_controls : 0;
+    return p->controls - before >= (uint64_t)s->control;
+}
+
 static bool byte_fits(const struct fault_plan *p, const struct fault_spec *s)
 {
     uint64_t before = s->step[0] ? p->step_bytes : 0;
     return s->byte < 0 || p->bytes - before >= (uint64_t)s->byte;
 }
 
-enum fault_kind fault_plan_transfer(struct fault_plan *p, bool in, const void *data, size_t len,
-                                    uint64_t *seed_out)
+static void take(struct fault_item **at, struct fault_spec *spec_out)
 {
-    enum fault_kind kind = FAULT_NONE;
+    struct fault_item *f = *at;
+    if (spec_out)
+        *spec_out = f->spec;
+    *at = f->next;
+    free(f);
+}
+
+/* The first fault of the wire that is due now. Lock held. */
+static enum fault_kind next_due(struct fault_plan *p, bool control, struct fault_spec *spec_out)
+{
+    for (struct fault_item **at = &p->first; *at; at = &(*at)->next) {
+        const struct fault_spec *s = &(*at)->spec;
+        if (fault_kind_actor(s->kind) != FAULT_BY_WIRE || control != (s->control >= 0) ||
+            !step_fits(p, s))
+            continue;
+        if (control ? control_fits(p, s) : transfer_fits(p, s) && byte_fits(p, s)) {
+            take(at, spec_out);
+            return spec_out->kind;
+        }
+    }
+    return FAULT_NONE;
+}
+
+enum fault_kind fault_plan_transfer(struct fault_plan *p, bool in, const void *data, size_t len,
+                                    struct fault_spec *spec_out)
+{
     pthread_mutex_lock(&p->lock);
     p->transfers++;
     p->bytes += len;
     watch(p, in, data, len);
-    for (struct fault_item **at = &p->first; *at; at = &(*at)->next) {
-        struct fault_item *f = *at;
-        if (f->spec.kind == FAULT_NONE || !step_fits(p, &f->spec) || !transfer_fits(p, &f->spec) ||
-            !byte_fits(p, &f->spec))
-            continue;
-        kind = f->spec.kind;
-        *seed_out = f->spec.seed;
-        *at = f->next;
-        free(f);
-        break;
-    }
+    enum fault_kind kind = next_due(p, false, spec_out);
     pthread_mutex_unlock(&p->lock);
     return kind;
 }
 
-bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at)
+enum fault_kind fault_plan_control(struct fault_plan *p, struct fault_spec *spec_out)
 {
+    pthread_mutex_lock(&p->lock);
+    p->controls++;
+    enum fault_kind kind = next_due(p, true, spec_out);
+    pthread_mutex_unlock(&p->lock);
+    return kind;
+}
+
+bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at,
+                    struct fault_spec *spec_out)
+{
+    enum fault_kind kind = fault_kind_of(word);
     bool due = false;
+    assert(kind != FAULT_NONE && fault_kind_actor(kind) == FAULT_BY_PHONE);
     pthread_mutex_lock(&p->lock);
     for (struct fault_item **item = &p->first; *item && !due; item = &(*item)->next) {
-        struct fault_item *f = *item;
-        due = f->spec.kind == FAULT_NONE && strcmp(f->word, word) == 0 && step_fits(p, &f->spec) &&
-              transfer_fits(p, &f->spec) && (f->spec.byte < 0 || at >= (uint64_t)f->spec.byte);
+        const struct fault_spec *s = &(*item)->spec;
+        due = s->kind == kind && step_fits(p, s) && transfer_fits(p, s) &&
+              (s->byte < 0 || at >= (uint64_t)s->byte);
         if (due) {
-            *item = f->next;
-            free(f);
+            take(item, spec_out);
             break;
         }
     }

@@ -1,9 +1,9 @@
 /* faults.h: what an emulated phone was asked to do wrong (--fault, control command `fault`).
- * Specifications and kinds are those of usb/transport/fault.h; any other word is a question of the
- * firmware (board_fault_due), such as "storage_write".
+ * Specifications and kinds are those of usb/transport/fault.h; those of the phone's own are
+ * questions of the firmware (board_fault_due), such as "storage_write".
  *
- * Places: transfer=N is the N-th bulk transfer of the phone, byte=N the transfer that carries its
- * N-th bulk byte, both counted from 1 since the program started, or, with step=S, since the phone
+ * Places: transfer=N is the N-th bulk transfer of the phone, control=N its N-th control transfer,
+ * byte=N the bulk transfer that carries its N-th bulk byte, all counted from 1 since the program started, or, with step=S, since the phone
  * came on the bus for the S-th time (S a number) or for the last time in stage S (brom, preloader,
  * lk, android). The firmware's questions compare byte=N with the place the firmware names. Without
  * a place a fault is due at the first occasion. Each happens once. seed=N picks what the kind
@@ -14,8 +14,6 @@
 #include <pthread.h>
 
 #include "usb/transport/fault.h"
-
-enum { FAULT_LATE_MS = 1500, FAULT_WORD_BYTES = 32 };
 
 /* One bulk transfer, as a later fault can name it: step and number, and what it looked like. */
 enum { FAULT_SEEN_MAX = 8192, FAULT_HEAD_BYTES = 12 };
@@ -31,10 +29,10 @@ struct fault_seen {
 struct fault_plan {
     pthread_mutex_t lock;
     struct fault_item *first;
-    uint64_t transfers, bytes, steps;    /* so far */
-    uint64_t step_transfers, step_bytes; /* before the present step */
-    char stage[16];                      /* in which the phone last came on the bus */
-    struct fault_seen *seen;             /* FAULT_SEEN_MAX, once somebody has asked for it */
+    uint64_t transfers, controls, bytes, steps;         /* so far */
+    uint64_t step_transfers, step_controls, step_bytes; /* before the present step */
+    char stage[16];          /* in which the phone last came on the bus */
+    struct fault_seen *seen; /* FAULT_SEEN_MAX, once somebody has asked for it */
     size_t seen_count;
 };
 
@@ -47,11 +45,14 @@ size_t fault_plan_clear(struct fault_plan *p);
 void fault_plan_watch(struct fault_plan *p);
 /* The phone came on the bus. */
 void fault_plan_step(struct fault_plan *p, const char *stage);
-/* Counts a bulk transfer of `len` bytes and says what shall happen to it; *seed_out belongs to it.
+/* Counts a bulk transfer of `len` bytes and says what shall happen to it; *spec_out belongs to it.
  */
 enum fault_kind fault_plan_transfer(struct fault_plan *p, bool in, const void *data, size_t len,
-                                    uint64_t *seed_out);
-/* board_fault_due() */
-bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at);
+                                    struct fault_spec *spec_out);
+/* The same for a control transfer. */
+enum fault_kind fault_plan_control(struct fault_plan *p, struct fault_spec *spec_out);
+/* board_fault_due(), board_fault_status(); spec_out may be NULL. `word` is one of the list's. */
+bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at,
+                    struct fault_spec *spec_out);
 
 #endif

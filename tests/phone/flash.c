@@ -120,7 +120,7 @@ int board_flash_read(struct board *b, enum board_area area, uint64_t at, void *d
     const struct flash_area *a = range(b, area, at, len);
     if (power_is_lost(b))
         return BOARD_GONE;
-    if (!a || fault_plan_due(&b->faults, "storage_read", at + len))
+    if (!a || fault_plan_due(&b->faults, "storage_read", at + len, NULL))
         return BOARD_STORAGE;
     flash_time(b, len, b->settings.emmc_read_bytes_per_s);
     return io_pread(a->fd, dst, len, (int64_t)at, NULL) < 0 ? BOARD_STORAGE : BOARD_OK;
@@ -187,7 +187,7 @@ int board_flash_write(struct board *b, enum board_area area, uint64_t at, const 
 {
     const struct flash_area *a = range(b, area, at, len);
     const uint8_t *from = src;
-    if (!a || fault_plan_due(&b->faults, "storage_write", at + len))
+    if (!a || fault_plan_due(&b->faults, "storage_write", at + len, NULL))
         return BOARD_STORAGE;
     while (len) {
         size_t n = MIN_OF(len, (size_t)PIECE);
@@ -211,7 +211,7 @@ int board_flash_zero(struct board *b, enum board_area area, uint64_t at, uint64_
 {
     static const uint8_t zeros[HOLE];
     const struct flash_area *a = range(b, area, at, len);
-    if (!a || fault_plan_due(&b->faults, "storage_write", at + len))
+    if (!a || fault_plan_due(&b->faults, "storage_write", at + len, NULL))
         return BOARD_STORAGE;
     if (power_is_lost(b))
         return BOARD_GONE;

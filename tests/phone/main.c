@@ -11,6 +11,7 @@
 #include "usb/base/clock.h"
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
+#include "usb/transport/fault.h"
 
 enum { EXIT_USAGE = 2, REPEATS_MAX = 256 };
 
@@ -34,13 +35,17 @@ static const char usage[] =
     "                       power_long state screen fault (\"fault\": SPEC) settings (\"set\": "
     "{})\n"
     "                       violations bytes_written swap (\"with\": phone)\n"
-    "  --fault PHONE:SPEC   SPEC: KIND[@transfer=N][@byte=N][@step=S][@seed=N]; KIND: unplug "
-    "reset\n"
-    "                       stall short late corrupt lie, or a word of the firmware; repeatable\n"
+    "  --fault PHONE:SPEC   SPEC: KIND[@transfer=N][@control=N][@byte=N][@step=S][@seed=N][@ms=N]\n"
+    "                       [@status=N]; KIND: see the end; repeatable\n"
+    "  --list-faults        every KIND, who makes it happen (wire, phone), and what it is; one a "
+    "line,\n"
+    "                       separated by tabs\n"
     "  --set [PHONE:]NAME=VALUE  a setting of the phone, see tests/phone/README.md; repeatable\n"
     "  --vhci               attach every phone to this kernel through vhci_hcd\n"
     "  --verbose            trace what the phones do\n"
-    "  --help, --version\n";
+    "  --help, --version\n"
+    "\n"
+    "Faults:\n";
 
 enum {
     OPT_LISTEN = 256,
@@ -54,6 +59,7 @@ enum {
     OPT_TIME_SCALE,
     OPT_CONTROL,
     OPT_FAULT,
+    OPT_LIST_FAULTS,
     OPT_SET,
     OPT_VHCI,
     OPT_VERBOSE,
@@ -73,6 +79,7 @@ static const struct option options[] = {
     {"time-scale", required_argument, NULL, OPT_TIME_SCALE},
     {"control", required_argument, NULL, OPT_CONTROL},
     {"fault", required_argument, NULL, OPT_FAULT},
+    {"list-faults", no_argument, NULL, OPT_LIST_FAULTS},
     {"set", required_argument, NULL, OPT_SET},
     {"vhci", no_argument, NULL, OPT_VHCI},
     {"verbose", no_argument, NULL, OPT_VERBOSE},
@@ -171,14 +178,40 @@ static int apply_option(int option, const char *value, struct rack_order *o, str
     return rc;
 }
 
+static void list_faults(void)
+{
+    for (int k = FAULT_NONE + 1; k < FAULT_KIND_COUNT; k++)
+        printf("%s\t%s\t%s\n", fault_kind_word(k),
+               fault_kind_actor(k) == FAULT_BY_WIRE ? "wire" : "phone", fault_kind_text(k));
+}
+
+static void help(void)
+{
+    fputs(usage, stdout);
+    for (int k = FAULT_NONE + 1; k < FAULT_KIND_COUNT; k++)
+        printf("  %-17s %s\n", fault_kind_word(k), fault_kind_text(k));
+}
+
+/* Answers that end the program; false for every other option. */
+static bool answered(int option)
+{
+    if (option == OPT_HELP)
+        help();
+    else if (option == OPT_VERSION)
+        puts("emulated-x5 " FLASHRACK_VERSION);
+    else if (option == OPT_LIST_FAULTS)
+        list_faults();
+    else
+        return false;
+    return true;
+}
+
 /* 0: go on; ERR_INPUT; 1: all is said. */
 static int parse_options(int argc, char **argv, struct rack_order *o, struct err *err)
 {
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (option == OPT_HELP || option == OPT_VERSION) {
-            fputs(option == OPT_HELP ? usage : "emulated-x5 " FLASHRACK_VERSION "\n", stdout);
+        if (answered(option))
             return 1;
-        }
         int rc = apply_option(option, optarg, o, err);
         if (rc < 0)
             return rc;

@@ -34,6 +34,8 @@ static enum listen_result start_check(struct board *b)
     while (index < BROM_START_BYTES) {
         uint8_t got, answer;
         int rc = board_out_stream(b, &got, 1, rom_window_left(&window));
+        if (rc == BOARD_OK && board_out_manners(b) & OUT_MORE)
+            board_violation(b, "rom.merged_fields");
         if (rc == BOARD_OK && brom_start_feed(&index, got, &answer))
             rc = board_in(b, &answer, 1, IN_FIELD, rom_window_left(&window));
         if (rc <
@@ -79,6 +81,8 @@ static enum listen_result preloader_listen(struct board *b, struct acm *acm,
         if (n <= 0)
             continue;
         if (token[have] == brom_start_sequence[0]) {
+            if (n > 1)
+                board_violation(b, "rom.merged_fields");
             enum listen_result result = start_check(b);
             if (result != LISTEN_CLOSED)
                 return result;

@@ -19,3 +19,5 @@ endfunction()
 
 phone_cases(restore_test.py)
 phone_cases(station_test.py)
+phone_cases(identity_test.py)
+phone_cases(recipes_test.py)

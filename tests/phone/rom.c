@@ -9,7 +9,8 @@
 #include "usb/base/mem.h"
 
 enum {
-    STAY_STILL_MS = 100, /* STAY_STILL's answer to leaving the bus */
+    OVERSIZED_BYTES = 0x40000000, /* what a faulty length says */
+    STAY_STILL_MS = 100,          /* STAY_STILL's answer to leaving the bus */
     SLA_CHALLENGE_BYTES = 16,
     AUTH_BYTES_MAX = 0x10000,
 };
@@ -59,12 +60,15 @@ static bool survives(struct rom *r)
     return !r->gone;
 }
 
+/* A field, which has a transfer of its own. */
 static void get(struct rom *r, void *dst, size_t len)
 {
     while (!r->gone && board_out_stream(r->b, dst, len, -1) < 0 && survives(r))
         ;
     if (r->gone)
         memset(dst, 0, len);
+    else if (board_out_manners(r->b) & OUT_MORE)
+        board_violation(r->b, "rom.merged_fields");
 }
 
 static void put(struct rom *r, const void *src, size_t len)
@@ -159,7 +163,7 @@ static void get_target_config(struct rom *r)
 
 static void put_id(struct rom *r, const uint8_t *id, size_t len)
 {
-    put_u32(r, (uint32_t)len);
+    put_u32(r, board_fault_due(r->b, "oversized", 0) ? OVERSIZED_BYTES : (uint32_t)len);
     put(r, id, len);
     put_u16(r, BROM_OK);
 }

@@ -17,12 +17,12 @@ from restore_test import Bench  # noqa: E402
 
 
 class EarlierJob(Bench):
+    profile = "mini"  # an LK longer than the part that it is recognised by
+
     def test_service_lk_left_in_the_other_slot(self):
         """A job before this one ended with the service LK in slot b; this one works on slot a and cleans both."""
         self.open(hands="none")
-        listed = subprocess.run([bench.program("flashrack"), "dump", "list", self.rack.dump(0), "--json"],
-                                check=True, capture_output=True, text=True)
-        lk_b = next(p for p in json.loads(listed.stdout)["partitions"] if p["name"] == "lk_b")
+        lk_b = bench.partition(self.rack.dump(0), "lk_b")
         self.rack.stop()
         with open(os.path.join(self.package, "lk_service.img"), "rb") as image, \
                 open(os.path.join(self.rack.phone_dir(0), "user.img"), "r+b") as flash:
@@ -118,6 +118,7 @@ class Processes(Bench):
 
 class Lifetime(Processes):
     """Ends of processes in each phase; afterwards the port works and the phone can be restored."""
+    profile = "mini"  # each step lasts long enough to be met in it
 
     def kill_worker(self, step, state="running", **rack):
         self.open(**rack)
@@ -330,6 +331,8 @@ class Queue(Processes):
         self.rack.control(0, "release", keys=["vol_up", "vol_down"])
         self.station.wait(job["id"], until=("prompt",), step="S17", seconds=90)
         known = self.station.get("/phones")["items"][0]["id"]
+        self.station.post(f"/jobs/{job['id']}/cancel")  # else the next job would wait for the end of this one
+        self.station.wait(job["id"])
         before = self.rack.hashes(1)
         label = self.rack.labels[1]
         backup = self.station.import_dump(self.rack.dump(1), label["serial"])

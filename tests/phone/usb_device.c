@@ -177,11 +177,16 @@ static size_t urb_packets(const struct urb *u, size_t packet)
     return (u->length - u->done + packet - 1) / packet + (u->zlp ? 1 : 0);
 }
 
+static bool out_naks(const struct usb_device *d)
+{
+    return d->out_naks_until_ms > clock_now_ms();
+}
+
 /* The first request that may be confirmed now, NULL: none. */
 static struct urb *next_to_confirm(struct usb_device *d)
 {
     size_t packets = 0;
-    for (struct urb *u = d->out.head; u; u = u->next) {
+    for (struct urb *u = out_naks(d) ? NULL : d->out.head; u; u = u->next) {
         packets += urb_packets(u, d->gadget->packet);
         if (packets > FIFO_PACKETS)
             return NULL;
@@ -220,6 +225,7 @@ static void bus_reset(struct board *b)
     struct usb_device *d = &b->usb;
     d->configuration = 0;
     d->halted = 0;
+    d->out_naks_until_ms = 0;
     if (d->was_configured)
         d->reset = true;
     d->was_configured = false;
@@ -271,12 +277,18 @@ void usb_device_release(struct board *b, struct link *link)
 /* ---- what the importer asks
  * ------------------------------------------------------------------------ */
 
-/* Lock held before and after, released in between. */
-static void fault_pause(struct board *b)
+static int64_t nak_until_ms(const struct fault_spec *spec)
 {
-    int64_t until = clock_in(FAULT_LATE_MS);
-    while (!b->usb.lost && board_wait(b, &b->wake, until))
-        ;
+    return spec->kind == FAULT_NAK ? INT64_MAX : fault_late_until_ms(spec);
+}
+
+/* Faults that leave a transfer as it is but for its bytes. */
+static void spoil(const struct fault_spec *spec, uint8_t *data, size_t len)
+{
+    if (spec->kind == FAULT_GARBAGE)
+        fault_garbage(spec->seed, data, len);
+    if (spec->kind == FAULT_CORRUPT && len)
+        data[spec->seed / 8 % len] ^= (uint8_t)(1u << spec->seed % 8);
 }
 
 /* What a transfer fault does to an OUT request that has just arrived. Lock held before and after.
@@ -284,11 +296,9 @@ static void fault_pause(struct board *b)
 static bool fault_out(struct board *b, struct urb *u)
 {
     struct usb_device *d = &b->usb;
-    uint64_t seed = 0;
-    enum fault_kind kind = fault_plan_transfer(&b->faults, false, u->data, u->length, &seed);
-    switch (kind) {
-    case FAULT_NONE:
-        return false;
+    struct fault_spec spec = {.kind = FAULT_NONE};
+    fault_plan_transfer(&b->faults, false, u->data, u->length, &spec);
+    switch (spec.kind) {
     case FAULT_UNPLUG:
         board_cable_move(b, false);
         urb_free(&u);
@@ -315,14 +325,13 @@ static bool fault_out(struct board *b, struct urb *u)
         return true;
     }
     case FAULT_LATE:
-        fault_pause(b);
+    case FAULT_NAK:
+        d->out_naks_until_ms = nak_until_ms(&spec);
         return false;
-    case FAULT_CORRUPT:
-        if (u->length)
-            u->data[seed / 8 % u->length] ^= (uint8_t)(1u << seed % 8);
+    default:
+        spoil(&spec, u->data, u->length);
         return false;
     }
-    return false;
 }
 
 /* The time that the bytes need on the wire. Lock held before and after. */
@@ -430,6 +439,46 @@ static int control_request(struct board *b, const struct control *c, uint8_t *in
     return n;
 }
 
+/* What a fault does to a control transfer before the phone looks at it: false when it has no answer
+ * now. One that is NAKed for ever waits where an unlink finds it. Lock held before and after. */
+static bool fault_control_before(struct board *b, const struct control *c, struct fault_spec *spec)
+{
+    struct usb_device *d = &b->usb;
+    fault_plan_control(&b->faults, spec);
+    if (spec->kind == FAULT_UNPLUG)
+        board_cable_move(b, false);
+    if (spec->kind == FAULT_NAK) {
+        struct urb *u = urb_new();
+        u->seqnum = c->seqnum;
+        u->length = c->length;
+        queue_put(&d->idle, u);
+    }
+    for (int64_t until = spec->kind == FAULT_LATE ? fault_late_until_ms(spec) : 0;
+         until > clock_now_ms() && !d->lost;)
+        board_wait(b, &b->wake, until);
+    return spec->kind != FAULT_NAK && !d->lost;
+}
+
+/* What a fault does to the answer; `in` is its data, of at most in_max bytes. */
+static void fault_control(const struct fault_spec *spec, struct answer *a, uint8_t *in,
+                          size_t in_max)
+{
+    if (spec->kind == FAULT_STALL || spec->kind == FAULT_RESET)
+        a->status = spec->kind == FAULT_STALL ? USB_STALL : USB_NO_ANSWER;
+    if (a->status != USB_OK || !a->data)
+        return;
+    if (spec->kind == FAULT_SHORT)
+        a->actual /= 2;
+    else if (spec->kind == FAULT_LIE)
+        a->actual = 0;
+    else if (spec->kind == FAULT_LONG) {
+        size_t more = MIN_OF(in_max - a->actual, (size_t)FAULT_LONG_BYTES);
+        fault_garbage(spec->seed, in + a->actual, more);
+        a->actual += (uint32_t)more;
+    } else
+        spoil(spec, in, a->actual);
+}
+
 void usb_device_control(struct board *b, struct link *link, const struct control *c)
 {
     struct usb_device *d = &b->usb;
@@ -437,14 +486,19 @@ void usb_device_control(struct board *b, struct link *link, const struct control
     size_t in_max = c->in && c->setup[0] & 0x80 ? MIN_OF((size_t)c->length, sizeof(in)) : 0;
     struct answer a = {.seqnum = c->seqnum, .requested = c->length};
     pthread_mutex_lock(&b->lock);
-    if (d->link == link && !d->lost && d->gadget) {
+    struct fault_spec fault = {.kind = FAULT_NONE};
+    bool there = d->link == link && !d->lost && d->gadget;
+    if (there && fault_control_before(b, c, &fault)) {
         int n = control_request(b, c, in, in_max);
         if (n < 0)
             a.status = USB_STALL;
         else
             a.actual = c->in ? (uint32_t)MIN_OF((size_t)n, in_max) : c->length;
         a.data = c->in ? in : NULL;
+        fault_control(&fault, &a, in, in_max);
         send_answer(b, &a);
+        if (fault.kind == FAULT_RESET)
+            bus_reset(b);
     }
     pthread_mutex_unlock(&b->lock);
 }
@@ -498,6 +552,7 @@ int board_usb_attach(struct board *b, const struct gadget *g)
         d->lost = d->reset = d->was_configured = false;
         d->configuration = 0;
         d->halted = 0;
+        d->out_naks_until_ms = 0;
         d->active_ms = clock_now_ms();
         fault_plan_step(&b->faults, board_stage_name(b->stage));
         pthread_cond_broadcast(&b->changed);
@@ -572,9 +627,12 @@ static struct urb *out_head(struct board *b, int64_t until, int *rc)
         struct urb *u = b->usb.out.head;
         while (u && urb_spent(u))
             u = u->next;
-        if (u && !is_answering(&b->usb, u->seqnum))
+        bool naks = out_naks(&b->usb);
+        if (u && !naks && !is_answering(&b->usb, u->seqnum))
             return u;
-        if (!board_wait(b, &b->wake, until)) {
+        int64_t naks_until = b->usb.out_naks_until_ms;
+        bool naks_first = naks && naks_until != INT64_MAX && (until < 0 || naks_until < until);
+        if (!board_wait(b, &b->wake, naks_first ? naks_until : until) && !naks_first) {
             *rc = BOARD_TIMEOUT;
             return NULL;
         }
@@ -619,6 +677,7 @@ int board_out_stream(struct board *b, void *dst, size_t len, int timeout_ms)
     int64_t until = board_deadline(timeout_ms);
     int rc = BOARD_OK;
     uint8_t *at = dst;
+    unsigned manners = 0;
     pthread_mutex_lock(&b->lock);
     while (len) {
         struct urb *u = out_head(b, until, &rc);
@@ -630,11 +689,15 @@ int board_out_stream(struct board *b, void *dst, size_t len, int timeout_ms)
             at += n;
             len -= n;
             u->done += (uint32_t)n;
+            bool ended = u->done == u->length;
+            manners |= !ended ? OUT_MORE : len && u->length % b->usb.gadget->packet ? OUT_CUT : 0;
         } else {
             u->zlp = false;
+            manners |= OUT_EMPTY;
         }
         confirm_out(b);
     }
+    b->usb.out_manners = manners;
     pthread_mutex_unlock(&b->lock);
     return rc;
 }
@@ -688,6 +751,7 @@ int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int 
     int64_t until = board_deadline(timeout_ms);
     int rc = BOARD_OK;
     size_t got = 0, surplus = 0;
+    unsigned manners = 0;
     pthread_mutex_lock(&b->lock);
     while (got < len) {
         struct urb *u = out_head(b, until, &rc);
@@ -698,12 +762,19 @@ int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int 
         size_t n = copy_packets(u, b->usb.gadget->packet, (uint8_t *)dst + got, len - got, &full);
         got += n;
         surplus = u->done - before - n;
+        manners |= n == 0 ? OUT_EMPTY : !full && got < len ? OUT_CUT : 0;
         confirm_out(b);
     }
+    b->usb.out_manners = manners;
     pthread_mutex_unlock(&b->lock);
     if (rc == BOARD_OK && lost)
         *lost = surplus;
     return rc;
+}
+
+unsigned board_out_manners(const struct board *b)
+{
+    return b->usb.out_manners;
 }
 
 bool board_out_pending(const struct board *b)
@@ -754,37 +825,76 @@ static struct urb *in_head(struct board *b, int64_t until, int *rc)
     }
 }
 
+/* NAK before an IN answer: waits, and says whether the request is still there afterwards. Lock held
+ * before and after. */
+static bool in_naks(struct board *b, const struct urb *u, int64_t until_ms)
+{
+    uint32_t seqnum = u->seqnum; /* the request may go meanwhile */
+    int64_t until = until_ms == INT64_MAX ? -1 : until_ms;
+    while (!usb_gone(b) && b->usb.in.head && b->usb.in.head->seqnum == seqnum)
+        if (!board_wait(b, &b->wake, until))
+            return true;
+    return false;
+}
+
 /* What a transfer fault does to an IN answer that is about to leave; *copy_out is a changed copy of
  * its data. True when a bus reset follows. Lock held before and after. */
-static bool fault_in(struct board *b, struct answer *a, uint8_t **copy_out)
+static bool fault_in(struct board *b, const struct fault_spec *spec, struct answer *a,
+                     uint8_t **copy_out)
 {
     struct usb_device *d = &b->usb;
-    uint64_t seed = 0;
-    enum fault_kind kind = fault_plan_transfer(&b->faults, true, a->data, a->actual, &seed);
-    if (kind == FAULT_UNPLUG)
+    uint32_t came = a->actual;
+    switch (spec->kind) {
+    case FAULT_UNPLUG:
         board_cable_move(b, false);
-    else if (kind == FAULT_LATE)
-        fault_pause(b);
-    else if (kind == FAULT_SHORT)
+        break;
+    case FAULT_SHORT:
         a->actual /= 2;
-    else if (kind == FAULT_LIE)
+        break;
+    case FAULT_LIE:
         a->actual = 0;
-    else if (kind == FAULT_CORRUPT && a->actual) {
-        *copy_out = xcalloc(1, a->actual);
-        memcpy(*copy_out, a->data, a->actual);
-        (*copy_out)[seed / 8 % a->actual] ^= (uint8_t)(1u << seed % 8);
+        break;
+    case FAULT_LONG:
+        a->actual = MIN_OF(a->actual + FAULT_LONG_BYTES, a->requested);
+        *copy_out = xcalloc(1, a->actual + 1);
+        fault_garbage(spec->seed, *copy_out, a->actual);
+        memcpy(*copy_out, came ? a->data : *copy_out, came);
         a->data = *copy_out;
-    } else if (kind == FAULT_STALL || kind == FAULT_RESET) {
-        a->status = kind == FAULT_STALL ? USB_STALL : USB_NO_ANSWER;
+        break;
+    case FAULT_CORRUPT:
+    case FAULT_GARBAGE:
+        *copy_out = xcalloc(1, came + 1);
+        memcpy(*copy_out, came ? a->data : *copy_out, came);
+        spoil(spec, *copy_out, came);
+        a->data = *copy_out;
+        break;
+    case FAULT_STALL:
+    case FAULT_RESET:
+        a->status = spec->kind == FAULT_STALL ? USB_STALL : USB_NO_ANSWER;
         a->actual = 0;
-        if (kind == FAULT_STALL && d->gadget)
+        if (spec->kind == FAULT_STALL && d->gadget)
             d->halted |= usb_halt_bit(d->gadget->ep_in);
+        break;
+    default:
+        break;
     }
-    return kind == FAULT_RESET;
+    return spec->kind == FAULT_RESET;
+}
+
+/* Asks for the fault of an IN answer that is ready to leave, and does what it does before: false
+ * when the request is not there any more, and the data still the phone's. Lock held before and
+ * after. */
+static bool before_in(struct board *b, const void *data, size_t len, struct fault_spec *spec)
+{
+    *spec = (struct fault_spec){.kind = FAULT_NONE};
+    fault_plan_transfer(&b->faults, true, data, len, spec);
+    bool naks = spec->kind == FAULT_LATE || spec->kind == FAULT_NAK;
+    return !naks || in_naks(b, b->usb.in.head, nak_until_ms(spec));
 }
 
 /* Sends `data` as the whole answer of the first IN request. Lock held before and after. */
-static void complete_in(struct board *b, int32_t status, uint32_t actual, const void *data)
+static void complete_in(struct board *b, const struct fault_spec *fault, int32_t status,
+                        uint32_t actual, const void *data)
 {
     struct usb_device *d = &b->usb;
     AUTO(urb_free) struct urb *u = queue_take(&d->in);
@@ -799,7 +909,7 @@ static void complete_in(struct board *b, int32_t status, uint32_t actual, const 
     d->active_ms = clock_now_ms();
     answering_begin(d, a.seqnum);
     bus_time(b, actual);
-    bool reset = fault_in(b, &a, &copy);
+    bool reset = fault_in(b, fault, &a, &copy);
     transmit(b, &a);
     answering_end(b, a.seqnum);
     if (a.status == USB_STALL)
@@ -830,6 +940,9 @@ static void fill_in(struct board *b, struct in_source *s)
     bool ends = ends_short || n == room || (all && s->end == IN_FIELD);
     const uint8_t *src = s->at;
     size_t taken = n;
+    struct fault_spec fault;
+    if (ends && !before_in(b, u->done ? u->data : src, u->done + n, &fault))
+        return;
     if (babble) /* of the packet that does not fit the rest is lost */
         taken = MIN_OF(s->left, room / packet * packet + packet);
     s->at += taken;
@@ -841,11 +954,11 @@ static void fill_in(struct board *b, struct in_source *s)
         src = u->data;
         n = u->done;
         u->data = NULL; /* outlives the request while it is sent */
-        complete_in(b, babble ? USB_BABBLE : USB_OK, (uint32_t)n, src);
+        complete_in(b, &fault, babble ? USB_BABBLE : USB_OK, (uint32_t)n, src);
         free((void *)(uintptr_t)src);
         return;
     }
-    complete_in(b, babble ? USB_BABBLE : USB_OK, (uint32_t)n, src);
+    complete_in(b, &fault, babble ? USB_BABBLE : USB_OK, (uint32_t)n, src);
 }
 
 /* An empty packet: completes the first IN request with what it holds. Lock held before and after.
@@ -853,10 +966,13 @@ static void fill_in(struct board *b, struct in_source *s)
 static void empty_packet(struct board *b)
 {
     struct urb *u = b->usb.in.head;
+    struct fault_spec fault;
+    if (!before_in(b, u->data, u->done, &fault))
+        return; /* whoever asked has taken it back, and with it what it held */
     uint8_t *data = u->data;
     uint32_t n = u->done;
     u->data = NULL;
-    complete_in(b, USB_OK, n, data);
+    complete_in(b, &fault, USB_OK, n, data);
     free(data);
 }
 

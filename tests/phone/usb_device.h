@@ -67,9 +67,11 @@ struct usb_device {              /* guarded by the phone's lock */
     bool confirming;             /* a thread is confirming OUT requests */
     uint8_t configuration;
     uint32_t halted;                   /* bit number: endpoint, + 16 for IN */
+    int64_t out_naks_until_ms;         /* a fault: until then the firmware gets no OUT data */
     struct urb_queue out, in, idle;    /* idle: other endpoints, never answered */
     uint32_t answering[ANSWERING_MAX]; /* seqnums whose answers are on their way */
     unsigned answering_count;
+    unsigned out_manners;      /* enum out_manners, of the last read; firmware thread only */
     uint64_t transfers, bytes; /* bulk, since the program started: places for faults */
     uint32_t stays;            /* on the bus, before the present one */
     struct pace pace;          /* of both directions: one bus */

@@ -14,7 +14,7 @@ SECONDS = 5400
 
 def parts(seed):
     return {"storm_16": ["storm.py", "--phones", "16", "--cycles", "100", "--seed", seed],
-            "storm_32": ["storm.py", "--phones", "32", "--cycles", "30", "--seed", seed],
+            "storm_32": ["storm.py", "--phones", "32", "--cycles", "100", "--seed", seed],
             "restore_16": ["restore.py", "--phones", "16", "--profile", "tiny", "--scale", "6", "--seconds", "1800"],
             "restore_32": ["restore.py", "--phones", "32", "--profile", "tiny", "--scale", "12", "--seconds", "3600"]}
 

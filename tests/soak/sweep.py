@@ -3,7 +3,9 @@
 
 A clean run on the first phone says what goes over the bus. Then `unplug` happens at every transfer, every other kind
 at one position per (step, message). A job has to succeed, recover (succeed after another attempt), or fail with a named
-error; after a failure a second, clean run must restore the phone, which an independent checker confirms. One JSON line.
+error; after a failure a second, clean run must restore the phone, which an independent checker confirms. No step may
+be silent past its deadline, the phone must not count a host mistake, and no process may keep more than it had. The seed
+picks the phones' USB model and agent build. One JSON line.
 
 As a part of `./run soak` it tries cases in random order for a fifth of the minutes; --all (./run soak --sweep) tries
 every one; `./run test` has a sample of a minute."""
@@ -23,18 +25,39 @@ import rack as bench  # noqa: E402
 
 # The phones' waits run twenty times as fast, the station's windows shrink to a third: most of a failing job is waiting.
 PHONE_SCALE, STATION_SCALE = 0.05, float(os.environ.get("FLASHRACK_SWEEP_SCALE", "0.3"))
-# Longest time that may pass without a step's end or a prompt: the longest answer the host waits for (120 s), scaled, and
-# room for a loaded machine.
-QUIET_S = 120 * STATION_SCALE + 60
+# Longest silence of a step, no byte, prompt or next step, in seconds before scaling: the longest single wait that
+# usb/proto and usb/recipe grant in it (deadlines in usb/codec/README.md), and the 2 s in which a broken link goes
+# away by itself. A prompt is answered by the person below.
+QUIET_S = {"S3": 30, "S17": 30,  # 20 s until the prompt, the boot ROM's start sequence
+           "S4": 30, "S18": 30,  # an agent's start, DRAM and all
+           "S7": 130, "S8": 130, "S18w": 130,  # last status of a write
+           "S10": 50,  # goodbye, gone from the bus, 20 s until the prompt
+           "S11": 65, "S12": 65, "S13": 95, "S14": 95, "S15": 65,  # fastboot: first answer, chatter, flash
+           "S20": 960}  # a start, before hands are asked for
+QUIET_OTHER_S = 20  # reads: a chunk, a second status
+BUSY_S = 20  # what a machine with other work adds, not scaled
 JOB_S = 1500  # of one job, whatever it does: four attempts of each of its steps are the bound, this is a net
 PATIENCE_S = 5  # of a person who did what the prompt says, before trying once more
 KINDS = ("reset", "stall", "short", "late", "corrupt", "lie")
-# Words that the emulated firmware asks for, and where they can happen
-WORDS = ("da_checksum", "da_refused", "no_alive_byte", "emi_error", "digest_error", "merged", "ready_noise", "log_packet",
-         "lying_write", "storage_read", "storage_write", "flash_fails", "info_flood", "long_reply", "reply_newline",
-         "empty_getvar", "verity_unknown", "halt_stays", "no_serial_string")
+SPOILS_HOST_BYTES = ("short", "corrupt", "lie")  # of an OUT transfer: the phone hears what the host never said
+# Words that the emulated firmware asks for, and the steps at whose beginning they become due
+START, READS, WRITES = ("S4", "S18"), ("S5", "S6", "S9", "S18v", "S19"), ("S7", "S8", "S18w")
+FASTBOOT = ("S11", "S12", "S13", "S15")
+WORDS = {"da_checksum": START, "da_refused": START, "no_alive_byte": START, "emi_error": START, "digest_error": START,
+         "merged": READS + WRITES, "log_packet": READS + WRITES, "storage_read": READS, "storage_write": WRITES,
+         "lying_write": WRITES + ("S13",), "flash_fails": ("S13", "S14"), "info_flood": FASTBOOT, "long_reply": FASTBOOT,
+         "reply_newline": FASTBOOT, "empty_getvar": ("S11",), "verity_unknown": ("S12",), "halt_stays": ("S15",),
+         "no_serial_string": ("S11",)}
+BEFORE_THE_BUS = ("no_serial_string",)  # asked for while the phone is still in its appearance before
+MODELS, BUILDS = ("field", "buffered", "exact"), ("2018", "2017", "2019")
+MISSED_SHARE = 0.1  # of the cases: a fault that did not happen, because the job went another way
 AREAS = ("user.img", "boot1.img", "boot2.img")
 FINAL = ("succeeded", "failed", "cancelled", "interrupted")
+
+
+def quiet_s(step):
+    """Seconds that a step (its title) may be silent."""
+    return QUIET_S.get((step or "").split(" ")[0], QUIET_OTHER_S) * STATION_SCALE + BUSY_S
 
 
 class Person:
@@ -154,24 +177,96 @@ class Phone:
                         job["prompt"] and job["prompt"]["text"])
             if progress != seen:
                 seen, moved = progress, now
-            waits_for_start = (job["step"] or "").startswith("S20")
-            if now - moved > QUIET_S + (900 * STATION_SCALE if waits_for_start else 0) or now - start > JOB_S:
+            if now - moved > quiet_s(job["step"]) or now - start > JOB_S:
                 station.post(f"/jobs/{order['id']}/cancel")
                 return station.wait(order["id"], seconds=60), f"hang in {job['step']}, prompt {job['prompt']}"
             pause = 0.15 if now - start < 15 else 0.5
 
 
+class Processes:
+    """Descriptors and memory of the station's processes. A worker lives for one job: the most that one held in a clean
+    job bounds all others. Memory is judged in release builds only: a sanitizer keeps freed memory for a while, starts
+    large, and looks for leaks itself when a process ends."""
+    SLACK_FDS, SLACK_KIB = 2, 8192
+    DAEMON_FDS, DAEMON_KIB = 16, 65536  # of flashrackd: caches of its databases, clients that come and go
+    SANITIZER_KIB = 65536
+
+    def __init__(self, station):
+        self.pid = station.process.child.pid
+        self.peak = (0, 0)  # of a worker, since the last rest()
+        self.before, self.bound = None, None
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    @staticmethod
+    def look(pid):
+        """(name, descriptors, resident KiB); None for a process that went."""
+        try:
+            with open(f"/proc/{pid}/status", encoding="ascii") as f:
+                status = {name: value.strip() for name, _, value in (line.partition(":") for line in f)}
+            return status["Name"], len(os.listdir(f"/proc/{pid}/fd")), int(status.get("VmRSS", "0").split()[0])
+        except OSError:
+            return None
+
+    def now(self):
+        """name (15 characters, as the kernel keeps it) -> [(descriptors, KiB), ...]"""
+        found = collections.defaultdict(list)
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as f:
+            pids = [self.pid] + f.read().split()
+        for name, fds, kib in filter(None, map(self.look, pids)):
+            found[name].append((fds, kib))
+        return found
+
+    def watch(self):
+        while True:
+            try:
+                for fds, kib in self.now().get("flashrack-worker"[:15], ()):
+                    self.peak = (max(self.peak[0], fds), max(self.peak[1], kib))
+            except OSError:
+                return  # the station ended
+            time.sleep(0.2)
+
+    def rest(self):
+        """After the clean job: what is now, and was then, is normal."""
+        self.before, self.bound, self.peak = self.now(), self.peak, (0, 0)
+
+    def leaks(self):
+        """Sentences; none is good."""
+        after, found = self.now(), []
+        judge_memory = self.bound[1] < self.SANITIZER_KIB
+        for name, slack_fds, slack_kib in (("flashrackd", self.DAEMON_FDS, self.DAEMON_KIB),
+                                           ("flashrack-portwatch"[:15], self.SLACK_FDS, self.SLACK_KIB)):
+            was, now = self.before[name], after[name]
+            if len(was) != len(now) or now[0][0] > was[0][0] + slack_fds or \
+                    (judge_memory and now[0][1] > was[0][1] + slack_kib):
+                found.append(f"{name}: {was} became {now} (descriptors, KiB)")
+        if self.peak[0] > self.bound[0] + self.SLACK_FDS or \
+                (judge_memory and self.peak[1] > self.bound[1] + self.SLACK_KIB):
+            found.append(f"a worker had {self.peak} (descriptors, KiB), {self.bound} in a clean job")
+        workers = [len(x["flashrack-worker"[:15]]) for x in (self.before, after)]
+        if workers[1] > workers[0] + 1:
+            found.append(f"{workers[0]} idle workers became {workers[1]}")
+        return found
+
+    def counts(self):
+        return {"before": dict(self.before), "after": dict(self.now()), "worker_peak": self.peak,
+                "worker_peak_clean": self.bound}
+
+
 class Sweep:
     def __init__(self, folder, phones, seed):
         self.dir, self.seed = folder, seed
+        self.model, self.build = MODELS[seed % 3], BUILDS[seed // 3 % 3]
         self.package = bench.make_package(os.path.join(folder, "package"), "--profile", "tiny")
         # windows are real time, so that a loaded machine does not miss them
         self.rack = bench.Rack(folder, phones=phones, profile="tiny", hands="none", hands_speed=50,
                                time_scale=PHONE_SCALE, seed=seed,
-                               settings=[f"brom_window_ms={int(20000 / PHONE_SCALE)}"])
+                               settings=[f"brom_window_ms={int(20000 / PHONE_SCALE)}", f"usb_model={self.model}",
+                                         f"da_build={self.build}"])
         self.counts = collections.Counter()
         self.by_code = collections.Counter()
         self.by_kind = collections.defaultdict(collections.Counter)
+        self.happened = collections.Counter()  # kind -> faults
+        self.mistakes = collections.Counter()  # of the host, by name, where a spoilt word on the wire may look like one
         self.problems = []
         self.lock = threading.Lock()
 
@@ -180,6 +275,7 @@ class Sweep:
         self.station = bench.Station(self.dir, racks=[self.rack.address], import_dirs=[self.dir],
                                      time_scale=STATION_SCALE)
         self.station.start()
+        self.processes = Processes(self.station)
         self.firmware = self.station.add_firmware(self.package)
         self.phones = [Phone(self, i) for i in range(self.rack.count)]
         for phone in self.phones:
@@ -210,14 +306,8 @@ class Sweep:
             t["message"] = context
         return transfers
 
-    def memory(self):
-        """(descriptors, resident KiB, processes) of flashrackd and its children."""
-        pid = self.station.process.child.pid
-        with open(f"/proc/{pid}/status") as f:
-            kib = next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            children = len(f.read().split())
-        return len(os.listdir(f"/proc/{pid}/fd")), kib, children
+    def violations(self, phone):
+        return collections.Counter(self.rack.control(phone.index, "violations")["violations"])
 
     def check(self, phone):
         passed, text = self.rack.check(phone.index, self.package, "lk")
@@ -237,6 +327,7 @@ class Sweep:
 
     def trial(self, phone, case):
         phone.lose_identity()
+        mistakes = self.violations(phone)
         base = {}
 
         def arm():
@@ -246,6 +337,9 @@ class Sweep:
         job, hang = phone.run(arm)
         happened = self.rack.control(phone.index, "fault", clear=True)["dropped"] == 0
         outcome, wrong = self.judge(case, job, hang)
+        mistakes = self.violations(phone) - mistakes
+        if mistakes and case["judged"]:
+            wrong = wrong or f"host mistakes: {dict(mistakes)}"
         if outcome in ("succeeded", "recovered"):
             wrong = wrong or self.check(phone)
         elif not wrong:
@@ -256,12 +350,25 @@ class Sweep:
             if sum(self.counts.values()) % 100 == 0:
                 print(f"sweep: {sum(self.counts.values())} tried: {dict(self.counts)}", file=sys.stderr, flush=True)
             self.by_kind[case["kind"]][kind] += 1
+            self.happened[case["kind"]] += happened
+            self.mistakes += mistakes
             if outcome.startswith("failed"):
                 self.by_code[outcome[7:]] += 1
                 print(f"sweep: {case['name']}: {outcome}: {(job['error'] or {}).get('message')}", file=sys.stderr, flush=True)
             if wrong:
                 self.problems.append({"case": case["name"], "outcome": outcome, "why": wrong, "job": job["id"]})
                 print(f"sweep: {case['name']}: {outcome}: {wrong}", file=sys.stderr, flush=True)
+
+    def judge_whole(self, cases, whole):
+        """What no single case shows: that faults did happen, of each kind, and that nothing was left behind."""
+        tried = sum(self.counts.values())
+        if self.counts["did not happen"] > max(2, MISSED_SHARE * tried):
+            self.problems.append({"case": "all", "why": f"{self.counts['did not happen']} of {tried} did not happen"})
+        kinds = {case["kind"] for case in cases}
+        for kind in kinds if whole or tried >= 2 * len(kinds) else ():
+            if not self.happened[kind]:
+                self.problems.append({"case": kind, "why": "never happened"})
+        self.problems += [{"case": "leak", "why": text} for text in self.processes.leaks()]
 
     def second(self, phone):
         job, hang = phone.run()
@@ -315,33 +422,39 @@ def message_of(transfer, before):
     return f"in {transfer['len']} after {context}"[:90]
 
 
+def case_of(kind, name, transfer):
+    seed = (transfer["transfer"] * 2654435761 + len(kind)) % 1000003
+    appearance, place = transfer["appearance"], f"@transfer={transfer['transfer']}"
+    if kind in BEFORE_THE_BUS:
+        appearance, place = appearance - 1, ""
+    return {"kind": kind, "name": name, "judged": kind not in SPOILS_HOST_BYTES or transfer["in"],
+            "spec": lambda base: f"{kind}@step={base + appearance}{place}@seed={seed}"}
+
+
 def cases_of(transfers):
     """All cases; unplug at every transfer last, it takes the least time."""
-    cases = []
-
-    def add(kind, t, what):
-        place = f"@transfer={t['transfer']}"
-        seed = (t["transfer"] * 2654435761 + len(kind)) % 1000003
-        cases.append({"kind": kind, "name": f"{kind} {t['name']} {what}",
-                      "spec": lambda base, k=kind, a=t["appearance"], p=place, s=seed:
-                              f"{k}@step={base + a}{p}@seed={s}"})
-
-    once = {}
+    once, steps = {}, {}
     for t in transfers:
         once.setdefault((t["name"], t["message"]), t)
-    for kind in KINDS:
-        for (_, message), t in once.items():
-            add(kind, t, message)
-    stages = {}
-    for t in transfers:
-        stages.setdefault((t["appearance"], t["stage"]), []).append(t)
-    for word in WORDS:  # at the beginning and in the middle of each appearance on the bus
-        for items in stages.values():
-            add(word, items[0], "from the beginning")
-            add(word, items[len(items) // 2], "from the middle")
-    for t in transfers:
-        add("unplug", t, f"transfer {t['appearance']}.{t['transfer']} {t['message']}")
+        steps.setdefault(t["name"].split(" ")[0], t)
+    cases = [case_of(kind, f"{kind} {t['name']} {message}", t)
+             for kind in KINDS for (_, message), t in once.items()]
+    cases += [case_of(word, f"{word} from {step} on", steps[step])
+              for word, places in WORDS.items() for step in places if step in steps]
+    cases += [case_of("unplug", f"unplug {t['name']} transfer {t['appearance']}.{t['transfer']} {t['message']}", t)
+              for t in transfers]
     return cases
+
+
+def mixed(cases, rng):
+    """A random order in which the kinds take turns: a short sample has some of each."""
+    by_kind = collections.defaultdict(list)
+    for case in cases:
+        by_kind[case["kind"]].append(case)
+    for some in by_kind.values():
+        rng.shuffle(some)
+    turns = [(n, k, case) for k, some in enumerate(by_kind.values()) for n, case in enumerate(some)]
+    return [case for _, _, case in sorted(turns, key=lambda turn: turn[:2])]
 
 
 def main():
@@ -364,23 +477,20 @@ def main():
             cases = [c for c in cases if c["kind"] in args.kinds.split(",")]
         cases = [c for c in cases if args.only in c["name"]]
         if not args.all:
-            random.Random(args.seed).shuffle(cases)
-        before = sweep.memory()
+            cases = mixed(cases, random.Random(args.seed))
+        sweep.processes.rest()
         sweep.work(cases, float("inf") if args.all else start + args.seconds)
-        after = sweep.memory()
-        # a sanitizer build (it starts large) keeps freed memory for a while, and looks for leaks itself when it ends
-        grown = before[1] < 65536 < after[1] - before[1]
-        leak = after[0] > before[0] + 16 or after[2] > before[2] + 1 or grown
-        if leak:
-            sweep.problems.append({"case": "leak", "why": f"{before} became {after}"})
-        violations = sweep.rack.violations()
+        sweep.judge_whole(cases, args.all)
+        processes = sweep.processes.counts()
         sweep.close()
     tried = sum(sweep.counts.values())
-    print(json.dumps({"seed": args.seed, "phones": args.phones, "transfers": len(transfers), "cases": len(cases),
-                      "tried": tried, "outcomes": dict(sweep.counts), "failures": dict(sweep.by_code),
-                      "kinds": {k: dict(v) for k, v in sweep.by_kind.items()},
-                      "seconds": round(time.monotonic() - start, 1),
-                      "fds_rss_kib_children": [list(before), list(after)], "violations": violations, "problems": sweep.problems[:50],
+    print(json.dumps({"seed": args.seed, "phones": args.phones, "usb_model": sweep.model, "da_build": sweep.build,
+                      "transfers": len(transfers), "cases": len(cases), "tried": tried,
+                      "happened": sum(sweep.happened.values()), "outcomes": dict(sweep.counts),
+                      "unnamed": sum("unnamed" in str(problem.get("why")) for problem in sweep.problems),
+                      "failures": dict(sweep.by_code), "kinds": {k: dict(v) for k, v in sweep.by_kind.items()},
+                      "seconds": round(time.monotonic() - start, 1), "processes": processes,
+                      "mistakes_after_spoilt_words": dict(sweep.mistakes), "problems": sweep.problems[:50],
                       "problem_count": len(sweep.problems)}))
     return 1 if sweep.problems or not tried else 0
 

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <locale.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/mman.h>
@@ -367,6 +368,63 @@ static void another_archive_is_not_mixed_in(void **state)
     folder_remove(NULL);
 }
 
+static const struct name_row {
+    const char *name;
+    int format, filter;
+    const char *packed, *unpacked;
+} name_rows[] = {
+    {"Chinese in a 7z", ARCHIVE_FORMAT_7ZIP, ARCHIVE_FILTER_NONE, "\u56fa\u4ef6.txt",
+     "\u56fa\u4ef6.txt"},
+    {"Chinese in a zip", ZIP, "\u56fa\u4ef6.txt", "\u56fa\u4ef6.txt"},
+    {"a code page in a tar", ARCHIVE_FORMAT_TAR_USTAR, ARCHIVE_FILTER_NONE, "\xb9\xcc.txt",
+     "%b9%cc.txt"},
+};
+
+static void names_are_kept(void **state)
+{
+    const struct name_row *row = ROW(state);
+    const struct member members[] = {{row->packed, NULL, 10, 0}, {"a.img", NULL, 100, 0}};
+    fill(true);
+    AUTO(fd_close) int archive = make_archive(members, 2, row->format, row->filter);
+    folder_make(NULL);
+    struct unpack_result result;
+    struct err err;
+    if (unpack_into(archive, &limits, NULL, &result, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_file(row->unpacked, 10);
+    assert_file("a.img", 100);
+    folder_remove(NULL);
+}
+
+static int try_the_same(void *arg, const char *file, uint64_t done_bytes, struct err *err)
+{
+    (void)file, (void)done_bytes, (void)err;
+    struct unpack_result result;
+    struct err refused;
+    assert_int_equal(unpack_into(*(int *)arg, &limits, NULL, &result, &refused), ERR_CONFLICT);
+    assert_non_null(strstr(refused.text, "another run"));
+    return 0;
+}
+
+/* Both would take each other's unfinished files away. */
+static void two_runs_do_not_share_a_folder(void **state)
+{
+    (void)state;
+    fill(true);
+    AUTO(fd_close) int archive = make_archive(three, 3, TAR);
+    AUTO(fd_close) int again = make_archive(three, 3, TAR);
+    folder_make(NULL);
+    struct unpack_result result;
+    AUTO(fd_close) int dir = open(inner, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(archive_unpack(archive, dir, &limits, try_the_same, &again, &result, NULL), 0);
+    assert_int_equal(result.files, 3);
+    assert_file("1", 1 << 20);
+    assert_file("2", 600000);
+    assert_file("3", 1000);
+    assert_int_equal(entries_of(inner), 3);
+    folder_remove(NULL);
+}
+
 static void a_full_disk_leaves_no_half_file(void **state)
 {
     (void)state;
@@ -463,11 +521,13 @@ static void plain_files_are_left_alone(void **state)
 
 int main(void)
 {
+    setlocale(LC_CTYPE, "C.UTF-8"); /* as the programs do: usb/archive/reader.h */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_have_limits),
         cmocka_unit_test(unpacking_goes_on_where_it_was),
         cmocka_unit_test(a_half_file_of_a_crash_is_made_again),
         cmocka_unit_test(another_archive_is_not_mixed_in),
+        cmocka_unit_test(two_runs_do_not_share_a_folder),
         cmocka_unit_test(a_full_disk_leaves_no_half_file),
         cmocka_unit_test(damage_is_an_error),
         cmocka_unit_test(plain_files_are_left_alone),
@@ -475,6 +535,7 @@ int main(void)
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     failed += RUN_ROWS(chunks_round_trip, chunk_rows);
     failed += RUN_ROWS(archives_are_unpacked, unpack_rows);
+    failed += RUN_ROWS(names_are_kept, name_rows);
     failed += RUN_ROWS(streams_are_read, stream_rows);
     return failed;
 }

@@ -10,6 +10,7 @@
 #include "usb/base/clock.h"
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
+#include "usb/codec/xflash.h"
 
 enum { PACKETS_MAX = 4096, IN_BYTES_MAX = 64 << 20 };
 
@@ -52,6 +53,7 @@ struct board {
     size_t packets[PACKETS_MAX], packet_count;
 
     struct fake_fault storage_read, storage_write, faults[4];
+    unsigned manners; /* of the last read */
     char violations[1024];
 };
 
@@ -228,7 +230,12 @@ static size_t take(struct board *b, void *dst, size_t len)
     size_t n = MIN_OF(len, t->len - t->at);
     memcpy(dst, t->data + t->at, n);
     t->at += n;
-    if (t->at == t->len) {
+    bool ended = t->at == t->len;
+    if (t->len == 0)
+        b->manners |= OUT_EMPTY;
+    else
+        b->manners |= !ended ? OUT_MORE : n < len && t->len % b->gadget->packet ? OUT_CUT : 0;
+    if (ended) {
         b->out = t->next;
         free(t->data);
         free(t);
@@ -244,6 +251,7 @@ static int64_t deadline(int timeout_ms)
 int board_out_stream(struct board *b, void *dst, size_t len, int timeout_ms)
 {
     pthread_mutex_lock(&b->lock);
+    b->manners = 0;
     int64_t until = deadline(timeout_ms);
     int rc = BOARD_OK;
     for (size_t done = 0; done < len && (rc = head(b, until)) == BOARD_OK;)
@@ -279,6 +287,7 @@ int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int 
 {
     uint8_t packet[1024];
     size_t done = 0;
+    unsigned manners = 0;
     *lost = 0;
     while (done < len) {
         ssize_t n = board_out_packet(b, packet, timeout_ms);
@@ -288,10 +297,17 @@ int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int 
         memcpy((uint8_t *)dst + done, packet, used);
         done += used;
         *lost = (size_t)n - used;
+        bool full = (size_t)n == b->gadget->packet;
+        manners |= n == 0 ? OUT_EMPTY : !full && done < len ? OUT_CUT : 0;
     }
+    b->manners = manners;
     return BOARD_OK;
 }
 
+unsigned board_out_manners(const struct board *b)
+{
+    return b->manners;
+}
 bool board_out_pending(const struct board *b)
 {
     return b->out != NULL;
@@ -344,6 +360,12 @@ bool board_fault_due(struct board *b, const char *kind, uint64_t at)
         }
     }
     return false;
+}
+
+bool board_fault_status(struct board *b, const char *kind, uint32_t *status_out)
+{
+    *status_out = (uint32_t)XFLASH_ERR;
+    return board_fault_due(b, kind, 0);
 }
 
 /* ---- the test's side

@@ -1,6 +1,8 @@
 /* Fault specifications, and what the layer does to transfers. */
 #include "tests/unit/rows.h"
 
+#include <stdio.h>
+
 #include "usb/base/clock.h"
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
@@ -10,29 +12,63 @@
 
 static const struct spec_row {
     const char *name; /* the text */
-    int want;
-    struct fault_spec spec;
+    const char *want; /* what describe() makes of it; NULL: ERR_INPUT */
 } spec_rows[] = {
-    {"unplug@transfer=120", 0, {.kind = FAULT_UNPLUG, .transfer = 120, .byte = -1}},
-    {"corrupt@byte=7@seed=3", 0, {.kind = FAULT_CORRUPT, .transfer = -1, .byte = 7, .seed = 3}},
-    {"lie@step=S5@transfer=0x10", 0, {.kind = FAULT_LIE, .transfer = 16, .byte = -1, .step = "S5"}},
-    {"reset", 0, {.kind = FAULT_RESET, .transfer = -1, .byte = -1}},
-    {"explode", ERR_INPUT, {0}},
-    {"", ERR_INPUT, {0}},
-    {"unplug@transfer=-1", ERR_INPUT, {0}},
-    {"unplug@transfer=", ERR_INPUT, {0}},
-    {"unplug@transfer", ERR_INPUT, {0}},
-    {"unplug@colour=3", ERR_INPUT, {0}},
-    {"unplug@transfer=99999999999999999999", ERR_INPUT, {0}},
-    {"unplug@step=", ERR_INPUT, {0}},
+    {"unplug@transfer=120", "unplug transfer=120"},
+    {"corrupt@byte=7@seed=3", "corrupt byte=7 seed=3"},
+    {"lie@step=S5@transfer=0x10", "lie transfer=16 step=S5"},
+    {"reset", "reset"},
+    {"garbage@control=2", "garbage control=2"},
+    {"late@ms=300", "late ms=300"},
+    {"da_status@status=0xc0030007", "da_status status=3221422087"},
+    {"explode", NULL},
+    {"unplugg@transfer=3", NULL},
+    {"@unplug", NULL},
+    {"none", NULL},
+    {"", NULL},
+    {"unplug@transfer=-1", NULL},
+    {"unplug@transfer=", NULL},
+    {"unplug@transfer", NULL},
+    {"unplug@colour=3", NULL},
+    {"unplug@transfer=99999999999999999999", NULL},
+    {"unplug@step=", NULL},
+    {"unplug@ms=3", NULL},
+    {"emi_error@control=1", NULL},
+    {"emi_error@status=1", NULL},
+    {"da_status@status=0x100000000", NULL},
 };
+
+/* Kind and conditions that are given, in a fixed order. */
+static void describe(const struct fault_spec *s, char *out, size_t size)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } all[] = {{"transfer", s->transfer}, {"control", s->control},
+               {"byte", s->byte},         {"ms", s->ms},
+               {"status", s->status},     {"seed", (int64_t)s->seed - 1}};
+    int at = snprintf(out, size, "%s", fault_kind_word(s->kind));
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (all[i].value >= 0)
+            at += snprintf(out + at, size - (size_t)at, " %s=%lld", all[i].name,
+                           (long long)all[i].value + (strcmp(all[i].name, "seed") == 0));
+    if (s->step[0])
+        snprintf(out + at, size - (size_t)at, " step=%s", s->step);
+}
 
 static void specs(void **state)
 {
     const struct spec_row *row = ROW(state);
-    struct fault_spec spec = {0};
-    assert_int_equal(fault_spec_parse(row->name, &spec, NULL), row->want);
-    assert_memory_equal(&spec, &row->spec, sizeof(spec));
+    struct fault_spec spec = {0}, untouched = {0};
+    char text[128];
+    int rc = fault_spec_parse(row->name, &spec, NULL);
+    assert_int_equal(rc, row->want ? 0 : ERR_INPUT);
+    if (!row->want) {
+        assert_memory_equal(&spec, &untouched, sizeof(spec));
+        return;
+    }
+    describe(&spec, text, sizeof(text));
+    assert_string_equal(text, row->want);
 }
 
 /* Gives 16 times the letter 'r', counts what is written, remembers the last bytes. */
@@ -89,6 +125,11 @@ static const struct layer_row {
     {"late@transfer=2", ERR_TIMEOUT, ERR_TIMEOUT, 16, 0, false},
     {"corrupt@transfer=2@byte=3@seed=9", 16, 16, 16, 16, true},
     {"lie@transfer=2", 0, 16, 16, 0, false},
+    {"late@transfer=2@ms=1", 16, 16, 16, 16, false},
+    {"nak@transfer=2", ERR_TIMEOUT, ERR_TIMEOUT, ERR_TIMEOUT, 0, false},
+    {"garbage@transfer=2@seed=5", 16, 16, 16, 16, true},
+    {"stall@control=1", 16, 16, 16, 16, false},
+    {"da_checksum@transfer=2", 16, 16, 16, 16, false},
 };
 
 static void layer(void **state)
@@ -119,6 +160,44 @@ static void layer(void **state)
     }
 }
 
+static const struct control_row {
+    const char *name;      /* specification */
+    ssize_t first, second; /* of two control requests for 8 of 16 bytes */
+} control_rows[] = {
+    {"stall@control=1", ERR_REFUSED, 8}, {"short@control=2@byte=3", 8, 3},
+    {"nak@control=2", 8, ERR_TIMEOUT},   {"unplug@control=1", ERR_GONE, ERR_GONE},
+    {"stall@transfer=1", 8, 8}, /* bulk only */
+};
+
+static void control(void **state)
+{
+    const struct control_row *row = ROW(state);
+    const struct usb_setup setup = {.request_type = 0x80, .length = 8};
+    struct echo echo = {.transport = {.ops = &echo_ops}};
+    struct fault_spec spec;
+    uint8_t data[8];
+    assert_int_equal(fault_spec_parse(row->name, &spec, NULL), 0);
+    struct transport *t = transport_fault_new(&echo.transport, &spec);
+    assert_int_equal(transport_control(t, &setup, data, clock_in(10), NULL), row->first);
+    assert_int_equal(transport_control(t, &setup, data, clock_in(10), NULL), row->second);
+    transport_close(&t);
+}
+
+/* Bytes that nobody sent come behind those that were, as far as they were asked for. */
+static void more_comes_than_was_sent(void **state)
+{
+    (void)state;
+    struct fault_spec spec;
+    struct echo echo = {.transport = {.ops = &echo_ops}};
+    uint8_t data[64] = {0};
+    assert_int_equal(fault_spec_parse("long@seed=1", &spec, NULL), 0);
+    struct transport *t = transport_fault_new(&echo.transport, &spec);
+    assert_int_equal(transport_read(t, data, sizeof(data), 0, NULL), 16 + FAULT_LONG_BYTES);
+    assert_int_equal(data[15], 'r');
+    assert_int_equal(transport_read(t, data, sizeof(data), 0, NULL), 16);
+    transport_close(&t);
+}
+
 static void a_step_must_match(void **state)
 {
     (void)state;
@@ -138,7 +217,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_step_must_match),
+        cmocka_unit_test(more_comes_than_was_sent),
     };
     return RUN_ROWS(specs, spec_rows) + RUN_ROWS(layer, layer_rows) +
-           cmocka_run_group_tests(tests, NULL, NULL);
+           RUN_ROWS(control, control_rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }

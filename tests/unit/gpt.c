@@ -3,6 +3,7 @@
 
 #include "tests/unit/x5_layout.h"
 #include "usb/base/hash.h"
+#include "usb/base/mem.h"
 
 static struct gpt table, decoded;
 static struct buf image;
@@ -99,16 +100,19 @@ static const struct damage_row {
     {"not in its place", 512 + 24, 9, true, "not in its place"},
     {"no entries", 512 + 80, 0, true, "0 entries"},
     {"entries of 384 bytes", 512 + 85, 1, true, "of 384 bytes"},
-    {"entry outside the usable area", 1024 + 32, 1, true, "'boot_para' lies at"},
-    {"entry ends before it starts", 1024 + 41, 0, true, "lies at"},
     {"entries overlap", 1024 + 128 + 33, 7, true, "overlap"},
 };
 
-static void sums_again(uint8_t *p)
+static void table_sum(uint8_t *p, uint32_t count)
 {
-    put_le32(p + 512 + 88, crc32_of(0, span_of(p + 1024, GPT_TABLE_BYTES)));
+    put_le32(p + 512 + 88, crc32_of(0, span_of(p + 1024, (size_t)count * GPT_ENTRY_BYTES)));
     put_le32(p + 512 + 16, 0);
     put_le32(p + 512 + 16, crc32_of(0, span_of(p + 512, 92)));
+}
+
+static void sums_again(uint8_t *p)
+{
+    table_sum(p, GPT_ENTRIES_MAX);
 }
 
 static void damage_is_named(void **state)
@@ -125,6 +129,55 @@ static void damage_is_named(void **state)
     if (!strstr(err.text, row->says))
         fail_msg("'%s' does not say '%s'", err.text, row->says);
     assert_int_equal(decoded.count, 7);
+}
+
+/* One strange entry does not spoil the others. */
+static const struct place_row {
+    const char *name;
+    size_t at; /* in the first entry, boot_para */
+    uint8_t value;
+    uint32_t outside, left_out;
+} place_rows[] = {
+    {"outside the usable area", 32, 1, 1, 0},
+    {"ends before it starts", 41, 0, 0, 1},
+    {"behind the end of the disk", 45, 1, 0, 1},
+};
+
+static void strange_places_are_told(void **state)
+{
+    const struct place_row *row = ROW(state);
+    uint64_t lbas = make(false) / 512;
+    gpt_encode_primary(&table, lbas, &image);
+    image.data[1024 + row->at] = row->value;
+    sums_again(image.data);
+    struct err err = {0};
+    assert_int_equal(gpt_probe(buf_span(&image), &decoded, &err), 0);
+    assert_int_equal(decoded.count, table.count - row->left_out);
+    assert_int_equal(decoded.outside_count, row->outside);
+    assert_int_equal(decoded.left_out_count, row->left_out);
+    assert_int_equal(gpt_check_places(&decoded, &err), ERR_FORMAT);
+    assert_non_null(strstr(err.text, "1 'boot_para'"));
+}
+
+/* As `sgdisk -S 12` makes them: what belongs to fewer entries, and no sector more. */
+static void small_tables_are_read(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {12, 32, 64};
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        uint32_t sectors = counts[i] / 4;
+        uint64_t lbas = make(false) / 512;
+        table.count = 2;
+        gpt_encode_primary(&table, lbas, &image);
+        put_le32(image.data + 512 + 80, counts[i]);
+        put_le64(image.data + 512 + 40, 2 + sectors);
+        table_sum(image.data, counts[i]);
+        assert_int_equal(gpt_probe(span_of(image.data, (2 + sectors) * 512), &decoded, NULL), 0);
+        assert_true(gpt_same_layout(&table, &decoded));
+        assert_int_equal(gpt_check_places(&decoded, NULL), 0);
+        assert_int_equal(gpt_probe(span_of(image.data, (1 + sectors) * 512), &decoded, NULL),
+                         ERR_FORMAT);
+    }
 }
 
 static void every_cut_is_an_error(void **state)
@@ -148,11 +201,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(big_sectors_round_trip),
         cmocka_unit_test(names_lead_to_extents),
+        cmocka_unit_test(small_tables_are_read),
         cmocka_unit_test(every_cut_is_an_error),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     failed += RUN_ROWS(same_bytes_as_sgdisk, sgdisk_rows);
     failed += RUN_ROWS(damage_is_named, damage_rows);
+    failed += RUN_ROWS(strange_places_are_told, place_rows);
     buf_deinit(&image);
     return failed;
 }

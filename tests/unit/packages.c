@@ -275,6 +275,11 @@ static void s_misaligned(void)
 {
     scatter_replace("physical_start_addr: 0x790000", "physical_start_addr: 0x790010");
 }
+static void s_misaligned_download_only(void)
+{
+    scatter_replace("physical_start_addr: 0x688000\n  partition_size: 0x8000",
+                    "physical_start_addr: 0x688010\n  partition_size: 0x7000");
+}
 static void s_no_da(void)
 {
     forget("MTK_AllInOne_DA.bin");
@@ -379,7 +384,9 @@ static const struct spoiled_row {
     {"no scatter", "PDA-1100-0-00WW-B01", s_no_scatter, false, "scatter_missing", ""},
     {"broken scatter", "PDA-1100-0-00WW-B01", s_bad_scatter, false, "scatter_bad",
      "partition_size: '3MB'"},
-    {"overlapping partitions", "PDA-1100-0-00WW-B01", s_overlap, false, "scatter_bad", "overlaps"},
+    {"overlapping partitions", "PDA-1100-0-00WW-B01", s_overlap, false, "overlap", "overlaps"},
+    {"misaligned in Download Only", "PDA-1100-0-00WW-B01", s_misaligned_download_only, false,
+     "misaligned", "logo_a"},
     {"misaligned partition", "PDA-1100-0-00WW-B01", s_misaligned, false, "misaligned",
      "multiple of 512"},
     {"other storage", "PDA-1100-0-00WW-B01", s_storage, false, "wrong_storage", "EMMC"},

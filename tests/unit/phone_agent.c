@@ -297,27 +297,95 @@ static void empty_transfers(void **state)
             assert_int_equal(host_status(&h), 0);
             host_quiet(&h);
         }
-        assert_non_null(m == MODEL_EXACT
-                            ? ""
-                            : strstr(fake_board_violations(h.b), "xflash.zero_length_packet"));
+        assert_non_null(strstr(fake_board_violations(h.b), "xflash.zero_length_packet"));
         host_deinit(&h);
     }
+}
+
+/* One chunk of a write, in pieces, with an empty packet after the first. */
+static void long_payload(struct host *h, const uint8_t *data, size_t len, size_t piece, bool empty)
+{
+    range_command(h, XFLASH_WRITE_DATA, XFLASH_USER, MIB, len);
+    assert_int_equal(host_status(h), 0);
+    host_word(h, 0);
+    host_word(h, xflash_checksum(span_of(data, len)));
+    host_header(h, XFLASH_MAGIC, (uint32_t)len);
+    host_raw(h, data, piece);
+    if (empty)
+        host_raw(h, "", 0);
+    host_raw(h, data + piece, len - piece);
+}
+
+/* What a driver skips inside a long payload, and what it cannot: it is a mistake either way. */
+static void inside_a_long_payload(void **state)
+{
+    (void)state;
+    const size_t len = 8192;
+    AUTO(free_ptr) uint8_t *data = host_linear(3, 1, len);
+    EACH_MODEL(m)
+    {
+        struct host h;
+        at_da2(&h, BUILD_2018, m); /* whole packets: allowed */
+        long_payload(&h, data, len, 1024, false);
+        assert_int_equal(host_status(&h), 0);
+        assert_int_equal(host_status(&h), 0);
+        expect_violations(&h, "");
+        long_payload(&h, data, len, 1024, true);
+        assert_int_equal(host_status(&h), 0);
+        assert_int_equal(host_status(&h), 0);
+        expect_violations(&h, "xflash.zero_length_packet");
+        expect_flash(&h, AREA_USER, MIB, data, len);
+        host_deinit(&h);
+        at_da2(&h, BUILD_2018, m);
+        long_payload(&h, data, len, 1000, false);
+        assert_int_equal(host_status(&h), 0);
+        assert_int_equal(host_status(&h), 0);
+        expect_violations(&h, "xflash.payload_in_short_pieces");
+        host_deinit(&h);
+    }
+}
+
+static void short_blocks_and_other_storage(void **state)
+{
+    (void)state;
+    struct host h;
+    at_da2(&h, BUILD_2018, MODEL_FIELD);
+    host_packet(&h, "\x09\0", 2); /* half a command */
+    (void)host_status(&h);
+    expect_violations(&h, "xflash.short_command");
+    host_deinit(&h);
+    at_da2(&h, BUILD_2018, MODEL_FIELD);
+    host_command(&h, XFLASH_READ_DATA);
+    host_packet(&h, "\1\0\0\0\x08\0\0\0", 8);
+    assert_int_equal(host_status(&h), 0);
+    expect_violations(&h, "xflash.short_parameters");
+    host_deinit(&h);
+    at_da2(&h, BUILD_2018, MODEL_FIELD);
+    uint8_t block[XFLASH_RANGE_BYTES] = {0x30, 0, 0, 0, 8};
+    host_command(&h, XFLASH_READ_DATA);
+    host_packet(&h, block, sizeof(block));
+    assert_int_equal(host_status(&h), (uint32_t)XFLASH_STORAGE_MISMATCH);
+    expect_violations(&h, "xflash.wrong_storage");
+    host_deinit(&h);
 }
 
 static void pieces_that_are_not_multiples(void **state)
 {
     (void)state;
-    struct host h;
-    at_da2(&h, BUILD_2018, MODEL_FIELD);
-    uint8_t block[XFLASH_RANGE_BYTES] = {1, 0, 0, 0, 8};
-    host_command(&h, XFLASH_READ_DATA);
-    host_header(&h, XFLASH_MAGIC, sizeof(block));
-    host_raw(&h, block, 30);
-    host_raw(&h, block + 30, sizeof(block) - 30);
-    assert_int_equal(host_status(&h), 0);
-    assert_int_equal(host_status(&h), 0);
-    expect_violations(&h, "xflash.payload_in_short_pieces");
-    host_deinit(&h);
+    EACH_MODEL(m)
+    {
+        struct host h;
+        at_da2(&h, BUILD_2018, m);
+        uint8_t block[XFLASH_RANGE_BYTES] = {1, 0, 0, 0, 8};
+        host_command(&h, XFLASH_READ_DATA);
+        host_header(&h, XFLASH_MAGIC, sizeof(block));
+        host_raw(&h, block, 30);
+        host_raw(&h, block + 30, sizeof(block) - 30);
+        assert_int_equal(host_status(&h), 0);
+        assert_int_equal(host_status(&h), 0);
+        expect_violations(&h, "xflash.payload_in_short_pieces");
+        host_deinit(&h);
+    }
 }
 
 /* ---- reading
@@ -1439,6 +1507,8 @@ int main(void)
         cmocka_unit_test(payload_and_next_header_together),
         cmocka_unit_test(empty_transfers),
         cmocka_unit_test(pieces_that_are_not_multiples),
+        cmocka_unit_test(inside_a_long_payload),
+        cmocka_unit_test(short_blocks_and_other_storage),
         cmocka_unit_test(reads_in_packets_of_the_environment),
         cmocka_unit_test(read_of_nothing),
         cmocka_unit_test(read_errors_come_one_chunk_early),

@@ -152,12 +152,10 @@ void phone_take(struct phone_session *s, uint16_t pid)
     s->link = (struct link){.transport = s->transport};
 }
 
-void phone_start_agent(struct phone_session *s, enum brom_stage stage)
+void phone_start_da1(struct phone_session *s, enum brom_stage stage)
 {
     struct err err = {0};
     struct brom_info info;
-    const struct da_images images = {DA2_ADDRESS, span_of(phone_bench.da2, DA2_BYTES),
-                                     phone_bench.emi};
     phone_ok(brom_start(&s->link, stage, s->id.comm_interface, &err), &err);
     phone_ok(brom_identify(&s->link, &info, &err), &err);
     assert_int_equal(info.stage, stage);
@@ -168,6 +166,20 @@ void phone_start_agent(struct phone_session *s, enum brom_stage stage)
              &err);
     phone_ok(brom_jump_da(&s->link, DA1_ADDRESS, &err), &err);
     da_init(&s->da, &s->link);
+}
+
+void phone_start_da2(struct phone_session *s)
+{
+    struct err err = {0};
+    phone_ok(da_boot_to(&s->da, DA2_ADDRESS, span_of(phone_bench.da2, DA2_BYTES), &err), &err);
+}
+
+void phone_start_agent(struct phone_session *s, enum brom_stage stage)
+{
+    struct err err = {0};
+    const struct da_images images = {DA2_ADDRESS, span_of(phone_bench.da2, DA2_BYTES),
+                                     phone_bench.emi};
+    phone_start_da1(s, stage);
     phone_ok(da_bring_up(&s->da, DA_OPTIONS_DEFAULT, &images, &err), &err);
 }
 

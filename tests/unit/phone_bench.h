@@ -49,6 +49,10 @@ void phone_plug(struct board *b, bool brom);
 void phone_put_away(struct board *b);
 /* Takes the phone in its next identity, as soon as it is on the bus as `pid`. */
 void phone_take(struct phone_session *s, uint16_t pid);
+/* From the start sequence to the jump: DA1 is about to say C0. */
+void phone_start_da1(struct phone_session *s, enum brom_stage stage);
+void phone_start_da2(struct phone_session *s);
+/* All of it, to the command loop of DA2. */
 void phone_start_agent(struct phone_session *s, enum brom_stage stage);
 void phone_read_table(struct phone_session *s, struct gpt *table);
 /* Ends the agent and waits until it is off the bus: the next identity may have the same id. */

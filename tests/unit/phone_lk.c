@@ -255,6 +255,37 @@ static void sparse_lands_where_it_must(void **state)
     }
 }
 
+static const struct mistake_row {
+    const char *name; /* of the violation; "": none */
+    const char *script;
+    const char *image; /* what "+image" stands for, in hex */
+} mistakes[] = {
+    {"", "getvar:product\ndownload:00000040\n+64 A\nflash:cda\noem getUID", NULL},
+    {"fastboot.command_too_long",
+     "getvar:version                                                    getvar:product", NULL},
+    {"fastboot.zero_length_packet", "+empty", NULL},
+    {"fastboot.empty_image", "flash:cda", NULL},
+    {"fastboot.sparse_crc32_chunk", "download:0000002c\n+image\nflash:cda",
+     "3aff26ed 0100 0000 1c00 0c00 00100000 00000000 01000000 00000000"
+     "c4ca0000 00000000 10000000 00000000"},
+};
+
+static void host_mistake(void **state)
+{
+    const struct mistake_row *mistake = ROW(state);
+    const struct row row = {.how = UNLOCKED, .script = mistake->script, .image = mistake->image};
+    AUTO(fake_free) struct board *b = phone_for(&row);
+    char script[256], lines[8][160], *save = NULL;
+    size_t count = 0;
+    snprintf(script, sizeof(script), "%s", mistake->script);
+    for (char *line = strtok_r(script, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        snprintf(lines[count], sizeof(lines[0]), "%s", line);
+        line_script(b, &row, lines[count++]);
+    }
+    lk_run(b);
+    assert_string_equal(b->violation, mistake->name);
+}
+
 static void lie_is_told(void **state)
 {
     (void)state;
@@ -487,6 +518,7 @@ int main(void)
         cmocka_unit_test(cable_start_ends_on_the_charging_screen),
         cmocka_unit_test(unlocking_asks_and_wipes),
     };
-    return RUN_ROWS(dialogue, rows) + RUN_ROWS(fault_is_shown, faults) +
-           RUN_ROWS(reboot_leads_there, reboots) + cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ROWS(dialogue, rows) + RUN_ROWS(host_mistake, mistakes) +
+           RUN_ROWS(fault_is_shown, faults) + RUN_ROWS(reboot_leads_there, reboots) +
+           cmocka_run_group_tests(tests, NULL, NULL);
 }

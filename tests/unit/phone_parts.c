@@ -79,7 +79,12 @@ static const struct fault_row {
     {"past the end", "unplug@transfer=11", 0},
     {"other stage", "unplug@step=android", 0},
     {"word of the firmware", "no_alive_byte", 0},
+    {"control transfers are not these", "stall@control=1", 0},
     {"no word", "@transfer=1", ERR_INPUT},
+    {"a slip", "unplugg@transfer=3", ERR_INPUT},
+    {"a slip in a word of the firmware", "lying_writes", ERR_INPUT},
+    {"a stage that does not exist", "unplug@step=bromm", ERR_INPUT},
+    {"a time for what takes none", "unplug@ms=5", ERR_INPUT},
     {"no such place", "stall@moon=1", ERR_INPUT},
     {"no number", "stall@transfer=x", ERR_INPUT},
 };
@@ -95,10 +100,10 @@ static void fault_row(void **state)
     assert_int_equal(rc, row->want < 0 ? row->want : 0);
     fault_plan_step(&plan, "brom");
     for (int i = 1; i <= 10; i++) {
-        uint64_t seed;
+        struct fault_spec spec;
         if (i == 6)
             fault_plan_step(&plan, "lk");
-        if (fault_plan_transfer(&plan, false, NULL, 100, &seed) != FAULT_NONE) {
+        if (fault_plan_transfer(&plan, false, NULL, 100, &spec) != FAULT_NONE) {
             assert_int_equal(hit, 0); /* once */
             hit = i;
         }
@@ -113,11 +118,45 @@ static void firmware_asks_for_its_faults(void **state)
     struct fault_plan plan;
     fault_plan_init(&plan);
     assert_int_equal(fault_plan_add(&plan, "storage_write@byte=5000", NULL), 0);
-    assert_false(fault_plan_due(&plan, "storage_read", 9999));
-    assert_false(fault_plan_due(&plan, "storage_write", 4999));
-    assert_true(fault_plan_due(&plan, "storage_write", 5000));
-    assert_false(fault_plan_due(&plan, "storage_write", 9999));
+    assert_false(fault_plan_due(&plan, "storage_read", 9999, NULL));
+    assert_false(fault_plan_due(&plan, "storage_write", 4999, NULL));
+    assert_true(fault_plan_due(&plan, "storage_write", 5000, NULL));
+    assert_false(fault_plan_due(&plan, "storage_write", 9999, NULL));
     fault_plan_deinit(&plan);
+}
+
+static void control_transfers_count_by_themselves(void **state)
+{
+    (void)state;
+    struct fault_plan plan;
+    struct fault_spec spec;
+    fault_plan_init(&plan);
+    fault_plan_step(&plan, "brom");
+    assert_int_equal(fault_plan_add(&plan, "garbage@step=brom@control=2@seed=7", NULL), 0);
+    assert_int_equal(fault_plan_transfer(&plan, true, NULL, 8, &spec), FAULT_NONE);
+    assert_int_equal(fault_plan_control(&plan, &spec), FAULT_NONE);
+    assert_int_equal(fault_plan_transfer(&plan, true, NULL, 8, &spec), FAULT_NONE);
+    assert_int_equal(fault_plan_control(&plan, &spec), FAULT_GARBAGE);
+    assert_int_equal(spec.seed, 7);
+    assert_int_equal(fault_plan_control(&plan, &spec), FAULT_NONE);
+    fault_plan_deinit(&plan);
+}
+
+/* The page that people read names every kind, each in a row of its own. */
+static void the_page_lists_every_fault(void **state)
+{
+    (void)state;
+    static char page[256 * 1024];
+    FILE *f = fopen(SOURCE_DIR "/tests/phone/README.md", "r");
+    assert_non_null(f);
+    page[fread(page, 1, sizeof(page) - 1, f)] = '\0';
+    fclose(f);
+    for (int kind = FAULT_NONE + 1; kind < FAULT_KIND_COUNT; kind++) {
+        char row[200];
+        snprintf(row, sizeof(row), "\n| %s | %s |", fault_kind_word(kind), fault_kind_text(kind));
+        if (!strstr(page, row))
+            fail_msg("tests/phone/README.md lacks: %s", row + 1);
+    }
 }
 
 /* ---- the person
@@ -198,6 +237,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(firmware_asks_for_its_faults),
+        cmocka_unit_test(control_transfers_count_by_themselves),
+        cmocka_unit_test(the_page_lists_every_fault),
         cmocka_unit_test(broken_descriptors_do_not_mislead),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,26 @@ static void preloader_without_cable_or_with_keys(void **state)
 /* ---- preloader start
  * ---------------------------------------------------------------------------------- */
 
+/* The boot ROM does not mind, but it is not how a host speaks. */
+static void merged_fields_are_counted(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h, HOST_USER_BYTES);
+    fake_board_start(h.b, brom_run);
+    host_hex(&h, "a00a5005");
+    host_expect_hex(&h, "5ff5affa");
+    expect_violations(&h, "rom.merged_fields");
+    host_deinit(&h);
+    host_init(&h, HOST_USER_BYTES);
+    host_preloader(&h);
+    expect_violations(&h, "");
+    host_hex(&h, "d110007000"); /* READ32 and its address */
+    host_expect_hex(&h, "d110007000");
+    expect_violations(&h, "rom.merged_fields");
+    host_deinit(&h);
+}
+
 static void one_transfer_is_discarded_as_a_whole(void **state)
 {
     (void)state;
@@ -222,6 +242,7 @@ static void one_transfer_is_discarded_as_a_whole(void **state)
     fake_board_start(h.b, preloader_run);
     host_hex(&h, "a00a5005");
     host_quiet(&h);
+    expect_violations(&h, "rom.merged_fields");
     fake_board_pass(h.b, 300); /* the start check is over: listening again */
     fake_board_settle(h.b);
     host_hex(&h, "a0");
@@ -798,6 +819,7 @@ int main(void)
         cmocka_unit_test(preloader_waits_two_and_a_half_seconds),
         cmocka_unit_test(download_bit_keeps_the_window_open),
         cmocka_unit_test(preloader_without_cable_or_with_keys),
+        cmocka_unit_test(merged_fields_are_counted),
         cmocka_unit_test(one_transfer_is_discarded_as_a_whole),
         cmocka_unit_test(tokens),
         cmocka_unit_test(ready_noise),

@@ -152,6 +152,65 @@ static void a_rack_that_invents_ports_is_cut(void **state)
     ports_free(&p);
 }
 
+/* Without room for another port its worker would wait for ever: flashrackd hears why. */
+static void a_watch_without_room_is_told(void **state)
+{
+    (void)state;
+    int server[2], worker[2];
+    char name[PORT_ID_MAX];
+    struct wire_message m;
+    struct ports *p = ports_new();
+    for (int i = 0; i < PORTS_MAX; i++) {
+        snprintf(name, sizeof(name), "usbip-rack:1-%d", i);
+        ports_update(p, name, &brom);
+    }
+    assert_int_equal(wire_pair(server, NULL), 0);
+    assert_int_equal(wire_pair(worker, NULL), 0);
+    ports_server_set(p, server[0]);
+    for (int quiet = 0; quiet < 3; quiet++) {
+        for (; next(server[1], &m) == WIRE_port; quiet = 0)
+            ;
+        ports_flush(p);
+    }
+    ports_watch(p, id, worker[0]);
+    assert_int_equal(next(server[1], &m), WIRE_trouble);
+    assert_string_equal(m.u.trouble.port, id);
+    assert_non_null(strstr(m.u.trouble.text, "2048 ports"));
+    assert_int_equal(wire_recv(worker[1], &m, MSG_DONTWAIT, NULL), 0); /* closed */
+    close(server[0]);
+    close(server[1]);
+    close(worker[1]);
+    ports_free(&p);
+}
+
+/* A device that a full channel did not take is wanted still. */
+static void a_want_stays_until_it_is_answered(void **state)
+{
+    (void)state;
+    int ends[2], device = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct wire_message m;
+    struct ports *p = ports_new();
+    assert_int_equal(wire_pair(ends, NULL), 0);
+    ports_watch(p, id, ends[0]);
+    want(ends[1], "brom");
+    ports_channel_readable(p, ends[0]);
+    ports_update(p, id, &brom);
+    struct wire_message filler = {.type = WIRE_seen, .fd = -1};
+    while (wire_send(ends[0], &filler, MSG_DONTWAIT, NULL) == 0)
+        ;
+    assert_false(ports_hand(p, id, "usbfs", device, 0));
+    assert_true(ports_wanted(p, id));
+    while (next(ends[1], &m) != WIRE_NONE)
+        ;
+    assert_true(ports_hand(p, id, "usbfs", device, 0));
+    assert_int_equal(next(ends[1], &m), WIRE_attach);
+    wire_message_deinit(&m);
+    assert_false(ports_wanted(p, id));
+    close(device);
+    close(ends[1]);
+    ports_free(&p);
+}
+
 static void trouble_is_told_once_and_taken_back(void **state)
 {
     (void)state;
@@ -260,6 +319,8 @@ int main(void)
         cmocka_unit_test(a_new_worker_takes_the_port),
         cmocka_unit_test(a_server_that_does_not_read_misses_nothing),
         cmocka_unit_test(a_rack_that_invents_ports_is_cut),
+        cmocka_unit_test(a_watch_without_room_is_told),
+        cmocka_unit_test(a_want_stays_until_it_is_answered),
         cmocka_unit_test(trouble_is_told_once_and_taken_back),
         cmocka_unit_test(a_node_that_vanished_is_looked_for_again),
     };

@@ -86,6 +86,17 @@ refused "cut dump: nvram is not given" "ends before the end of nvram" \
 check "nothing is left of it" test -z "$(ls cut)"
 check "proinfo alone is" "$flashrack" dump extract cut.img -o cut --only proinfo
 
+for entries in 12 32 64; do
+    truncate -s 4M "gpt$entries.img"
+    sgdisk -S $entries -a 1 -n 1:64:127 -c 1:proinfo -n 2:128:255 -c 2:nvram "gpt$entries.img" >/dev/null
+    "$flashrack" dump list "gpt$entries.img" --json >small.json
+    check "sgdisk's table of $entries entries" json small.json \
+        'd["table"] == "primary" and [(p["name"], p["first_lba"], p["last_lba"]) for p in d["partitions"]] == [("proinfo", 64, 127), ("nvram", 128, 255)]'
+    printf x | dd of="gpt$entries.img" bs=1 seek=530 conv=notrunc status=none
+    "$flashrack" dump list "gpt$entries.img" --json >small.json
+    check "and its copy" json small.json 'd["table"] == "backup" and len(d["partitions"]) == 2'
+done
+
 mkdir folder
 cp 7z/*.img folder/
 "$flashrack" dump list folder --json >folder.json
@@ -131,6 +142,7 @@ check "libsparse's own pieces are read" bash -c 'for p in theirs.*; do "$0" expa
 mkdir -p package/images
 cp out/proinfo.img package/
 cp debian.simg package/images/system.img
+echo read me >package/固件说明.txt
 (cd package && 7z a -bso0 ../p.7z . && 7z a -bso0 ../p.zip . && tar cf ../p.tar . && tar cJf ../p.tar.xz .)
 for packed in p.7z p.zip p.tar p.tar.xz; do
     check "unpack $packed" "$flashrack" firmware unpack "$packed" -o "un-$packed"

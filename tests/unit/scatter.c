@@ -9,6 +9,14 @@
 #include "usb/base/mem.h"
 #include "usb/format/scatter.h"
 
+#define HEAD                                                                                       \
+    "- general: MTK_PLATFORM_CFG\n  info: \n    - config_version: V1.1.2\n"                        \
+    "      platform: MT6771\n      project: x\n      storage: EMMC\n      block_size: 0x20000\n"
+#define PART(i, n, start, size)                                                                    \
+    "- partition_index: SYS" i "\n  partition_name: " n "\n  file_name: NONE\n"                    \
+    "  is_download: false\n  physical_start_addr: " start "\n  partition_size: " size "\n"         \
+    "  region: EMMC_USER\n  operation_type: UPDATE\n"
+
 static char *sample(const char *name, size_t *len_out)
 {
     char path[512], *text = NULL;
@@ -101,17 +109,71 @@ static void samples_are_read(void **state)
 static void reserved_addresses_count_from_the_end(void **state)
 {
     (void)state;
-    struct scatter_entry e[3] = {
-        {.name = "otp", .is_reserved = true, .physical_start = 0xFFFF01d8, .size_bytes = 0x2B00000},
-        {.name = "flashinfo", .is_reserved = true, .physical_start = 0xffff0080},
-        {.name = "sgpt", .is_reserved = true, .physical_start = 0xFFFF0000, .size_bytes = 0x4200},
+    struct scatter_entry e[4] = {
+        {.name = "otp", .is_reserved = true, .start_bytes = 0xFFFF01d8, .size_bytes = 0x2B00000},
+        {.name = "flashinfo", .is_reserved = true, .start_bytes = 0xffff0080},
+        {.name = "sgpt", .is_reserved = true, .start_bytes = 0xFFFF0000, .size_bytes = 0x4200},
+        {.name = "made by a dump tool", .is_reserved = true, .start_bytes = 0x738FFBE00},
     };
-    struct scatter_section s = {.block_bytes = 0x20000, .count = 3, .entries = e};
+    struct scatter_section s = {.block_bytes = 0x20000, .count = 4, .entries = e};
     assert_int_equal(scatter_start(&s, &e[0], 0x73A000000), 0x7364FBE00);
     assert_int_equal(scatter_start(&s, &e[1], 0x73A000000), 0x738FFBE00);
     assert_int_equal(scatter_start(&s, &e[2], 0x73A000000), 0x73A000000 - 0x4200);
+    assert_int_equal(scatter_start(&s, &e[3], 0), 0x738FFBE00);
     assert_int_equal(scatter_start(&s, &e[0], 0), UINT64_MAX);        /* not known */
     assert_int_equal(scatter_start(&s, &e[0], 0x100000), UINT64_MAX); /* does not fit */
+}
+
+/* V1.1.1 of MT6572: capitals, and physical_start_addr 0x0 in every entry. */
+static void places_stand_in_linear_only(void **state)
+{
+    (void)state;
+    size_t len;
+    AUTO(free_ptr) char *text = sample("v1-physical-zero.txt", &len);
+    AUTO(scatter_free) struct scatter *s = parsed(span_of(text, len));
+    const struct scatter_section *emmc = scatter_section(s, NULL);
+    assert_int_equal(s->warning_count, 1); /* USRDATA has size 0 */
+    assert_int_equal(emmc->count, 15);
+    assert_int_equal(scatter_find(emmc, "EBR1")->physical_start, 0);
+    assert_int_equal(scatter_start(emmc, scatter_find(emmc, "PRELOADER"), 0), 0);
+    assert_int_equal(scatter_start(emmc, scatter_find(emmc, "EBR1"), 0), 0x80000);
+    assert_int_equal(scatter_start(emmc, scatter_find(emmc, "NVRAM"), 0), 0x400000);
+    assert_int_equal(scatter_start(emmc, scatter_find(emmc, "BMTPOOL"), 0x100000000),
+                     0x100000000 - 0x4200 - 0xa8ull * 0x20000);
+    AUTO(free_ptr) struct gpt *table = xcalloc(1, sizeof(*table));
+    struct extent x;
+    assert_int_equal(scatter_to_gpt(emmc, 0, table, NULL), 0);
+    assert_int_equal(gpt_lookup(table, "PROTECT_F", &x, NULL), 0);
+    assert_int_equal(x.start_bytes, 0x900000);
+    assert_int_equal(scatter_matches_gpt(emmc, table, NULL), ERR_MISMATCH); /* no USRDATA there */
+}
+
+/* Files of real phones in which `system` begins inside `vbmeta`: to be read, not to be flashed. */
+static void overlapping_entries_are_told(void **state)
+{
+    (void)state;
+    size_t len;
+    AUTO(free_ptr) char *text = sample("v1-overlap.txt", &len);
+    AUTO(scatter_free) struct scatter *s = parsed(span_of(text, len));
+    const struct scatter_entry *a, *b;
+    assert_true(scatter_overlap(scatter_section(s, NULL), &a, &b));
+    assert_string_equal(a->name, "vbmeta");
+    assert_string_equal(b->name, "system");
+    assert_int_equal(s->warning_count, 1);
+    assert_non_null(strstr(s->warnings[0], "'system' overlaps 'vbmeta'"));
+}
+
+/* V2 with storage and block size where V1 has them. */
+static void platform_block_speaks_for_its_section(void **state)
+{
+    (void)state;
+    static const char text[] = HEAD "- storage_type: EMMC\n  description: \n" PART(
+        "0", "a", "0x0", "0x1") "- storage_type: UFS\n" PART("0", "a", "0x0", "0x1");
+    AUTO(scatter_free) struct scatter *s = parsed(span_of(text, sizeof(text) - 1));
+    assert_int_equal(s->section_count, 2);
+    assert_string_equal(s->sections[0].storage, "EMMC");
+    assert_int_equal(s->sections[0].block_bytes, 0x20000);
+    assert_int_equal(s->sections[1].block_bytes, 0);
 }
 
 /* ---- derived copies -----------------------------------------------------------------------------
@@ -153,9 +215,8 @@ static const struct derive_row {
     const char *name, *storage;
     int downloads_before; /* in the section */
 } derive_rows[] = {
-    {"v1-emmc-crlf.txt", NULL, 24},   {"v2-emmc-ufs.txt", NULL, 25},
-    {"v2-emmc-ufs.txt", "UFS", 25},   {"v1-old-bom.txt", NULL, 14},
-    {"v1-ab-absolute.txt", NULL, 13},
+    {"v1-emmc-crlf.txt", NULL, 24}, {"v2-emmc-ufs.txt", NULL, 25}, {"v2-emmc-ufs.txt", "UFS", 25},
+    {"v1-old-bom.txt", NULL, 14},   {"v1-overlap.txt", NULL, 5},   {"v1-ab-absolute.txt", NULL, 13},
 };
 
 static int downloads(const struct scatter_section *section)
@@ -234,14 +295,6 @@ static void derive_refuses(void **state)
 /* ---- texts --------------------------------------------------------------------------------------
  */
 
-#define HEAD                                                                                       \
-    "- general: MTK_PLATFORM_CFG\n  info: \n    - config_version: V1.1.2\n"                        \
-    "      platform: MT6771\n      project: x\n      storage: EMMC\n      block_size: 0x20000\n"
-#define PART(i, n, start, size)                                                                    \
-    "- partition_index: SYS" i "\n  partition_name: " n "\n  file_name: NONE\n"                    \
-    "  is_download: false\n  physical_start_addr: " start "\n  partition_size: " size "\n"         \
-    "  region: EMMC_USER\n  operation_type: UPDATE\n"
-
 static const struct text_row {
     const char *name, *text;
     int want;
@@ -291,15 +344,22 @@ static const struct text_row {
      "line 10, file_name: 'b' stands here a second time"},
     {"a name twice", HEAD PART("0", "a", "0x0", "0x1") PART("1", "a", "0x10", "0x1"), ERR_FORMAT,
      "line 16: partition_name 'a' stands on line 8"},
-    {"overlap", HEAD PART("0", "a", "0x0", "0x11") PART("1", "b", "0x10", "0x1"), ERR_FORMAT,
+    {"overlap", HEAD PART("0", "a", "0x0", "0x11") PART("1", "b", "0x10", "0x1"), 0,
      "line 16: 'b' overlaps 'a' of line 8"},
+    {"overlap of the linear places only",
+     HEAD PART("0", "a", "0x0", "0x10") "  linear_start_addr: 0x0\n" PART(
+         "1", "b", "0x10", "0x10") "  linear_start_addr: 0x8\n",
+     0, NULL},
+    {"editor's lines", "---\n=====\n" HEAD PART("0", "a", "0x0", "0x1") "...\r\n\x1a", 0, NULL},
+    {"Ctrl-Z behind the last value", HEAD PART("0", "a", "0x0", "0x1") "  is_reserved: false\x1a",
+     0, NULL},
     {"path in file_name", HEAD "- partition_index: SYS0\n  file_name: ../x.img\n", ERR_FORMAT,
      "line 9, file_name"},
     {"name with a blank", HEAD "- partition_index: SYS0\n  partition_name: a b\n", ERR_FORMAT,
      "partition_name: 'a b'"},
     {"tab turned into text", HEAD "- partition_index: SYS0\n\tpartition_name lk\n", ERR_FORMAT,
      "line 9: 'partition_name lk'"},
-    {"a storage twice", HEAD "- storage_type: EMMC\n", ERR_FORMAT,
+    {"a storage twice", HEAD PART("0", "a", "0x0", "0x1") "- storage_type: EMMC\n", ERR_FORMAT,
      "storage_type: 'EMMC' has a section"},
 };
 
@@ -368,6 +428,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reserved_addresses_count_from_the_end),
+        cmocka_unit_test(places_stand_in_linear_only),
+        cmocka_unit_test(overlapping_entries_are_told),
+        cmocka_unit_test(platform_block_speaks_for_its_section),
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(empty_values_are_filled),
     };

@@ -32,6 +32,7 @@ static void change_rows(struct bench *b, const char *sql)
 
 /* One phone, its job, and a spool that holds nvram (large) and elabel (of all phones alike). */
 struct scene {
+    const char *chip;
     int64_t phone_id, job_id;
     struct spooling spool;
     struct span nvram;
@@ -39,17 +40,31 @@ struct scene {
     struct store_backup_meta meta;
 };
 
+static int64_t add_order(struct bench *b, const char *port_id, int64_t phone_id, const char *serial)
+{
+    struct call c = {0};
+    CALL_OK(
+        b, &c, store_job_add,
+        (&(struct store_job_new){
+            .recipe = "x5-restore", .port_id = port_id, .phone_id = phone_id, .serial = serial}));
+    int64_t id = id_of(c.body);
+    CALL_OK(b, &c, store_job_change, id, (&(struct store_job_change){.state = "running"}));
+    json_decref(c.body);
+    return id;
+}
+
 static void scene_open(struct bench *b, struct scene *s, const char *chip, const char *serial,
                        uint32_t seed)
 {
+    s->chip = chip;
     s->phone_id = add_phone(b, chip, serial);
-    s->job_id = add_job(b, chip, s->phone_id);
+    s->job_id = add_order(b, chip, s->phone_id, serial);
     s->nvram = noise(large_bytes, seed);
     spooling_open(&s->spool, s->job_id);
     spooling_image(&s->spool, "nvram", s->nvram, SPOOL_PLAUSIBLE_YES);
     spooling_image(&s->spool, "elabel", span_of("label", 5), SPOOL_PLAUSIBLE_YES);
     s->meta = (struct store_backup_meta){s->job_id, s->phone_id, "station", NULL};
-    s->manifest = spooling_finish(&s->spool, "pre", chip, serial);
+    s->manifest = spooling_finish(&s->spool, "pre", chip, serial ? serial : "");
 }
 
 static void scene_close(struct scene *s)
@@ -319,20 +334,17 @@ static void twins_are_other_phones_with_equal_plausible_images(void **state)
     struct bench *b = *state;
     struct scene own, twin, stranger;
     struct call c = {0};
-    static const char *const nvram[] = {"nvram", NULL}, *const both[] = {"nvram", "elabel", NULL};
     scene_open(b, &own, CHIP_A, SERIAL_A, 1);
     int64_t backup = scene_ingest(b, &own);
     scene_open(b, &stranger, "aaaaaaaabbbbbbbb", "PDAGATEST0000003", 3);
     scene_ingest(b, &stranger);
-    CALL_OK(b, &c, store_backup_twins, backup, nvram);
+    CALL_OK(b, &c, store_backup_twins, backup);
     assert_int_equal(item_count(&c), 0);
     scene_open(b, &twin, CHIP_B, SERIAL_B, 1);
     scene_ingest(b, &twin);
-    CALL_OK(b, &c, store_backup_twins, backup, nvram);
+    CALL_OK(b, &c, store_backup_twins, backup);
     assert_int_equal(item_count(&c), 1);
     assert_string_equal(text_of(item(&c, 0), "serial"), SERIAL_B);
-    CALL_OK(b, &c, store_backup_twins, backup, both);
-    assert_int_equal(item_count(&c), 3);
     json_decref(c.body);
     scene_close(&own);
     scene_close(&twin);
@@ -343,7 +355,6 @@ static void twins_are_other_phones_with_equal_plausible_images(void **state)
 static void wiped_phones_are_no_twins(void **state)
 {
     struct bench *b = *state;
-    static const char *const nvram[] = {"nvram", NULL};
     static const char *const chips[] = {CHIP_A, CHIP_B};
     struct call c = {0};
     for (size_t i = 0; i < ARRAY_LEN(chips); i++) {
@@ -356,7 +367,7 @@ static void wiped_phones_are_no_twins(void **state)
         CALL_OK(b, &c, store_spool_ingest, spool.fd, 0, &meta);
         close(spool.fd);
     }
-    CALL_OK(b, &c, store_backup_twins, 2, nvram);
+    CALL_OK(b, &c, store_backup_twins, 2);
     assert_int_equal(item_count(&c), 0);
     json_decref(c.body);
 }
@@ -377,27 +388,16 @@ static int64_t import_dump(struct bench *b, const char *serial)
     return id;
 }
 
-static void an_import_is_bound_once(void **state)
-{
-    struct bench *b = *state;
-    struct call c = {0};
-    int64_t own = add_phone(b, CHIP_A, SERIAL_A), other = add_phone(b, CHIP_B, SERIAL_B);
-    int64_t backup = import_dump(b, SERIAL_A);
-    assert_int_equal(import_dump(b, SERIAL_A), backup);     /* the same dump again */
-    assert_int_equal(import_dump(b, SERIAL_B), backup + 1); /* for another label: another one */
-    CALL_OK(b, &c, store_backup_list, 0, SERIAL_A, NULL);
-    assert_true(json_is_null(json_object_get(item(&c, 0), "phone_id")));
-    CALL_OK(b, &c, store_backup_bind, backup, own, "anna");
-    CALL_OK(b, &c, store_backup_bind, backup, own, "anna");
-    CALL(b, &c, store_backup_bind, backup, other, "anna");
-    assert_int_equal(c.code, ERR_REFUSED);
-    CALL_OK(b, &c, store_backup_list, own, NULL, NULL);
-    assert_int_equal(item_count(&c), 1);
-    CALL(b, &c, store_backup_bind, 9, own, "anna");
-    assert_int_equal(c.code, ERR_NOT_FOUND);
-}
-
 /* ---- permits ---- */
+
+static struct store_permit_new permit_of(const struct scene *s, int64_t backup, int64_t source)
+{
+    return (struct store_permit_new){.job_id = s->job_id,
+                                     .backup_id = backup,
+                                     .source_backup_id = source,
+                                     .manifest = s->manifest,
+                                     .chip_id = s->chip};
+}
 
 static void expect_refusal(struct bench *b, struct store_permit_new permit, const char *why)
 {
@@ -406,6 +406,34 @@ static void expect_refusal(struct bench *b, struct store_permit_new permit, cons
     assert_int_equal(c.code, ERR_REFUSED);
     if (!strstr(c.err.text, why))
         fail_msg("'%s' does not say '%s'", c.err.text, why);
+}
+
+/* No permit, and what stands against it is on record. */
+static void expect_conflict(struct bench *b, struct store_permit_new permit, const char *kind)
+{
+    struct call c = {0};
+    CALL_OK(b, &c, store_permit_add, &permit);
+    json_t *conflict = json_object_get(c.body, "conflict");
+    assert_string_equal(text_of(conflict, "kind"), kind);
+    CALL_OK(b, &c, store_permit_list, permit.job_id);
+    assert_int_equal(item_count(&c), 0);
+    json_decref(c.body);
+}
+
+static void expect_permit(struct bench *b, struct store_permit_new permit)
+{
+    struct call c = {0};
+    CALL_OK(b, &c, store_permit_add, &permit);
+    assert_string_equal(text_of(c.body, "chip_id"), permit.chip_id);
+    json_decref(c.body);
+}
+
+static void expect_owner(struct bench *b, int64_t backup, int64_t phone_id)
+{
+    struct call c = {0};
+    CALL_OK(b, &c, store_backup_get, backup);
+    assert_int_equal(store_id(json_string_value(json_object_get(c.body, "phone_id"))), phone_id);
+    json_decref(c.body);
 }
 
 static void a_permit_needs_its_proofs(void **state)
@@ -417,41 +445,125 @@ static void a_permit_needs_its_proofs(void **state)
     scene_open(b, &other, CHIP_B, SERIAL_B, 2);
     int64_t backup = scene_ingest(b, &s), foreign = scene_ingest(b, &other);
     int64_t import = import_dump(b, SERIAL_A);
-    struct store_permit_new permit = {
-        .job_id = s.job_id, .backup_id = backup, .manifest = s.manifest, .chip_id = CHIP_A};
-    expect_refusal(b, permit, "does not run");
-    CALL_OK(b, &c, store_job_change, s.job_id, (&(struct store_job_change){.state = "running"}));
-
-    struct store_permit_new p = permit;
+    struct store_permit_new p = permit_of(&s, backup, 0);
     p.chip_id = CHIP_B;
     expect_refusal(b, p, "another chip id");
-    p = permit;
-    p.backup_id = foreign;
-    expect_refusal(b, p, "took from this chip");
-    p.backup_id = import;
-    expect_refusal(b, p, "took from this chip");
-    p.backup_id = 0;
-    expect_refusal(b, p, "took from this chip");
-    p = permit;
+    expect_refusal(b, permit_of(&s, foreign, 0), "took from this chip");
+    expect_refusal(b, permit_of(&s, import, 0), "took from this chip");
+    expect_refusal(b, permit_of(&s, 0, 0), "took from this chip");
+    p = permit_of(&s, backup, 0);
     p.manifest = other.manifest;
     expect_refusal(b, p, "manifest");
-    p = permit;
-    p.source_backup_id = import;
-    expect_refusal(b, p, "not bound");
+    expect_refusal(b, permit_of(&s, backup, foreign), "not bound");
+    expect_refusal(b, permit_of(&other, foreign, import), "another serial");
+    p = permit_of(&s, backup, import);
     p.job_id = 99;
     expect_refusal(b, p, "no such job");
-    CALL_OK(b, &c, store_backup_bind, import, s.phone_id, "anna");
-    p.job_id = s.job_id;
-    CALL_OK(b, &c, store_permit_add, &p);
-    assert_string_equal(text_of(c.body, "chip_id"), CHIP_A);
-
-    add_phone(b, "ccccccccdddddddd", SERIAL_A); /* somebody else shows up with its serial */
-    expect_refusal(b, permit, "conflict");
+    expect_owner(b, import, 0);
+    expect_permit(b, permit_of(&s, backup, import));
+    expect_owner(b, import, s.phone_id);
     CALL_OK(b, &c, store_permit_list, s.job_id);
     assert_int_equal(item_count(&c), 1);
+    CALL_OK(b, &c, store_job_change, s.job_id, (&(struct store_job_change){.state = "failed"}));
+    expect_refusal(b, permit_of(&s, backup, 0), "does not run");
     json_decref(c.body);
     scene_close(&s);
     scene_close(&other);
+}
+
+static void no_permit_while_a_conflict_is_open(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &s);
+    add_phone(b, CHIP_B, SERIAL_A); /* somebody else shows up with its serial */
+    expect_conflict(b, permit_of(&s, backup, 0), "serial");
+    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "the label was scanned at both", "1");
+    expect_permit(b, permit_of(&s, backup, 0));
+    json_decref(c.body);
+    scene_close(&s);
+}
+
+/* Law 2: a phone that is known by its label gets no other label's backup, and nothing is learned or bound. */
+static void a_known_phone_gets_no_other_label(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &s), import = import_dump(b, SERIAL_B);
+    CALL_OK(b, &c, store_job_change, s.job_id, (&(struct store_job_change){.state = "failed"}));
+    s.job_id = add_order(b, CHIP_A, s.phone_id, SERIAL_B);
+    expect_conflict(b, permit_of(&s, backup, import), "two_serials");
+    expect_conflict(b, permit_of(&s, backup, import), "two_serials");
+    expect_owner(b, import, 0);
+    CALL_OK(b, &c, store_conflict_list, NULL, NULL);
+    assert_int_equal(item_count(&c), 1); /* asked twice, one conflict */
+    CALL_OK(b, &c, store_phone_get, s.phone_id);
+    assert_string_equal(text_of(c.body, "serial"), SERIAL_A);
+    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "label compared", SERIAL_B);
+    expect_permit(b, permit_of(&s, backup, import));
+    expect_owner(b, import, s.phone_id);
+    json_decref(c.body);
+    scene_close(&s);
+}
+
+/* Two phones with one label at the same time: whoever comes first gets the backup, an admin may change that. */
+static void an_import_is_bound_once(void **state)
+{
+    struct bench *b = *state;
+    struct scene one, two;
+    struct call c = {0};
+    int64_t import = import_dump(b, SERIAL_A);
+    assert_int_equal(import_dump(b, SERIAL_A), import); /* the same dump again */
+    scene_open(b, &one, CHIP_A, NULL, 1);
+    scene_open(b, &two, CHIP_B, NULL, 2);
+    int64_t first = scene_ingest(b, &one), second = scene_ingest(b, &two);
+    for (struct scene *s = &one; s; s = s == &one ? &two : NULL)
+        CALL_OK(b, &c, store_job_change, s->job_id,
+                (&(struct store_job_change){.serial = SERIAL_A}));
+    expect_permit(b, permit_of(&one, first, import));
+    expect_conflict(b, permit_of(&two, second, import), "serial");
+    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "the other one's label", "2");
+    expect_conflict(b, permit_of(&two, second, import), "import_claim");
+    expect_owner(b, import, one.phone_id);
+    CALL_OK(b, &c, store_conflict_resolve, 2, "anna", "the other one's dump", "2");
+    expect_owner(b, import, two.phone_id);
+    expect_permit(b, permit_of(&two, second, import));
+    CALL_OK(b, &c, store_phone_get, one.phone_id);
+    assert_string_equal(text_of(c.body, "identity"), "donor"); /* it was allowed to write it */
+    json_decref(c.body);
+    scene_close(&one);
+    scene_close(&two);
+}
+
+/* The identity of another phone on this one: flagged as soon as it is read. */
+static void a_copy_is_flagged_when_it_comes_in(void **state)
+{
+    struct bench *b = *state;
+    struct scene own, copy;
+    struct call c = {0};
+    scene_open(b, &own, CHIP_A, SERIAL_A, 1);
+    int64_t original = scene_ingest(b, &own);
+    scene_open(b, &copy, CHIP_B, SERIAL_B, 1);
+    int64_t backup = scene_ingest(b, &copy), import = import_dump(b, SERIAL_B);
+    expect_conflict(b, permit_of(&copy, backup, import), "backup_twin");
+    CALL_OK(b, &c, store_conflict_get, 1);
+    assert_int_equal(
+        json_array_size(json_object_get(json_object_get(c.body, "records"), "backups")), 2);
+    CALL(b, &c, store_conflict_resolve, 1, "anna", "compared", "9");
+    assert_int_equal(c.code, ERR_INPUT);
+    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "compared", "1");
+    CALL_OK(b, &c, store_phone_get, copy.phone_id);
+    assert_string_equal(text_of(c.body, "identity"), "donor");
+    expect_refusal(b, permit_of(&copy, backup, backup), "copy of another");
+    expect_permit(b, permit_of(&copy, backup, import)); /* the cure: its own dump */
+    expect_permit(b, permit_of(&own, original, original));
+    json_decref(c.body);
+    scene_close(&own);
+    scene_close(&copy);
 }
 
 #define WITH_BENCH(test) cmocka_unit_test_setup_teardown(test, bench_setup, bench_teardown)
@@ -469,8 +581,11 @@ int main(void)
         WITH_BENCH(damage_on_disk_is_found),
         WITH_BENCH(twins_are_other_phones_with_equal_plausible_images),
         WITH_BENCH(wiped_phones_are_no_twins),
-        WITH_BENCH(an_import_is_bound_once),
         WITH_BENCH(a_permit_needs_its_proofs),
+        WITH_BENCH(no_permit_while_a_conflict_is_open),
+        WITH_BENCH(a_known_phone_gets_no_other_label),
+        WITH_BENCH(an_import_is_bound_once),
+        WITH_BENCH(a_copy_is_flagged_when_it_comes_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,14 +228,14 @@ static void ports_keep_label_and_last_result(void **state)
 {
     struct bench *b = *state;
     struct call c = {0};
-    CALL_OK(b, &c, store_port_put, "p1", "A1", -1);
+    CALL_OK(b, &c, store_port_put, "p1", &(struct store_port_settings){"A1", -1, -1});
     assert_true(json_is_true(json_object_get(c.body, "enabled")));
-    CALL_OK(b, &c, store_port_put, "p1", NULL, 0);
+    CALL_OK(b, &c, store_port_put, "p1", &(struct store_port_settings){NULL, 0, -1});
     assert_string_equal(text_of(c.body, "label"), "A1");
     assert_true(json_is_false(json_object_get(c.body, "enabled")));
     assert_string_equal(b->last_type, "port");
     size_t events = b->event_count;
-    CALL_OK(b, &c, store_port_put, "p1", NULL, -1);
+    CALL_OK(b, &c, store_port_put, "p1", &(struct store_port_settings){NULL, -1, -1});
     assert_int_equal(b->event_count, events);
     int64_t job = add_job(b, "p1", 0);
     add_job(b, "p1", 0);

@@ -50,7 +50,7 @@ static void write_everything(struct bench *b, int64_t job, int64_t phone)
     const struct store_firmware_new fw = {.path = "/srv/fw", .files = files};
     const struct store_job_new order = {
         .recipe = "r", .phone_id = phone, .idempotency_key = "k", .request_sha256 = "aa"};
-    CALL_OK(b, &c, store_port_put, "p1", "A1", 1);
+    CALL_OK(b, &c, store_port_put, "p1", &(struct store_port_settings){"A1", 1, -1});
     CALL_OK(b, &c, store_firmware_put, &fw);
     CALL_OK(b, &c, store_job_add, &order);
     CALL_OK(b, &c, store_step_begin, job, "S1", NULL);
@@ -58,8 +58,7 @@ static void write_everything(struct bench *b, int64_t job, int64_t phone)
     CALL_OK(b, &c, store_phone_identity, phone, "own");
     CALL_OK(b, &c, store_job_change, job, (&(struct store_job_change){.state = "running"}));
     CALL_OK(b, &c, store_audit_add, "anna", "a", "b", NULL);
-    CALL(b, &c, store_conflict_resolve, 1, "anna", "same phone, new board");
-    CALL(b, &c, store_backup_bind, 1, phone, "anna");
+    CALL(b, &c, store_conflict_resolve, 1, "anna", "same phone, new board", NULL);
     CALL(b, &c, store_permit_add, (&(struct store_permit_new){.job_id = job, .chip_id = CHIP_A}));
     json_decref(c.body);
 }
@@ -76,7 +75,6 @@ static void take_plans(struct bench *b, enum lane_name lane)
 static void read_everything(struct bench *b, int64_t job, int64_t phone)
 {
     struct call c = {0};
-    static const char *const names[] = {"nvram", NULL};
     CALL_OK(b, &c, store_job_get, job);
     CALL_OK(b, &c, store_job_log, job, NULL);
     CALL_OK(b, &c, store_event_list, NULL);
@@ -91,11 +89,11 @@ static void read_everything(struct bench *b, int64_t job, int64_t phone)
     CALL_OK(b, &c, store_phone_list, NULL, NULL, NULL);
     CALL_OK(b, &c, store_phone_list, CHIP_A, NULL, NULL);
     CALL_OK(b, &c, store_phone_list, NULL, "x", NULL);
-    CALL_OK(b, &c, store_conflict_list, NULL);
+    CALL_OK(b, &c, store_conflict_list, NULL, NULL);
     CALL_OK(b, &c, store_backup_list, 0, NULL, NULL);
     CALL_OK(b, &c, store_backup_list, 1, NULL, NULL);
     CALL_OK(b, &c, store_backup_list, 0, "x", NULL);
-    CALL_OK(b, &c, store_backup_twins, 1, names);
+    CALL_OK(b, &c, store_backup_twins, 1);
     CALL_OK(b, &c, store_firmware_list, NULL);
     CALL_OK(b, &c, store_permit_list, job);
     CALL_OK(b, &c, store_audit_list, NULL);

@@ -85,13 +85,13 @@ static void one_serial_on_two_chips_is_a_conflict(void **state)
         assert_string_equal(text_of(conflict, "value"), SERIAL);
         assert_int_equal(json_array_size(json_object_get(conflict, "phones")), 2);
     }
-    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "board was exchanged");
+    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "board was exchanged", NULL);
     CALL_OK(b, &c, store_phone_get, first);
     assert_string_equal(text_of(c.body, "identity"), "own");
-    CALL(b, &c, store_conflict_resolve, 1, "anna", "again");
+    CALL(b, &c, store_conflict_resolve, 1, "anna", "again", NULL);
     assert_int_equal(c.code, ERR_NOT_FOUND);
     add_phone(b, CHIP_B, SERIAL); /* resolved is resolved */
-    CALL_OK(b, &c, store_conflict_list, NULL);
+    CALL_OK(b, &c, store_conflict_list, NULL, NULL);
     assert_int_equal(item_count(&c), 1);
     assert_string_equal(text_of(item(&c, 0), "state"), "resolved");
     assert_string_equal(text_of(item(&c, 0), "reason"), "board was exchanged");
@@ -119,6 +119,66 @@ static void one_imei_on_two_chips_is_a_conflict(void **state)
     json_decref(c.body);
 }
 
+static json_t *first_conflict(struct call *c)
+{
+    return json_array_get(json_object_get(c->body, "conflicts"), 0);
+}
+
+/* A label that was scanned at the wrong phone, and an admin who says so. */
+static void two_serials_on_one_chip_are_a_conflict(void **state)
+{
+    struct bench *b = *state;
+    struct call c = {0};
+    static const char other[] = "PDAGATEST0000002";
+    int64_t phone = add_phone(b, CHIP_A, SERIAL);
+    add_phone(b, CHIP_A, other);
+    CALL_OK(b, &c, store_phone_get, phone);
+    assert_string_equal(text_of(c.body, "identity"), "conflict");
+    assert_string_equal(text_of(first_conflict(&c), "kind"), "two_serials");
+    assert_string_equal(text_of(first_conflict(&c), "value"), other);
+    assert_string_equal(text_of(first_conflict(&c), "other_value"), SERIAL);
+    assert_int_equal(json_array_size(json_object_get(first_conflict(&c), "phones")), 1);
+    CALL(b, &c, store_conflict_resolve, 1, "anna", "wrong label", NULL);
+    assert_int_equal(c.code, ERR_INPUT);
+    assert_non_null(strstr(c.err.text, SERIAL));
+    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "wrong label", SERIAL);
+    CALL_OK(b, &c, store_phone_get, phone);
+    assert_string_equal(text_of(c.body, "identity"), "unknown");
+    assert_string_equal(text_of(c.body, "serial"), SERIAL);
+    add_phone(b, CHIP_A, other); /* decided once, scanned wrongly again: shown again */
+    CALL_OK(b, &c, store_conflict_resolve, 2, "anna", "the board was exchanged", other);
+    add_phone(b, CHIP_A, other);
+    CALL_OK(b, &c, store_phone_get, phone);
+    assert_int_equal(json_array_size(json_object_get(c.body, "conflicts")), 0);
+    assert_string_equal(text_of(c.body, "serial"), other);
+    json_decref(c.body);
+}
+
+/* A decision for one of two phones: the other one's fact stays on record and does not count. */
+static void a_number_is_left_to_one_phone(void **state)
+{
+    struct bench *b = *state;
+    struct call c = {0};
+    int64_t first = add_phone(b, CHIP_A, SERIAL), second = add_phone(b, CHIP_B, SERIAL);
+    CALL(b, &c, store_conflict_resolve, 1, "anna", "typo", "77");
+    assert_int_equal(c.code, ERR_INPUT);
+    CALL_OK(b, &c, store_conflict_get, 1);
+    json_t *records = json_object_get(json_object_get(c.body, "records"), "phones");
+    assert_string_equal(text_of(json_array_get(records, 0), "chip_id"), CHIP_A);
+    assert_string_equal(text_of(json_array_get(records, 1), "chip_id"), CHIP_B);
+    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "the label was on the wrong phone", "2");
+    CALL_OK(b, &c, store_phone_get, second);
+    assert_string_equal(text_of(c.body, "serial"), SERIAL);
+    CALL_OK(b, &c, store_phone_get, first);
+    assert_true(json_is_null(json_object_get(c.body, "serial")));
+    CALL_OK(b, &c, store_phone_list, NULL, SERIAL, NULL);
+    assert_int_equal(item_count(&c), 1);
+    add_phone(b, CHIP_A, SERIAL); /* it says so again: it is a conflict again */
+    CALL_OK(b, &c, store_conflict_list, "open", NULL);
+    assert_int_equal(item_count(&c), 1);
+    json_decref(c.body);
+}
+
 static void facts_need_a_source(void **state)
 {
     struct bench *b = *state;
@@ -140,6 +200,8 @@ int main(void)
         WITH_BENCH(only_news_are_events),
         WITH_BENCH(one_serial_on_two_chips_is_a_conflict),
         WITH_BENCH(one_imei_on_two_chips_is_a_conflict),
+        WITH_BENCH(two_serials_on_one_chip_are_a_conflict),
+        WITH_BENCH(a_number_is_left_to_one_phone),
         WITH_BENCH(facts_need_a_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

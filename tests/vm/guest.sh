@@ -3,7 +3,8 @@
 #
 # Runs a test script (bash, or Python where its name says so) in the guest, with a time limit, and exits with its status. The script finds
 # the programs under $FLASHRACK_BUILD (default build/release) and may leave files in $FLASHRACK_VM_OUT; on
-# failure those and the end of the guest's kernel log are shown.
+# failure those, the end of the guest's kernel log and, last, the script's own last words are shown: a summary of
+# failed tests keeps the end of what a test printed.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -28,18 +29,25 @@ export FLASHRACK_BUILD=${FLASHRACK_BUILD:-$top/build/release}
 mkdir -p "$top/build/vm"
 FLASHRACK_VM_OUT=$(mktemp -d "$top/build/vm/out.XXXXXX")
 export FLASHRACK_VM_OUT
-trap 'rm -rf "$FLASHRACK_VM_OUT"' EXIT
+said=$(mktemp "$top/build/vm/said.XXXXXX")
+trap 'rm -rf "$FLASHRACK_VM_OUT" "$said"' EXIT
+
+show_end() { # file title
+    [ -s "$1" ] || return 0
+    echo "---- $2, its end"
+    tail -n 30 "$1"
+}
 
 show_leftovers() {
     local file
-    for file in "$FLASHRACK_VM_OUT"/*.log "$FLASHRACK_VM_OUT/.guest/dmesg"; do
-        [ -s "$file" ] || continue
-        echo "---- ${file##*/}, its end"
-        tail -n 40 "$file"
+    for file in "$FLASHRACK_VM_OUT/.guest/dmesg" "$FLASHRACK_VM_OUT"/*.log; do
+        show_end "$file" "${file##*/}"
     done
+    show_end "$said" "${script##*/} said"
+    echo "---- ${script##*/} ended with $1"
 }
 
 status=0
-"$here/vm.sh" "${options[@]}" -- "$interpreter" "$script" "$@" || status=$?
-[ "$status" = 0 ] || [ "$status" = 77 ] || show_leftovers >&2
+"$here/vm.sh" "${options[@]}" -- "$interpreter" "$script" "$@" | tee "$said" || status=${PIPESTATUS[0]}
+[ "$status" = 0 ] || [ "$status" = 77 ] || show_leftovers "$status" >&2
 exit "$status"

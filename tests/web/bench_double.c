@@ -104,9 +104,10 @@ static json_t *port_add(struct station *s, int number)
 {
     AUTO(free_ptr) char *id = xasprintf("usbip-127.0.0.1:3240-1-%d", number);
     AUTO(free_ptr) char *label = xasprintf("%c%d", 'A' + (number - 1) / 8, (number - 1) % 8 + 1);
-    json_t *port = json_pack("{s:s, s:s, s:s, s:s, s:n, s:n, s:n, s:b, s:n, s:n}", "id", id,
-                             "label", label, "state", "empty", "mode", "none", "phone_id", "job_id",
-                             "usb_serial", "enabled", 1, "trouble", "last");
+    json_t *port = json_pack("{s:s, s:s, s:s, s:s, s:n, s:n, s:n, s:b, s:b, s:n, s:n, s:n, s:n}",
+                             "id", id, "label", label, "state", "empty", "mode", "none", "phone_id",
+                             "job_id", "usb_serial", "enabled", 1, "takes_work", 0, "speed",
+                             "kept_for", "trouble", "last");
     json_array_append_new(s->ports, port);
     return port;
 }
@@ -319,7 +320,7 @@ static void fail(station_done_fn *done, void *arg, int code, const char *text)
     done(arg, code, &err, NULL);
 }
 
-void station_port_change(struct station *s, const char *id, const char *label, int enabled,
+void station_port_change(struct station *s, const char *id, const struct port_settings *settings,
                          station_done_fn *done, void *arg)
 {
     json_t *port = find(s->ports, id);
@@ -327,11 +328,13 @@ void station_port_change(struct station *s, const char *id, const char *label, i
         fail(done, arg, ERR_NOT_FOUND, "there is no such port");
         return;
     }
-    if (label)
-        put_text(port, "label", label);
-    if (enabled >= 0) {
-        json_object_set_new(port, "enabled", json_boolean(enabled));
-        put_text(port, "state", enabled ? "empty" : "disabled");
+    if (settings->label)
+        put_text(port, "label", settings->label);
+    if (settings->takes_work >= 0)
+        json_object_set_new(port, "takes_work", json_boolean(settings->takes_work));
+    if (settings->enabled >= 0) {
+        json_object_set_new(port, "enabled", json_boolean(settings->enabled));
+        put_text(port, "state", settings->enabled ? "empty" : "disabled");
     }
     emit(s, false, "port", port);
     done(arg, 0, NULL, port);
@@ -381,10 +384,12 @@ static bool is_open(json_t *job)
     return json_is_null(json_object_get(job, "ended_at"));
 }
 
-void station_job_verb(struct station *s, const char *job_id, const char *verb,
+void station_job_verb(struct station *s, const char *job_id, const char *verb, const char *port,
                       station_done_fn *done, void *arg)
 {
     json_t *job = find(s->jobs, job_id);
+    if (job && port)
+        put_text(job, "port", port);
     if (!job || !is_open(job)) {
         fail(done, arg, job ? ERR_CONFLICT : ERR_NOT_FOUND,
              job ? "the job has ended" : "there is no such job");
@@ -563,6 +568,30 @@ void store_job_log(struct store *s, int64_t job_id, const struct store_page *pag
     json_decref(none);
 }
 
+void store_port_history(struct store *s, const char *port_id, const struct store_page *page,
+                        store_done_fn *done, void *arg)
+{
+    json_t *items = json_array(), *job;
+    size_t i;
+    json_array_foreach(s->station->jobs, i, job)
+    {
+        if (is_open(job) || json_is_null(json_object_get(job, "started_at")) ||
+            strcmp(text_of(job, "port"), port_id) != 0)
+            continue;
+        json_t *text = json_object_get(json_object_get(job, "error"), "message");
+        json_array_insert_new(
+            items, 0,
+            json_pack("{s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:O?}", "id", json_object_get(job, "id"),
+                      "recipe", json_object_get(job, "recipe"), "state",
+                      json_object_get(job, "state"), "serial", json_object_get(job, "serial"),
+                      "phone_id", json_object_get(job, "phone_id"), "started_at",
+                      json_object_get(job, "started_at"), "ended_at",
+                      json_object_get(job, "ended_at"), "text", text));
+    }
+    page_done(items, page, done, arg);
+    json_decref(items);
+}
+
 void store_event_list(struct store *s, const struct store_page *page, store_done_fn *done,
                       void *arg)
 {
@@ -579,6 +608,46 @@ void store_phone_list(struct store *s, const char *chip_id, const char *serial,
 {
     (void)chip_id, (void)serial;
     page_done(s->station->phones, page, done, arg);
+}
+
+struct sign_key store_sign_key(const struct store *s)
+{
+    (void)s;
+    return (struct sign_key){{1}};
+}
+
+/* A report of the right shape; its signature is none. */
+void store_job_report(struct store *s, int64_t job_id, store_done_fn *done, void *arg)
+{
+    AUTO(free_ptr) char *id = xasprintf("%lld", (long long)job_id);
+    json_t *job = find(s->station->jobs, id);
+    if (!job) {
+        fail(done, arg, ERR_NOT_FOUND, "there is no such job");
+        return;
+    }
+    char hex[129];
+    memset(hex, '0', sizeof(hex) - 1);
+    hex[128] = '\0';
+    json_t *manifest = json_pack(
+        "{s:i, s:s, s:i, s:n, s:{s:O, s:O, s:O, s:O}, s:s, s:[]}", "manifest_version", 1, "station",
+        hex + 64, "sequence", 1, "previous_sha256", "job", "id", json_object_get(job, "id"), "state",
+        json_object_get(job, "state"), "serial", json_object_get(job, "serial"), "error",
+        json_object_get(job, "error"), "phone_state", "untouched", "written");
+    json_t *report =
+        json_pack("{s:i, s:s, s:o, s:s, s:s, s:s}", "report_version", 1, "algorithm", "Ed25519",
+                  "manifest", manifest, "manifest_sha256", hex + 64, "signature", hex, "public_key",
+                  hex + 64);
+    done(arg, 0, NULL, report);
+    json_decref(report);
+}
+
+void store_report_list(struct store *s, const struct store_page *page, store_done_fn *done,
+                       void *arg)
+{
+    (void)s;
+    json_t *none = json_array();
+    page_done(none, page, done, arg);
+    json_decref(none);
 }
 
 void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)

@@ -116,6 +116,9 @@ test("a job from the form to Done, live, and the same after a reload", { timeout
       await page.getByRole("heading", { name: `Job ${id}` }).waitFor();
       await page.locator(".log li").first().waitFor();
       await page.locator(".steps tr[data-state=done]").first().waitFor();
+      const report = await page.getByRole("link", { name: "Report" }).getAttribute("href");
+      await page.goto(bench.url + report);
+      await page.getByRole("heading", { name: `Job ${id}: succeeded` }).waitFor();
     });
   } finally {
     await bench.stop();

@@ -56,6 +56,12 @@ int archive_reader_next(struct archive *a, struct archive_entry **out, struct er
     return 1;
 }
 
+const char *archive_reader_name(struct archive_entry *e)
+{
+    const char *name = archive_entry_pathname_utf8(e);
+    return name ? name : archive_entry_pathname(e);
+}
+
 void archive_reader_free(struct archive **a)
 {
     if (*a)

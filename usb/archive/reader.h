@@ -13,6 +13,9 @@
 int archive_reader_open(int fd, bool raw, struct archive **out, struct err *err);
 /* 1 and the next entry, 0 at the end. */
 int archive_reader_next(struct archive *a, struct archive_entry **out, struct err *err);
+/* Name of an entry: UTF-8 where the archive says what it is, else its bytes. NULL when it cannot be
+ * told: libarchive needs a UTF-8 locale (LC_CTYPE) for the UTF-16 names of a .7z. */
+const char *archive_reader_name(struct archive_entry *e);
 int archive_reader_error(struct archive *a, struct err *err); /* what libarchive says, ERR_FORMAT */
 void archive_reader_free(struct archive **a);
 

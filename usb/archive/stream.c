@@ -171,7 +171,7 @@ int archive_input_open(int fd, char *name_out, size_t name_max, struct input **o
         return rc;
     if (archive_entry_size_is_set(e) && archive_entry_size(e) >= 0)
         s->base.size_bytes = (uint64_t)archive_entry_size(e);
-    const char *name = archive_entry_pathname(e);
+    const char *name = archive_reader_name(e);
     if (name_out)
         snprintf(name_out, name_max, "%s", name ? name : "");
     *out = &STEAL(s)->base;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -74,6 +75,21 @@ bool unpack_path_ok(const char *path, char out[PATH_MAX_BYTES])
     return strncmp(out, journal_name, sizeof(journal_name) - 1) != 0;
 }
 
+/* Old .zip files have names in the code page of their maker. Everything that looks at the files wants UTF-8:
+ * bytes of other names are written as %xx. */
+static bool name_in_utf8(const char *name, char out[PATH_MAX_BYTES])
+{
+    bool is_utf8 = mbstowcs(NULL, name, 0) != (size_t)-1;
+    size_t len = 0;
+    for (; *name && len + 4 < PATH_MAX_BYTES; name++)
+        if (is_utf8 || (unsigned char)*name < 0x80)
+            out[len++] = *name;
+        else
+            len += (size_t)snprintf(out + len, 4, "%%%02x", (unsigned char)*name);
+    out[len] = '\0';
+    return !*name;
+}
+
 /* Opens the folder of `path`, making folders on the way, never through a link. */
 static int parent_open(int dir_fd, const char *path, const char **leaf_out, struct err *err)
 {
@@ -114,6 +130,16 @@ static int archive_id(int fd, char id[SHA256_HEX_BYTES + 24], struct err *err)
     sha256_hex(&digest, id);
     snprintf(id + SHA256_HEX_BYTES - 1, 24, " %lld", (long long)size);
     return 0;
+}
+
+/* Two runs in one folder would take each other's files away. */
+static int folder_lock(int dir_fd, struct err *err)
+{
+    if (flock(dir_fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return err_set(err, ERR_CONFLICT, "another run is unpacking into this folder: wait for it");
+    return err_sys(err, ERR_IO, "lock the folder");
 }
 
 static int journal_open(struct unpacker *u, struct err *err)
@@ -250,14 +276,16 @@ static void forget_unjournaled(const struct unpacker *u, const char *path)
 static int entry_unpack(struct unpacker *u, struct archive *a, struct archive_entry *e,
                         struct err *err)
 {
-    const char *name = archive_entry_pathname(e);
-    char path[PATH_MAX_BYTES];
+    const char *name = archive_reader_name(e);
+    char path[PATH_MAX_BYTES], plain[PATH_MAX_BYTES];
     if (name && archive_entry_filetype(e) == AE_IFDIR &&
         (strcmp(name, ".") == 0 || strcmp(name, "./") == 0))
         return 0; /* tar names the folder itself */
-    if (!name || !unpack_path_ok(name, path))
-        return err_set(err, ERR_REFUSED, "the archive holds a path that leads out: '%.100s'",
-                       name ? name : "");
+    if (!name)
+        return err_set(err, ERR_FORMAT,
+                       "the archive holds a file name that cannot be read: unpack it first");
+    if (!name_in_utf8(name, plain) || !unpack_path_ok(plain, path))
+        return err_set(err, ERR_REFUSED, "the archive holds a path that leads out: '%.100s'", name);
     if (archive_entry_hardlink(e) || archive_entry_symlink(e) ||
         (archive_entry_filetype(e) != AE_IFREG && archive_entry_filetype(e) != AE_IFDIR))
         return err_set(err, ERR_REFUSED, "the archive holds a link or special file: '%.100s'",
@@ -304,13 +332,16 @@ int archive_unpack(int archive_fd, int dir_fd, const struct unpack_limits *limit
                          .arg = arg,
                          .journal_fd = -1};
     u.copy = xcalloc(1, COPY_BYTES);
-    int rc = journal_open(&u, err);
+    int rc = folder_lock(dir_fd, err);
+    if (rc >= 0)
+        rc = journal_open(&u, err);
     if (rc >= 0)
         rc = entries_unpack(&u, err);
     if (rc >= 0 && unlinkat(dir_fd, journal_name, 0) < 0)
         rc = err_sys(err, ERR_IO, "remove the journal of the unpacking");
     if (rc >= 0)
         *out = u.done;
+    flock(dir_fd, LOCK_UN); /* of our own open folder: another run's lock stays */
     fd_close(&u.journal_fd);
     free(u.journal);
     free(u.copy);

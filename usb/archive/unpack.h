@@ -25,7 +25,7 @@ struct unpack_result {
 /* `archive_fd` must be seekable; `dir_fd` an existing folder, empty or with what an earlier run on
  * the same archive left. A finished folder holds the files only; an unfinished one also ".unpack"
  * (the journal) and at most one "*.part". ERR_LIMIT, ERR_FORMAT (damaged, password), ERR_REFUSED (a
- * path or link that leads out), ERR_CONFLICT (the folder holds something else). */
+ * path or link that leads out), ERR_CONFLICT (the folder holds something else, or another run unpacks into it). */
 int archive_unpack(int archive_fd, int dir_fd, const struct unpack_limits *limits,
                    unpack_tick_fn *tick, void *arg, struct unpack_result *out, struct err *err);
 

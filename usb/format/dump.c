@@ -199,6 +199,17 @@ static void warn_missing(struct dump *d)
              missing > 4 ? " ..." : "");
 }
 
+static void warn_odd_places(struct dump *d)
+{
+    const struct gpt *g = &d->gpt;
+    if (g->outside_count)
+        warn(d, "%u partitions lie outside the table's usable area (entry %u '%.36s')",
+             g->outside_count, g->odd_number, g->odd_name);
+    if (g->left_out_count)
+        warn(d, "%u entries of the table name no place on the disk and are left out (%u '%.36s')",
+             g->left_out_count, g->odd_number, g->odd_name);
+}
+
 /* Offsets of a scatter are believed only when every checkable identity partition is in its place.
  */
 static int scatter_fits(struct dump *d, struct err *err)
@@ -237,6 +248,7 @@ int dump_open(struct input *in, const struct dump_options *options, struct dump 
     int rc = find_table(d, options, err);
     if (rc >= 0) {
         d->sector_bytes = d->gpt.sector_bytes;
+        warn_odd_places(d);
         for (uint32_t i = 0; i < d->gpt.count; i++)
             place_part(d, &d->gpt.entries[i]);
         rc = names_unique(d, err);

@@ -80,10 +80,13 @@ static void step_add(struct firmware *f, struct firmware_plan *plan, const struc
     plan->write_bytes += s->extent.size_bytes;
 }
 
-static void extents_check(struct firmware *f, const struct firmware_plan *plan)
+/* Both plans have a step for each entry, in the same order; what both write is told once. */
+static void extents_check(struct firmware *f)
 {
-    for (uint32_t i = 0; i < plan->count; i++) {
-        const struct firmware_step *a = &plan->steps[i];
+    for (uint32_t i = 0; i < f->upgrade.count; i++) {
+        const struct firmware_step *a = f->download_only.steps[i].action == FIRMWARE_WRITE
+                                            ? &f->download_only.steps[i]
+                                            : &f->upgrade.steps[i];
         if (a->action != FIRMWARE_WRITE)
             continue;
         if (a->extent.start_bytes == UINT64_MAX)
@@ -97,6 +100,15 @@ static void extents_check(struct firmware *f, const struct firmware_plan *plan)
                              a->entry->line, a->entry->name,
                              (unsigned long long)a->extent.start_bytes);
     }
+}
+
+static void overlap_check(struct firmware *f)
+{
+    const struct scatter_entry *a, *b;
+    if (scatter_overlap(f->section, &a, &b))
+        firmware_problem(f, FIRMWARE_ERROR, "overlap", b->name, "use the vendor's own scatter file",
+                         "line %u: '%s' overlaps '%s' of line %u", b->line, b->name, a->name,
+                         a->line);
 }
 
 /* A package whose scatter ticks an identity partition carries somebody's identity. */
@@ -122,6 +134,7 @@ void firmware_plan_make(struct firmware *f)
         step_add(f, &f->download_only, e, kept_download_only(e));
         step_add(f, &f->upgrade, e, kept_upgrade(e));
     }
-    extents_check(f, &f->upgrade);
+    extents_check(f);
+    overlap_check(f);
     identity_check(f);
 }

@@ -1,6 +1,7 @@
 #include "usb/format/gpt.h"
 
 #include "usb/base/hash.h"
+#include "usb/base/mem.h"
 
 /* Header fields by offset (README.md, "GPT"). */
 enum {
@@ -26,6 +27,12 @@ struct header {
     uint64_t my_lba, alternate_lba, first_usable, last_usable, entries_lba;
     uint32_t count, table_crc;
 };
+
+/* What the entries of this very table take: MediaTek's have 128, others fewer. */
+static uint64_t entry_sectors(const struct header *h, uint32_t sector_bytes)
+{
+    return (h->count * (uint64_t)GPT_ENTRY_BYTES + sector_bytes - 1) / sector_bytes;
+}
 
 uint32_t gpt_table_sectors(uint32_t sector_bytes)
 {
@@ -107,8 +114,7 @@ static bool all_zero(const uint8_t *p, size_t len)
     return true;
 }
 
-static int entry_decode(const uint8_t *raw, const struct header *h, struct gpt_entry *out,
-                        struct err *err)
+static void entry_decode(const uint8_t *raw, struct gpt_entry *out)
 {
     memcpy(out->type_guid, raw, 16);
     memcpy(out->unique_guid, raw + 16, 16);
@@ -116,12 +122,21 @@ static int entry_decode(const uint8_t *raw, const struct header *h, struct gpt_e
     out->last_lba = get_le64(raw + 40);
     out->attributes = get_le64(raw + 48);
     name_decode(raw + 56, out->name);
-    if (out->first_lba < h->first_usable || out->last_lba > h->last_usable ||
-        out->first_lba > out->last_lba)
-        return err_set(err, ERR_FORMAT, "GPT entry %u '%.36s' lies at sectors %llu to %llu",
-                       out->number, out->name, (unsigned long long)out->first_lba,
-                       (unsigned long long)out->last_lba);
-    return 0;
+}
+
+/* Notes an entry in a strange place; false when it cannot be kept. */
+static bool place_ok(const struct gpt_entry *e, const struct header *h, struct gpt *out)
+{
+    bool kept = e->first_lba <= e->last_lba && e->last_lba <= MAX_OF(h->my_lba, h->alternate_lba);
+    if (kept && e->first_lba >= h->first_usable && e->last_lba <= h->last_usable)
+        return true;
+    out->outside_count += kept;
+    out->left_out_count += !kept;
+    if (!out->odd_number) {
+        out->odd_number = e->number;
+        memcpy(out->odd_name, e->name, sizeof(out->odd_name));
+    }
+    return kept;
 }
 
 static int overlap_check(const struct gpt *table, const struct gpt_entry *e, struct err *err)
@@ -148,9 +163,10 @@ static int table_decode(struct span raw, const struct header *h, struct gpt *out
         if (all_zero(p, 16)) /* type zero: unused */
             continue;
         struct gpt_entry e = {.number = i + 1};
-        int rc = entry_decode(p, h, &e, err);
-        if (rc >= 0)
-            rc = overlap_check(out, &e, err);
+        entry_decode(p, &e);
+        if (!place_ok(&e, h, out))
+            continue;
+        int rc = overlap_check(out, &e, err);
         if (rc < 0)
             return rc;
         out->entries[out->count++] = e;
@@ -183,8 +199,8 @@ int gpt_decode_primary(struct span head, uint32_t sector_bytes, struct gpt *out,
     int rc = header_decode(header, &h, err);
     if (rc < 0)
         return rc;
-    uint64_t end_lba = h.entries_lba + gpt_table_sectors(sector_bytes);
-    if (h.my_lba != 1 || h.entries_lba < 2 || h.entries_lba > 64 || h.first_usable < end_lba)
+    if (h.my_lba != 1 || h.entries_lba < 2 || h.entries_lba > 64 ||
+        h.first_usable < h.entries_lba + entry_sectors(&h, sector_bytes))
         return err_set(err, ERR_FORMAT, "GPT header is not in its place (sector %llu)",
                        (unsigned long long)h.my_lba);
     if (h.last_usable >= h.alternate_lba || h.alternate_lba > UINT64_MAX / sector_bytes - 1)
@@ -207,7 +223,7 @@ int gpt_decode_backup(struct span tail, uint32_t sector_bytes, struct gpt *out, 
         return rc;
     uint64_t back = h.my_lba - h.entries_lba; /* sectors from the entries to the header */
     if (h.alternate_lba != 1 || h.my_lba > UINT64_MAX / sector_bytes - 1 ||
-        h.entries_lba >= h.my_lba || back < gpt_table_sectors(sector_bytes) ||
+        h.entries_lba >= h.my_lba || back < entry_sectors(&h, sector_bytes) ||
         h.last_usable >= h.entries_lba)
         return err_set(err, ERR_FORMAT, "GPT backup header is not in its place (sector %llu)",
                        (unsigned long long)h.my_lba);
@@ -218,6 +234,14 @@ int gpt_decode_backup(struct span tail, uint32_t sector_bytes, struct gpt *out, 
     if (rc >= 0)
         out->from_backup = true;
     return rc;
+}
+
+int gpt_check_places(const struct gpt *table, struct err *err)
+{
+    if (!table->odd_number)
+        return 0;
+    return err_set(err, ERR_FORMAT, "GPT entry %u '%.36s' lies outside the usable area",
+                   table->odd_number, table->odd_name);
 }
 
 static const uint32_t sector_sizes[] = {512, 4096};

@@ -35,13 +35,16 @@ struct gpt {
     uint8_t disk_guid[16];
     uint32_t count; /* used entries, in table order */
     struct gpt_entry entries[GPT_ENTRIES_MAX];
+    /* Entries in strange places. Outside the usable area: kept. Reversed or behind the end of the
+     * area: left out. `odd_number` and `odd_name` are those of the first, 0 and "" when all is well. */
+    uint32_t outside_count, left_out_count, odd_number;
+    char odd_name[GPT_NAME_BYTES];
 };
 
 /* Sectors that the entry array takes (32 at 512 bytes, 4 at 4096). */
 uint32_t gpt_table_sectors(uint32_t sector_bytes);
-/* First sectors of an area: PMBR (not looked at), header, entries. ERR_FORMAT when signature,
- * checksums, own place, or an entry (outside the usable area, reversed, overlapping another) are
- * wrong. */
+/* First sectors of an area: PMBR (not looked at), header, entries (1 to 128). ERR_FORMAT when
+ * signature, checksums or own place are wrong, or entries overlap. */
 int gpt_decode_primary(struct span head, uint32_t sector_bytes, struct gpt *out, struct err *err);
 /* `tail` ends with the last sector of the area, the backup header; the entries lie before it. */
 int gpt_decode_backup(struct span tail, uint32_t sector_bytes, struct gpt *out, struct err *err);
@@ -49,6 +52,8 @@ int gpt_decode_backup(struct span tail, uint32_t sector_bytes, struct gpt *out, 
  * one of the size whose signature is there. */
 int gpt_probe(struct span head, struct gpt *out, struct err *err);
 int gpt_probe_backup(struct span tail, struct gpt *out, struct err *err);
+/* ERR_FORMAT when there are entries in strange places: good enough to read by, not to write by. */
+int gpt_check_places(const struct gpt *table, struct err *err);
 /* Bytes needed in front of the end of an area for gpt_decode_backup(). */
 size_t gpt_backup_bytes(uint32_t sector_bytes);
 

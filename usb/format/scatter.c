@@ -10,7 +10,7 @@
 
 #include "usb/base/mem.h"
 
-enum { LINE_BYTES_MAX = 4096 };
+enum { LINE_BYTES_MAX = 4096, CTRL_Z = 0x1a /* DOS editors end a text with it */ };
 
 struct line {
     uint32_t number;
@@ -25,8 +25,9 @@ struct parser {
     struct scatter *s;
     struct scatter_section *section; /* NULL before the first */
     struct scatter_entry *entry;     /* NULL outside entries */
-    bool general_seen;
-    uint32_t seen; /* fields of `entry`, a bit for each row of fields[] */
+    bool general_seen, storage_seen;
+    struct scatter_section platform; /* storage and block size said before the first storage_type */
+    uint32_t seen;                   /* fields of `entry`, a bit for each row of fields[] */
 };
 
 /* ---- words ---------------------------------------------------------------------------------- */
@@ -218,32 +219,36 @@ static int entry_needs(const struct parser *p, struct err *err)
     return 0;
 }
 
+static bool from_the_end(const struct scatter_entry *e)
+{
+    return e->is_reserved && e->start_bytes >> 16 == 0xffff;
+}
+
+static bool ranges_meet(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
+{
+    return a < b + b_bytes && b < a + a_bytes;
+}
+
+/* One of both addresses may be a placeholder: only a clash in both is one. */
 static bool overlaps(const struct scatter_entry *a, const struct scatter_entry *b)
 {
-    if (a->is_reserved || b->is_reserved || strcmp(a->region, b->region) != 0)
-        return false;
-    return a->physical_start < b->physical_start + b->size_bytes &&
-           b->physical_start < a->physical_start + a->size_bytes;
+    return !from_the_end(a) && !from_the_end(b) && strcmp(a->region, b->region) == 0 &&
+           ranges_meet(a->physical_start, a->size_bytes, b->physical_start, b->size_bytes) &&
+           ranges_meet(a->linear_start, a->size_bytes, b->linear_start, b->size_bytes);
 }
 
 static int entry_fits(const struct scatter_section *section, const struct scatter_entry *e,
                       struct err *err)
 {
-    if (!e->is_reserved && e->size_bytes > UINT64_MAX - e->physical_start)
+    if (e->size_bytes > UINT64_MAX - MAX_OF(e->physical_start, e->linear_start))
         return err_set(err, ERR_FORMAT,
-                       "scatter line %u: '%s' physical_start_addr + partition_size is too large",
-                       e->line, e->name);
-    for (const struct scatter_entry *o = section->entries; o < e; o++) {
+                       "scatter line %u: '%s' start address + partition_size is too large", e->line,
+                       e->name);
+    for (const struct scatter_entry *o = section->entries; o < e; o++)
         if (strcmp(o->name, e->name) == 0)
             return err_set(err, ERR_FORMAT,
                            "scatter line %u: partition_name '%s' stands on line %u already",
                            e->line, e->name, o->line);
-        if (overlaps(o, e))
-            return err_set(err, ERR_FORMAT,
-                           "scatter line %u: '%s' overlaps '%s' of line %u (physical_start_addr, "
-                           "partition_size)",
-                           e->line, e->name, o->name, o->line);
-    }
     return 0;
 }
 
@@ -257,6 +262,8 @@ static int entry_close(struct parser *p, struct err *err)
         return rc;
     if (!(p->seen & 1u << F_PHYSICAL))
         e->physical_start = e->linear_start;
+    if (!(p->seen & 1u << F_LINEAR))
+        e->linear_start = e->physical_start;
     e->operation = operation_of(e->operation_type);
     if (e->size_bytes == 0)
         warn(p->s, "line %u: '%s' has size 0", e->line, e->name);
@@ -312,9 +319,25 @@ static int entry_open(struct parser *p, const struct line *l, struct err *err)
     return 0;
 }
 
+/* Some V2 files say storage and block size in the platform block, as V1 files do, and have sections
+ * all the same: what looked like the one section of a V1 file is the head of the one it names. */
+static void platform_take(struct parser *p)
+{
+    if (!p->section || p->section->count || p->s->section_count != 1 || p->storage_seen)
+        return;
+    p->platform = *p->section;
+    free(p->platform.entries);
+    p->platform.entries = NULL;
+    *p->section = (struct scatter_section){0};
+    p->section = NULL;
+    p->s->section_count = 0;
+}
+
 static int storage_open(struct parser *p, const struct line *l, struct err *err)
 {
     int rc = entry_close(p, err);
+    platform_take(p);
+    p->storage_seen = true;
     if (rc >= 0)
         rc = section_open(p, l->number, err);
     if (rc < 0)
@@ -322,6 +345,11 @@ static int storage_open(struct parser *p, const struct line *l, struct err *err)
     for (uint32_t i = 0; i + 1 < p->s->section_count; i++)
         if (span_is(l->value, p->s->sections[i].storage))
             return field_bad(l, err, "has a section already");
+    if (span_is(l->value, p->platform.storage)) {
+        p->section->block_bytes = p->platform.block_bytes;
+        memcpy(p->section->boot_channel, p->platform.boot_channel,
+               sizeof(p->platform.boot_channel));
+    }
     return text_value(l, p->section->storage, sizeof(p->section->storage), err);
 }
 
@@ -364,6 +392,16 @@ static int take_line(struct parser *p, const struct line *l, struct err *err)
 
 /* ---- lines ---------------------------------------------------------------------------------- */
 
+/* Blank lines, comments, and what YAML or an editor draws: "---", "...", "=====". */
+static bool says_nothing(struct span body)
+{
+    size_t same = 0;
+    while (same < body.len && body.data[same] == body.data[0])
+        same++;
+    return body.len == 0 || body.data[0] == '#' ||
+           (same == body.len && same >= 3 && memchr("-.=*_", body.data[0], 5));
+}
+
 /* The next line that says something: 1, or 0 at the end. */
 static int next_line(struct parser *p, struct line *out, struct err *err)
 {
@@ -373,12 +411,14 @@ static int next_line(struct parser *p, struct line *out, struct err *err)
         struct span raw = span_sub(rest, 0, end ? (size_t)(end - rest.data) : rest.len);
         p->pos += raw.len + (end != NULL);
         p->line_number++;
+        if (raw.len && raw.data[raw.len - 1] == CTRL_Z)
+            raw.len--;
         if (raw.len && raw.data[raw.len - 1] == '\r')
             raw.len--;
         if (raw.len > LINE_BYTES_MAX || (raw.len && memchr(raw.data, 0, raw.len)))
             return err_set(err, ERR_FORMAT, "scatter line %u is not text", p->line_number);
         struct span body = trimmed(raw);
-        if (body.len == 0 || body.data[0] == '#' || span_is(body, "---"))
+        if (says_nothing(body))
             continue;
         if (body.len > 1 && body.data[0] == '-' && (body.data[1] == ' ' || body.data[1] == '\t'))
             body = trimmed(span_sub(body, 1, body.len));
@@ -397,6 +437,35 @@ static int next_line(struct parser *p, struct line *out, struct err *err)
     return 0;
 }
 
+/* Old files (V1.1.1 of MT6572) have physical_start_addr 0x0 everywhere: there linear_start_addr is
+ * the place. In files that have both, linear may count the boot region, too. */
+static bool physical_is_silent(const struct scatter_section *section, const char *region)
+{
+    uint32_t entries = 0;
+    for (uint32_t i = 0; i < section->count; i++) {
+        const struct scatter_entry *e = &section->entries[i];
+        if (strcmp(e->region, region) != 0)
+            continue;
+        if (e->physical_start != 0)
+            return false;
+        entries++;
+    }
+    return entries > 1;
+}
+
+static void places_choose(struct scatter *s, struct scatter_section *section)
+{
+    for (uint32_t i = 0; i < section->count; i++) {
+        struct scatter_entry *e = &section->entries[i];
+        e->start_bytes =
+            physical_is_silent(section, e->region) ? e->linear_start : e->physical_start;
+    }
+    const struct scatter_entry *a, *b;
+    if (scatter_overlap(section, &a, &b))
+        warn(s, "line %u: '%s' overlaps '%s' of line %u: nothing is written by this file", b->line,
+             b->name, a->name, a->line);
+}
+
 static int check_whole(struct scatter *s, bool general_seen, struct err *err)
 {
     if (!general_seen)
@@ -412,6 +481,8 @@ static int check_whole(struct scatter *s, bool general_seen, struct err *err)
         entries += s->sections[i].count;
     if (entries == 0)
         return err_set(err, ERR_FORMAT, "scatter file: no partitions");
+    for (uint32_t i = 0; i < s->section_count; i++)
+        places_choose(s, &s->sections[i]);
     return 0;
 }
 
@@ -468,16 +539,29 @@ const struct scatter_entry *scatter_find(const struct scatter_section *section, 
     return NULL;
 }
 
+bool scatter_overlap(const struct scatter_section *section, const struct scatter_entry **first_out,
+                     const struct scatter_entry **second_out)
+{
+    for (uint32_t i = 0; i < section->count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (overlaps(&section->entries[j], &section->entries[i])) {
+                *first_out = &section->entries[j];
+                *second_out = &section->entries[i];
+                return true;
+            }
+    return false;
+}
+
 enum { SGPT_BYTES_DEFAULT = 0x4200 }; /* 33 sectors */
 
 uint64_t scatter_start(const struct scatter_section *section, const struct scatter_entry *e,
                        uint64_t user_bytes)
 {
-    if (!e->is_reserved)
-        return e->physical_start;
+    if (!from_the_end(e))
+        return e->start_bytes;
     const struct scatter_entry *sgpt = scatter_find(section, "sgpt");
     uint64_t sgpt_bytes = sgpt && sgpt->size_bytes ? sgpt->size_bytes : SGPT_BYTES_DEFAULT;
-    uint64_t back = (e->physical_start & 0xffff) * section->block_bytes;
+    uint64_t back = (e->start_bytes & 0xffff) * section->block_bytes;
     if (user_bytes == 0 || section->block_bytes > UINT32_MAX || back > user_bytes ||
         sgpt_bytes > user_bytes - back)
         return UINT64_MAX;
@@ -531,13 +615,12 @@ int scatter_matches_gpt(const struct scatter_section *section, const struct gpt 
         if (!g)
             return err_set(err, ERR_MISMATCH, "the phone has no partition '%s'", e->name);
         struct extent x = gpt_extent(table, g);
-        if (!e->is_reserved &&
-            (x.start_bytes != e->physical_start || x.size_bytes != e->size_bytes))
+        if (!e->is_reserved && (x.start_bytes != e->start_bytes || x.size_bytes != e->size_bytes))
             return err_set(err, ERR_MISMATCH,
                            "'%s' is %llu bytes at %llu in the table, %llu at %llu in the scatter",
                            e->name, (unsigned long long)x.size_bytes,
                            (unsigned long long)x.start_bytes, (unsigned long long)e->size_bytes,
-                           (unsigned long long)e->physical_start);
+                           (unsigned long long)e->start_bytes);
     }
     return 0;
 }

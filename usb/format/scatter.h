@@ -41,8 +41,11 @@ struct scatter_entry {
     bool is_download, boundary_check, is_reserved, is_upgradable;
     char type[32], region[32], storage[32], operation_type[32];
     enum scatter_operation operation;
-    uint64_t linear_start, physical_start, size_bytes; /* reserved: 0xFFFFnnnn, scatter_start() */
-    uint32_t line;                                     /* of "- partition_index:" */
+    uint64_t linear_start, physical_start, size_bytes;
+    /* The one of both that counts: linear where no entry of the region has a physical place.
+     * Reserved: 0xFFFFnnnn, see scatter_start(). */
+    uint64_t start_bytes;
+    uint32_t line; /* of "- partition_index:" */
     struct scatter_place file_place, download_place;
 };
 
@@ -71,8 +74,14 @@ void scatter_free(struct scatter **s);
  */
 const struct scatter_section *scatter_section(const struct scatter *s, const char *storage);
 const struct scatter_entry *scatter_find(const struct scatter_section *section, const char *name);
-/* Byte offset in its region. For reserved entries it is counted from the end: `user_bytes` is the
- * size of the user area (0: not known), the result UINT64_MAX when it cannot be told. */
+/* First pair of entries whose linear and physical ranges both overlap, in file order; false when
+ * there is none. Real files have such pairs: they are read with a warning, and nothing is written
+ * by them. */
+bool scatter_overlap(const struct scatter_section *section, const struct scatter_entry **first_out,
+                     const struct scatter_entry **second_out);
+/* Byte offset in its region. Reserved entries that are written 0xFFFFnnnn count from the end:
+ * `user_bytes` is the size of the user area (0: not known), the result UINT64_MAX when it cannot be
+ * told. */
 uint64_t scatter_start(const struct scatter_section *section, const struct scatter_entry *e,
                        uint64_t user_bytes);
 

@@ -239,6 +239,19 @@ void ports_sweep(struct ports *p, const char *prefix, int64_t mark)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* The worker of a port that found no room would wait for ever: flashrackd must know why. */
+static void tell_no_room(struct ports *p, const char *id)
+{
+    struct wire_message m = {.type = WIRE_trouble, .fd = -1};
+    WIRE_TEXT(m.u.trouble.port, id);
+    snprintf(m.u.trouble.text, sizeof(m.u.trouble.text),
+             "portwatch watches %d ports already and no more: restart it, and look for a rack that "
+             "invents bus ids",
+             PORTS_MAX);
+    if (!say(p->server, &m))
+        log_line(LOG_ERROR, "ports", LOG_KV({"port", id}), "%s", m.u.trouble.text);
+}
+
 void ports_watch(struct ports *p, const char *id, int channel_fd)
 {
     pthread_mutex_lock(&p->lock);
@@ -248,6 +261,8 @@ void ports_watch(struct ports *p, const char *id, int channel_fd)
         port_drop_channel(port);
         port->channel = STEAL_FD(channel_fd);
         tell_worker(port);
+    } else {
+        tell_no_room(p, id);
     }
     fd_close(&channel_fd);
     pthread_mutex_unlock(&p->lock);
@@ -352,9 +367,11 @@ bool ports_hand(struct ports *p, const char *id, const char *kind, int fd, int64
         WIRE_TEXT(m.u.attach.kind, kind);
         m.u.attach.devid = devid;
         m.u.attach.speed = port->device.speed;
-        port->want[0] = '\0';
         struct err err = {0};
         yes = wire_send(port->channel, &m, MSG_DONTWAIT, &err) == 0;
+        if (yes)
+            port->want[0] =
+                '\0'; /* one that could not be answered stays: the next look answers it */
         if (!yes)
             log_line(LOG_WARN, "ports", LOG_KV({"port", id}), "device not handed over: %s",
                      err.text);

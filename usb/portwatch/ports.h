@@ -34,7 +34,8 @@ void ports_update(struct ports *p, const char *id, const struct port_device *dev
 int64_t ports_mark(struct ports *p);
 void ports_sweep(struct ports *p, const char *prefix, int64_t mark);
 
-/* The worker end of a port; takes channel_fd. A later one for the same port replaces it. */
+/* The worker end of a port; takes channel_fd. A later one for the same port replaces it. With PORTS_MAX ports
+ * known it is closed and flashrackd is told the trouble. */
 void ports_watch(struct ports *p, const char *id, int channel_fd);
 /* Descriptors of all channels for poll(2); returns how many. */
 int ports_channels(struct ports *p, int *fds_out, int max);
@@ -45,7 +46,8 @@ void ports_channel_readable(struct ports *p, int channel_fd);
 bool ports_wanted(struct ports *p, const char *id);
 bool ports_any_want(struct ports *p, const char *prefix);
 /* Hands the open device to the worker; fd stays the caller's and must be closed at once (a kept copy keeps
- * a killed worker's claims alive, usb/portwatch/README.md). False when nobody wants it any more. */
+ * a killed worker's claims alive, usb/portwatch/README.md). False when nobody wants it any more, or the worker's
+ * channel is full: then its want stays and must be served again. */
 bool ports_hand(struct ports *p, const char *id, const char *kind, int fd, int64_t devid);
 /* Why a port (or, by its address, a rack) does not work; an empty text: it works again. Told when it changes. */
 void ports_trouble(struct ports *p, const char *id, const char *fmt, ...)

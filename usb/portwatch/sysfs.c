@@ -139,8 +139,7 @@ static bool open_for_worker(struct ports *p, const char *id, const char *dir)
                       node, strerror(errno));
         return false;
     }
-    ports_hand(p, id, "usbfs", fd, 0);
-    return false;
+    return !ports_hand(p, id, "usbfs", fd, 0); /* a worker that does not read: once more */
 }
 
 static bool look_at(struct ports *p, const char *root, const char *device)

@@ -233,12 +233,15 @@ static int read_table(struct session *s, struct err *err)
     if (rc < 0)
         return rc;
     struct err primary = {0};
-    if (gpt_decode_primary(span_of(raw, PGPT_BYTES), SECTOR_BYTES, &s->gpt, &primary) == 0)
+    if (gpt_decode_primary(span_of(raw, PGPT_BYTES), SECTOR_BYTES, &s->gpt, &primary) == 0 &&
+        gpt_check_places(&s->gpt, &primary) == 0)
         return 0;
     note(s, "warn", "partition table: %s; taking the copy at the end", primary.text);
     rc = read_small(s, user - SGPT_BYTES, raw, SGPT_BYTES, err);
     if (rc == 0)
         rc = gpt_decode_backup(span_of(raw, SGPT_BYTES), SECTOR_BYTES, &s->gpt, err);
+    if (rc == 0)
+        rc = gpt_check_places(&s->gpt, err);
     return rc < 0 ? failed(s, "B5", err) : 0;
 }
 

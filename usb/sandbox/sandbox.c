@@ -93,7 +93,7 @@ static const int allowed_in_folder[] = {
     SCMP_SYS(openat),    SCMP_SYS(newfstatat), SCMP_SYS(mkdirat),   SCMP_SYS(unlinkat),
     SCMP_SYS(renameat),  SCMP_SYS(renameat2),  SCMP_SYS(fstatfs),   SCMP_SYS(statfs),
     SCMP_SYS(statx),     SCMP_SYS(getdents64), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
-    SCMP_SYS(fallocate), SCMP_SYS(umask),
+    SCMP_SYS(fallocate), SCMP_SYS(umask),      SCMP_SYS(flock),
 };
 
 enum { USBFS_IOCTL = 'U' << 8, IOCTL_TYPE_MASK = 0xff00 };

@@ -5,23 +5,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "usb/base/clock.h"
 #include "usb/base/mem.h"
 
-static const char *const words[] = {[FAULT_NONE] = "none",
-#define X(name, word) [FAULT_##name] = word,
-                                    FAULT_KINDS(X)
+static const struct {
+    const char *word, *text;
+    enum fault_actor actor;
+} kinds[FAULT_KIND_COUNT] = {[FAULT_NONE] = {"none", "", FAULT_BY_WIRE},
+#define X(name, word, actor, text) [FAULT_##name] = {word, text, FAULT_BY_##actor},
+                             FAULT_KINDS(X)
 #undef X
 };
 
 const char *fault_kind_word(enum fault_kind kind)
 {
-    return words[kind];
+    return kinds[kind].word;
+}
+
+const char *fault_kind_text(enum fault_kind kind)
+{
+    return kinds[kind].text;
+}
+
+enum fault_actor fault_kind_actor(enum fault_kind kind)
+{
+    return kinds[kind].actor;
 }
 
 enum fault_kind fault_kind_of(const char *word)
 {
-    for (size_t i = 1; i < ARRAY_LEN(words); i++)
-        if (strcmp(words[i], word) == 0)
+    for (size_t i = 1; i < ARRAY_LEN(kinds); i++)
+        if (strcmp(kinds[i].word, word) == 0)
             return (enum fault_kind)i;
     return FAULT_NONE;
 }
@@ -37,6 +51,26 @@ static bool number(const char *text, int64_t *out)
     return true;
 }
 
+/* Where the number of a condition goes; NULL when the kind has no such condition. */
+static int64_t *condition_place(struct fault_spec *spec, const char *name)
+{
+    const struct {
+        const char *name;
+        int64_t *place;
+        bool fits;
+    } all[] = {
+        {"transfer", &spec->transfer, true},
+        {"control", &spec->control, fault_kind_actor(spec->kind) == FAULT_BY_WIRE},
+        {"byte", &spec->byte, true},
+        {"ms", &spec->ms, spec->kind == FAULT_LATE},
+        {"status", &spec->status, spec->kind == FAULT_DA_STATUS},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (all[i].fits && strcmp(all[i].name, name) == 0)
+            return all[i].place;
+    return NULL;
+}
+
 static bool condition(struct fault_spec *spec, char *word)
 {
     char *value = strchr(word, '=');
@@ -50,15 +84,14 @@ static bool condition(struct fault_spec *spec, char *word)
     }
     if (!number(value, &n))
         return false;
-    if (strcmp(word, "transfer") == 0)
-        spec->transfer = n;
-    else if (strcmp(word, "byte") == 0)
-        spec->byte = n;
-    else if (strcmp(word, "seed") == 0)
+    if (strcmp(word, "seed") == 0) {
         spec->seed = (uint64_t)n;
-    else
-        return false;
-    return true;
+        return true;
+    }
+    int64_t *place = condition_place(spec, word);
+    if (place)
+        *place = n;
+    return place != NULL;
 }
 
 int fault_spec_parse(const char *text, struct fault_spec *out, struct err *err)
@@ -66,15 +99,36 @@ int fault_spec_parse(const char *text, struct fault_spec *out, struct err *err)
     AUTO(free_ptr) char *copy = xstrdup(text);
     char *rest = NULL;
     char *word = strtok_r(copy, "@", &rest);
-    struct fault_spec spec = {.kind = fault_kind_of(word ? word : ""), .transfer = -1, .byte = -1};
+    struct fault_spec spec = {.kind = text[0] == '@' || !word ? FAULT_NONE : fault_kind_of(word),
+                              .transfer = -1,
+                              .control = -1,
+                              .byte = -1,
+                              .ms = -1,
+                              .status = -1};
     if (spec.kind == FAULT_NONE)
-        return err_set(err, ERR_INPUT, "'%s': no such fault", text);
+        return err_set(err, ERR_INPUT, "'%s': no such fault; emulated-x5 --list-faults names all",
+                       text);
     while ((word = strtok_r(NULL, "@", &rest)))
         if (!condition(&spec, word))
             return err_set(err, ERR_INPUT,
-                           "'%s': conditions are transfer=N byte=N step=NAME seed=N", text);
+                           "'%s': conditions are transfer=N byte=N step=NAME seed=N, control=N for "
+                           "faults of the wire, ms=N for late, status=N for da_status",
+                           text);
+    if (spec.status > UINT32_MAX)
+        return err_set(err, ERR_INPUT, "'%s': a status has 32 bits", text);
     *out = spec;
     return 0;
+}
+
+int64_t fault_late_until_ms(const struct fault_spec *spec)
+{
+    return spec->ms < 0 ? clock_in(FAULT_LATE_MS) : clock_now_ms() + spec->ms;
+}
+
+void fault_garbage(uint64_t seed, void *dst, size_t len)
+{
+    for (uint8_t *at = dst, *end = at + len; at < end; at++)
+        *at = (uint8_t)fault_random(&seed);
 }
 
 uint64_t fault_random(uint64_t *state)

@@ -54,7 +54,7 @@ static json_t *layout_json(const struct firmware *f)
             continue;
         bool stretches = e->is_reserved || strcmp(e->name, "userdata") == 0;
         json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "name", e->name, "offset",
-                                              (json_int_t)(stretches ? 0 : e->linear_start), "size",
+                                              (json_int_t)(stretches ? 0 : scatter_start(section, e, 0)), "size",
                                               (json_int_t)(stretches ? 0 : e->size_bytes)));
     }
     return list;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
+    setlocale(LC_CTYPE, "C.UTF-8"); /* file names in archives: usb/archive/reader.h */
     log_program_set("worker");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT,

@@ -90,7 +90,8 @@ function actions(job) {
         ? el("button", { type: "button", onclick: verb("resume", "The job goes on.") }, "Resume")
         : el("button", { type: "button", onclick: verb("pause", "The job pauses after its step.") }, "Pause"),
       el("button", { type: "button", class: "danger", onclick: () => cancelDialog(job) }, "Cancel job")]
-    : [el("a", { class: "button", href: `#/new?${again}` }, "New job like this")];
+    : [el("a", { class: "button", href: `#/new?${again}` }, "New job like this"),
+      job.state === "interrupted" ? null : el("a", { class: "button", href: api.reportUrl(job.id), target: "_blank", rel: "noopener" }, "Report")].filter(Boolean);
 }
 
 function progressPart() {

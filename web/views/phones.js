@@ -42,7 +42,7 @@ const links = (path, word, list) => (list ?? []).map((x) => [el("a", { href: `#/
 export function phoneView(main, id) {
   return detailView(main, () => api.phone(id), (p) => [
     el("div", { class: "title" }, el("h1", null, p.serial ?? `Phone ${p.id}`), identityTag(p.identity)),
-    (p.conflicts ?? []).map((c) => el("div", { class: "problem" }, el("strong", null, `The ${c.kind} ${c.value} is on more than one phone.`),
+    (p.conflicts ?? []).map((c) => el("div", { class: "problem" }, el("strong", null, `Conflict ${c.id}: ${c.text}.`),
       el("p", null, "Compare the labels; an admin resolves it with a written reason."))),
     facts([
       ["Chip id", el("code", null, p.chip_id ?? "")],

@@ -604,33 +604,41 @@ static const struct fault_row {
     const char *name, *spec;
     int out_status, out_actual, in_actual; /* -1: the connection ends, -2: nothing comes back */
     const char *in;
+    int least_ms; /* that the exchange takes */
 } fault_rows[] = {
-    {"none", NULL, 0, 8, 8, "abcdefgh"},
-    {"later", "corrupt@transfer=3", 0, 8, 8, "abcdefgh"},
-    {"short out", "short@transfer=1", 0, 4, 4, "abcd"},
-    {"short in", "short@transfer=2", 0, 8, 4, "abcd"},
-    {"late in", "late@transfer=2", 0, 8, 8, "abcdefgh"},
-    {"late out", "late@transfer=1", 0, 8, 8, "abcdefgh"},
-    {"corrupt out", "corrupt@transfer=1@seed=9", 0, 8, 8, "a`cdefgh"},
-    {"corrupt in", "corrupt@byte=9@seed=9", 0, 8, 8, "a`cdefgh"},
-    {"lie out", "lie@transfer=1", 0, 8, -2, NULL},
-    {"lie in", "lie@transfer=2", 0, 8, 0, ""},
-    {"unplug out", "unplug@transfer=1", -1, 0, -1, NULL},
-    {"unplug in", "unplug@step=brom@transfer=2", 0, 8, -1, NULL},
-    {"stall in", "stall@step=1@transfer=2", 0, 8, -32, NULL},
-    {"other step", "stall@step=2@transfer=2", 0, 8, 8, "abcdefgh"},
-    {"reset out", "reset@transfer=1", -71, 0, -2, NULL},
+    {"none", NULL, 0, 8, 8, "abcdefgh", 0},
+    {"later", "corrupt@transfer=3", 0, 8, 8, "abcdefgh", 0},
+    {"short out", "short@transfer=1", 0, 4, 4, "abcd", 0},
+    {"short in", "short@transfer=2", 0, 8, 4, "abcd", 0},
+    {"late in", "late@transfer=2@ms=80", 0, 8, 8, "abcdefgh", 80},
+    {"late out", "late@transfer=1@ms=80", 0, 8, 8, "abcdefgh", 80},
+    {"late by the usual time", "late@transfer=2", 0, 8, 8, "abcdefgh", FAULT_LATE_MS / 50},
+    {"endless NAK in", "nak@transfer=2", 0, 8, -2, NULL, 0},
+    {"garbage out", "garbage@transfer=1@seed=4", 0, 8, 8, NULL, 0},
+    {"long in", "long@transfer=2", 0, 8, 8 + FAULT_LONG_BYTES, "abcdefgh", 0},
+    {"other kind of transfer", "stall@control=40", 0, 8, 8, "abcdefgh", 0},
+    {"corrupt out", "corrupt@transfer=1@seed=9", 0, 8, 8, "a`cdefgh", 0},
+    {"corrupt in", "corrupt@byte=9@seed=9", 0, 8, 8, "a`cdefgh", 0},
+    {"lie out", "lie@transfer=1", 0, 8, -2, NULL, 0},
+    {"lie in", "lie@transfer=2", 0, 8, 0, "", 0},
+    {"unplug out", "unplug@transfer=1", -1, 0, -1, NULL, 0},
+    {"unplug in", "unplug@step=brom@transfer=2", 0, 8, -1, NULL, 0},
+    {"stall in", "stall@step=1@transfer=2", 0, 8, -32, NULL, 0},
+    {"other step", "stall@step=2@transfer=2", 0, 8, 8, "abcdefgh", 0},
+    {"reset out", "reset@transfer=1", -71, 0, -2, NULL, 0},
 };
 
 static void fault_row(void **state)
 {
     const struct fault_row *row = ROW(state);
+    clock_scale_set(0.02); /* "late" without a time is meant for hosts, not for tests */
     rig_start(&rig, 1);
     rig_firmware.brom = echo_rom;
     if (row->spec)
         assert_int_equal(fault_plan_add(&rig.boards[0]->faults, row->spec, NULL), 0);
     rig_enter_brom(&rig, 0);
     int fd = client_open(&rig, "1-1");
+    int64_t start_ms = clock_now_ms();
     client_submit(fd, 20, 0x01, 8, "abcdefgh", 0);
     int rc = client_reply(fd, false, &reply);
     assert_int_equal(rc < 0 ? -1 : reply.status, row->out_status);
@@ -649,6 +657,65 @@ static void fault_row(void **state)
                 assert_memory_equal(reply.data, row->in, strlen(row->in));
         }
     }
+    assert_true(clock_now_ms() - start_ms >= row->least_ms);
+    close(fd);
+    rig_stop(&rig);
+    clock_scale_set(1);
+}
+
+/* A phone that NAKs takes nothing and brings nothing, but lets go of what is taken back. */
+static void endless_nak_out(void **state)
+{
+    (void)state;
+    rig_firmware.brom = echo_rom;
+    assert_int_equal(fault_plan_add(&rig.boards[0]->faults, "nak@transfer=1", NULL), 0);
+    rig_enter_brom(&rig, 0);
+    int fd = client_open(&rig, "1-1");
+    client_submit(fd, 20, 0x01, 8, "abcdefgh", 0);
+    assert_true(client_silent(fd));
+    client_unlink(fd, 21, 20);
+    assert_int_equal(client_reply(fd, false, &reply), 0);
+    assert_int_equal(reply.command, 4);
+    assert_int_equal(reply.status, -104);
+    client_configure(fd);
+    close(fd);
+}
+
+/* The device descriptor of 18 bytes, asked for by the first control transfer. */
+static const struct control_fault_row {
+    const char *name, *spec;
+    int want; /* bytes or status; -1000: the connection ends */
+    bool same;
+} control_fault_rows[] = {
+    {"none", NULL, 18, true},
+    {"bulk only", "stall@transfer=1", 18, true},
+    {"stall", "stall@control=1", -32, false},
+    {"reset", "reset@control=1", -71, false},
+    {"short", "short@control=1", 9, true},
+    {"long", "long@control=1", 18 + FAULT_LONG_BYTES, true},
+    {"nothing", "lie@control=1", 0, true},
+    {"garbage descriptor", "garbage@control=1@seed=3", 18, false},
+    {"late", "late@control=1@ms=30", 18, true},
+    {"unplugged", "unplug@control=1", -1000, false},
+    {"second", "stall@control=2", 18, true},
+};
+
+static void control_fault(void **state)
+{
+    const struct control_fault_row *row = ROW(state);
+    const uint8_t setup[8] = {0x80, 6, 0, 1, 0, 0, 200};
+    uint8_t in[256];
+    int fd = -1;
+    rig_start(&rig, 1);
+    rig_firmware.brom = echo_rom;
+    if (row->spec)
+        assert_int_equal(fault_plan_add(&rig.boards[0]->faults, row->spec, NULL), 0);
+    rig_enter_brom(&rig, 0);
+    assert_int_equal(client_try_import(&rig, "1-1", &fd), 0);
+    assert_int_equal(client_control(fd, 5, setup, NULL, in), row->want);
+    if (row->want > 0)
+        assert_int_equal(memcmp(in, rig_gadget.device_desc, MIN_OF((size_t)row->want, 18u)) == 0,
+                         row->same);
     close(fd);
     rig_stop(&rig);
 }
@@ -771,6 +838,7 @@ int main(void)
         ONE(unlink_keeps_gathered_packets),
         ONE(unlink_races),
         ONE(halt_and_clear),
+        ONE(endless_nak_out),
         ONE(unplug_in_the_middle),
         ONE(fifty_cycles_leave_nothing),
         cmocka_unit_test_setup_teardown(two_phones_at_once, setup_two, teardown),
@@ -778,5 +846,6 @@ int main(void)
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     failed += RUN_ROWS(in_row, in_rows);
     failed += RUN_ROWS(fault_row, fault_rows);
+    failed += RUN_ROWS(control_fault, control_fault_rows);
     return failed;
 }

@@ -1,0 +1,162 @@
+/* report_cmd.c: `report verify` works without a station; `report get` and `report key` ask one. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/cli/client_cmd.h"
+#include "server/cli/offline.h"
+#include "server/cli/report_check.h"
+#include "usb/base/io.h"
+#include "usb/base/mem.h"
+
+enum { REPORT_MAX_BYTES = 4 << 20, KEY_FILE_MAX_BYTES = 4096 };
+
+/* ---- verify ----------------------------------------------------------------------------------------- */
+
+/* A key as 64 digits, or a file that `report key -o` wrote. */
+static int key_of(const char *text, struct sign_key *out, struct err *err)
+{
+    if (sign_key_parse(text, out))
+        return 0;
+    AUTO(free_ptr) char *file = NULL;
+    size_t len;
+    int rc = io_slurp(AT_FDCWD, text, KEY_FILE_MAX_BYTES, &file, &len, err);
+    if (rc < 0)
+        return rc;
+    file[strcspn(file, " \r\n")] = '\0';
+    if (!sign_key_parse(file, out))
+        return err_set(err, ERR_FORMAT, "'%s' is no public key: 64 hex digits are wanted", text);
+    return 0;
+}
+
+static int report_read(const char *path, const struct sign_key *trusted, json_t **json,
+                       struct report *out, struct err *err)
+{
+    AUTO(free_ptr) char *text = NULL;
+    size_t len;
+    int rc = io_slurp(AT_FDCWD, path, REPORT_MAX_BYTES, &text, &len, err);
+    if (rc < 0)
+        return rc;
+    json_error_t why;
+    *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+    if (!*json)
+        return err_set(err, ERR_FORMAT, "%s line %d: %s", path, why.line, why.text);
+    rc = report_check(*json, trusted, out, err);
+    return rc < 0 ? err_in(err, "%s", path) : 0;
+}
+
+static void report_tell(const struct report *r)
+{
+    printf("job %s (%s): signed and unchanged; %s, phone %s, number %lld of its station\n",
+           cli_printable(r->job_id), cli_printable(r->serial), cli_printable(r->state),
+           cli_printable(r->phone_state), (long long)r->sequence);
+}
+
+static void key_tell(const struct sign_key *key)
+{
+    char hex[SHA256_HEX_BYTES];
+    struct sha256 fingerprint = sign_fingerprint(key);
+    sha256_hex(&fingerprint, hex);
+    printf("signed by the station with the fingerprint %s: compare it with 'flashrack report key' "
+           "there, "
+           "or give --key\n",
+           hex);
+}
+
+static int verify_all(char **paths, int count, const struct sign_key *trusted, bool chain,
+                      struct err *err)
+{
+    struct report before = {0}, now = {0};
+    for (int i = 0; i < count; i++) {
+        AUTO(client_json_free) json_t *json = NULL;
+        int rc = report_read(paths[i], trusted, &json, &now, err);
+        if (rc == 0 && chain && i > 0)
+            rc = report_follows(&before, &now, err);
+        if (rc < 0)
+            return rc;
+        report_tell(&now);
+        before = now;
+    }
+    if (!trusted)
+        key_tell(&now.key);
+    return 0;
+}
+
+int report_verify_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    const char *key_text = NULL;
+    bool chain = false;
+    const struct cli_option options[] = {
+        {"key", &key_text, NULL, 0}, {"chain", NULL, &chain, 0}, {0}};
+    argc = cli_options(self, argc, argv, options);
+    if (argc < 0)
+        return CLI_USAGE;
+    if (argc == 0)
+        return cli_usage(self, "a report is needed, as 'flashrack report get' writes it");
+    struct err err = {0};
+    struct sign_key key;
+    int rc = key_text ? key_of(key_text, &key, &err) : 0;
+    if (rc == 0)
+        rc = verify_all(argv, argc, key_text ? &key : NULL, chain, &err);
+    if (rc < 0)
+        return cli_fail(&err, rc == ERR_VERIFY
+                                  ? "Do not rely on it: get the report from its station again."
+                                  : NULL);
+    if (chain && argc > 1)
+        printf("the chain of %d reports is whole\n", argc);
+    return CLI_FINE;
+}
+
+/* ---- get, key --------------------------------------------------------------------------------------- */
+
+static int save_or_print(const char *path, const char *text)
+{
+    struct err err;
+    if (!path) {
+        printf("%s\n", text);
+        return CLI_FINE;
+    }
+    return new_file_write(path, span_of(text, strlen(text)), &err) < 0 ? cli_fail(&err, NULL)
+                                                                       : CLI_FINE;
+}
+
+int report_get_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    struct client_options common = {0};
+    const char *path = NULL;
+    const struct cli_option options[] = {CLIENT_OPTIONS(common), {"output", &path, NULL, 'o'}, {0}};
+    AUTO(client_free) struct client *c = NULL;
+    int rc = client_begin(self, argc, argv, options, &common, 1, "a job's id is needed", &c);
+    if (rc != CMD_GO_ON)
+        return rc;
+    struct err err;
+    AUTO(client_json_free) json_t *report = NULL;
+    AUTO(free_ptr) char *where = client_path("jobs", argv[0], "report.json");
+    if (client_get(c, where, &report, &err) < 0)
+        return client_fail(c, &err);
+    AUTO(free_ptr) char *text = json_dumps(report, JSON_INDENT(2) | JSON_SORT_KEYS);
+    return save_or_print(path, text);
+}
+
+int report_key_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    struct client_options common = {0};
+    const char *path = NULL;
+    const struct cli_option options[] = {CLIENT_OPTIONS(common), {"output", &path, NULL, 'o'}, {0}};
+    AUTO(client_free) struct client *c = NULL;
+    int rc = client_begin(self, argc, argv, options, &common, 0, "", &c);
+    if (rc != CMD_GO_ON)
+        return rc;
+    struct err err;
+    AUTO(client_json_free) json_t *key = NULL;
+    if (client_get(c, CLIENT_API "/station/key", &key, &err) < 0)
+        return client_fail(c, &err);
+    const char *public_key = json_string_value(json_object_get(key, "public_key"));
+    const char *fingerprint = json_string_value(json_object_get(key, "fingerprint"));
+    if (common.json)
+        cli_json_print(json_incref(key));
+    else if (!path)
+        printf("%s\nfingerprint %s\n", public_key, fingerprint);
+    return path ? save_or_print(path, public_key) : CLI_FINE;
+}

@@ -1,0 +1,93 @@
+#!/usr/bin/python3
+"""Laws 2 and 7 in front of phones: whoever asks, however often and in whatever order, no phone gets another one's
+identity, and no number stands on two phones without a conflict. Usage: identity_test.py [CASE...]"""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from restore_test import Bench, bench  # noqa: E402
+
+
+class Identity(Bench):
+    """Two wiped phones; the second one's dump is imported, too."""
+
+    def two_phones(self, **rack):
+        self.package = bench.make_package(os.path.join(self.dir, "tiny"), "--profile", "tiny")
+        self.open(phones=2, profile="tiny", **rack)
+        self.prepare()
+        self.backups = [self.backup]
+        label = self.rack.labels[1]
+        self.backups.append(self.station.import_dump(self.rack.dump(1), label["serial"]))
+
+    def order_as(self, index, label, imeis=True):
+        """A job for the phone at this place with that label."""
+        wanted = self.rack.labels[label]
+        return self.station.restore(self.rack.port(index), wanted["serial"], wanted["imeis"] if imeis else (),
+                                    firmware=self.firmware["id"], backup=self.backups[label]["id"])
+
+    def phone(self, index):
+        chip = self.rack.labels[index]["chip_id"]
+        return self.station.get(f"/phones?chip_id={chip}")["items"][0]
+
+    def assert_conflict(self, job, *words):
+        self.assert_failed(job, "identity_conflict", "conflict", *words)
+
+    def halt_after(self, job, step):
+        """The job paused behind this step, which is a long one: a short one may be over before the pause is heard."""
+        while True:
+            self.station.wait(job["id"], until=("running", "prompt"), seconds=60)
+            self.station.post(f"/jobs/{job['id']}/pause")
+            found = self.station.wait(job["id"], until=("paused",), seconds=90)
+            names = [s["name"].split()[0] for s in found["steps"] if s["state"] == "done"]
+            if names[-1] == step:
+                return found
+            self.station.post(f"/jobs/{job['id']}/resume")
+
+    def off(self, index):
+        self.rack.control(index, "release")
+        self.rack.control(index, "unplug")
+        while self.rack.control(index, "state")["stage"] != "off":
+            self.rack.control(index, "power_long")
+
+    def test_known_phone_and_another_label(self):
+        """Law 2: a phone that was given a permit under its label is not written under another one's."""
+        self.two_phones(hands="none")
+        first = self.order_as(0, 0)
+        self.station.wait(first["id"], until=("prompt",), step="S3")
+        self.download_mode()
+        self.halt_after(first, "S5")
+        self.station.post(f"/jobs/{first['id']}/cancel")
+        self.assertEqual(self.station.wait(first["id"])["state"], "cancelled")
+        self.off(0)
+        before = self.rack.hashes(0)
+        wrong = self.order_as(0, 1)
+        self.station.wait(wrong["id"], until=("prompt",), step="S3")
+        self.download_mode()
+        serials = [label["serial"] for label in self.rack.labels]
+        self.assert_conflict(self.station.wait(wrong["id"], seconds=60), *serials)
+        self.assertEqual(self.rack.hashes(0), before)
+        phone = self.phone(0)
+        self.assertEqual((phone["identity"], phone["serial"]), ("conflict", serials[0]))
+        self.assertEqual(phone["imeis"], self.rack.labels[0]["imeis"])
+        self.assertIsNone(self.station.get(f"/backups/{self.backups[1]['id']}")["phone_id"])
+
+    def test_same_numbers_read_on_two_screens(self):
+        """Law 7: numbers that only the person at the end of the job reads are compared, too."""
+        self.two_phones()
+        screen = None
+        for index in range(2):
+            job = self.order_as(index, index, imeis=False)
+            job = self.station.wait(job["id"], until=("prompt", "failed"), step="S21", seconds=150)
+            screen = screen or self.rack.screen(0)
+            self.station.accept(job, {**self.rack.screen(index), "imeis": screen["imeis"]})
+            job = self.station.wait(job["id"])
+            if index == 0:
+                self.assertEqual((job["state"], self.phone(0)["identity"]), ("succeeded", "own"))
+        self.assert_conflict(job, "IMEI", screen["imeis"][0])
+        self.assertEqual([self.phone(i)["identity"] for i in range(2)], ["conflict"] * 2)
+        self.assertEqual(self.phone(1)["imeis"], screen["imeis"])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,101 @@
+#!/usr/bin/python3
+"""Recipes and what is proven about jobs, against emulated phones. Usage: recipes_test.py [CASE...]; without one all
+cases run."""
+import json
+import os
+import subprocess
+import sys
+import unittest
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rack as bench  # noqa: E402
+from restore_test import Bench  # noqa: E402
+
+HOSTILE = "<script>alert(1)</script> & \"O'Neil\""
+
+
+class Tiny(Bench):
+    def setUp(self):
+        super().setUp()
+        self.package = bench.make_package(os.path.join(self.dir, "tiny"), "--profile", "tiny")
+
+
+class Reports(Tiny):
+    def tool(self, *args, status=0):
+        """The command line's client; what it printed."""
+        done = subprocess.run([bench.program("flashrack"), *args], capture_output=True, text=True,
+                              env={**os.environ, "FLASHRACK_SERVER": self.station.url})
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def page(self, job_id):
+        with urllib.request.urlopen(f"{self.station.url}/api/v1/jobs/{job_id}/report", timeout=60) as answer:
+            self.assertEqual(answer.headers.get_content_type(), "text/html")
+            self.assertIn("default-src 'none'", answer.headers["Content-Security-Policy"])
+            return answer.read().decode()
+
+    def check_by_openssl(self, report):
+        """Another program, and another way to sort and print, agree about the signature."""
+        paths = {name: os.path.join(self.dir, name) for name in ("message", "signature", "key")}
+        message = json.dumps(report["manifest"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        contents = {"message": message.encode(), "signature": bytes.fromhex(report["signature"]),
+                    # SubjectPublicKeyInfo of Ed25519, RFC 8410
+                    "key": bytes.fromhex("302a300506032b6570032100" + report["public_key"])}
+        for name, path in paths.items():
+            with open(path, "wb") as f:
+                f.write(contents[name])
+        done = subprocess.run(["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", paths["key"],
+                               "-rawin", "-in", paths["message"], "-sigfile", paths["signature"]],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_reports_of_closed_jobs(self):
+        self.open(profile="tiny")
+        label = self.prepare()
+        job = self.order()
+        waiting = self.order(owner_ref=HOSTILE)  # behind it on the same port
+        self.assert_refused(lambda: self.station.get(f"/jobs/{waiting['id']}/report.json"), "made when it ends")
+        self.station.post(f"/jobs/{waiting['id']}/cancel")
+        acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
+        acceptor.start()
+        job = acceptor.finish(150)[job["id"]]
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+
+        text = self.page(waiting["id"])
+        self.assertNotIn("<script>", text)
+        self.assertIn("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;O'Neil&quot;", text)
+        text = self.page(job["id"])
+        for word in (label["serial"], label["chip_id"], "Android was seen starting", "Saved before", "Verified"):
+            self.assertIn(word, text)
+        self.assertNotIn("http", text)  # nothing from elsewhere
+
+        files = [os.path.join(self.dir, f"{i}.json") for i in (waiting["id"], job["id"])]
+        key = os.path.join(self.dir, "station.pub")
+        self.tool("report", "key", "-o", key)
+        for path, closed in zip(files, (waiting, job)):
+            self.tool("report", "get", closed["id"], "-o", path)
+        self.assertIn("whole", self.tool("report", "verify", "--key", key, "--chain", *files))
+        self.assertIn("missing", self.tool("report", "verify", "--chain", *reversed(files), status=1))
+        self.assertIn("another key", self.tool("report", "verify", "--key", "00" * 32, files[0], status=1))
+
+        with open(files[1]) as f:
+            report = json.load(f)
+        self.check_by_openssl(report)
+        manifest = report["manifest"]
+        self.assertEqual(manifest["recipe"]["sha256"], job["recipe_sha256"])
+        self.assertEqual(manifest["phone"]["chip_id"], label["chip_id"])
+        self.assertEqual(len(manifest["permits"]), 1)
+        self.assertEqual({w["partition"] for w in manifest["written"] if w["verified"]},
+                         {w["partition"] for w in job["result"]["writes"]})
+        saved = {p["name"] for p in manifest["pre_images"][0]["partitions"]}
+        self.assertLessEqual({"nvram", "proinfo", "pgpt", "boot1"}, saved)
+        report["manifest"]["written"][0]["verified"] = False
+        with open(files[1], "w") as f:
+            json.dump(report, f)
+        self.assertIn("changed after it was signed", self.tool("report", "verify", files[1], status=1))
+
+
+if __name__ == "__main__":
+    unittest.main()

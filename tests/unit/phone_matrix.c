@@ -1,0 +1,634 @@
+/* What can go wrong between the station's download path (usb/proto/da) and the emulated phone, in all USB models and
+ * agent builds: errors that show up late (README of tests/phone, "Writing", "Reading") and everything an agent dies of
+ * ("Download agent"). Each case has to be met at least once, with the host's error named, and the phone counting only
+ * the host mistakes that a damaged wire made. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/unit/phone_bench.h"
+#include "tests/unit/rows.h"
+#include "usb/base/clock.h"
+#include "usb/base/mem.h"
+
+enum {
+    MIB = 1 << 20,
+    GROUP_BYTES = 4 * MIB, /* the writer's turn: an error of the first group shows up behind it */
+    LONG_BYTES = 9 * MIB + 512,
+    PATIENCE_MS = 20000,
+};
+
+/* ---- the cases, and which were met
+ * -------------------------------------------------------------------- */
+
+#define CASES(X)                                                                                   \
+    X(WRITE_EARLY, "write error of the first 4 MiB: status of the chunk after them, and final")    \
+    X(WRITE_LATE, "write error of the last 4 MiB: final status only")                              \
+    X(WRITE_SHORT, "write error of at most 4 MiB: final status only")                              \
+    X(WRITE_2017, "write error anywhere in a long write, 2017: final status only")                 \
+    X(READ_BACK, "failed read-back of the agent: checksum error, late")                            \
+    X(CHUNK_SUM, "wrong chunk checksum: chunk status and final")                                   \
+    X(LYING_WRITE, "write that reports success and did not happen")                                \
+    X(READ_FIRST, "read error in the first chunk: in its place, and final")                        \
+    X(READ_LATER, "read error in a later chunk, seen one chunk early")                             \
+    X(CANCELLED, "write cancelled by the host: one status, loop healthy")                          \
+    X(ABORTED, "read stopped by the host: its own word is the final status")                       \
+    X(COMMAND_MAGIC, "command with a wrong magic: silent, dead")                                   \
+    X(COMMAND_LONG, "command of more than 4 bytes: silent, dead")                                  \
+    X(CONTROL_LONG, "control code of more than 4 bytes: one C0010004, dead")                       \
+    X(ACK_MAGIC, "acknowledgement with a wrong magic: one C0010005, dead")                         \
+    X(ACK_LONG, "acknowledgement too long: one C0010006, dead")                                    \
+    X(HOST_STATUS_MAGIC, "host status with a wrong magic: one C0010005, dead")                     \
+    X(SUM_LONG, "checksum too long: one C0010006, dead")                                           \
+    X(DATA_MAGIC, "data with a wrong magic: one C0010005, dead")                                   \
+    X(DATA_LONG, "data too long: one C0010006, dead")                                              \
+    X(RANGE_MAGIC, "parameter block with a wrong magic: leftovers are used, then dead")            \
+    X(RANGE_LONG, "parameter block too long: leftovers are used, then dead")                       \
+    X(SHUTDOWN_LONG, "SHUTDOWN block too long: no reboot, dead")                                   \
+    X(NAME_LONG, "partition name of more than 64 bytes: C0040006, dead")                           \
+    X(POSITIVE_FIRST, "positive host status before the first chunk: one status, out of step")      \
+    X(POSITIVE_LATER, "positive host status after a chunk: flash damaged, dead")                   \
+    X(START_SYNC, "DA1 start: another word than SYNC, silent for ever")                            \
+    X(START_ENVIRONMENT, "DA1 start: another command than SETUP_ENVIRONMENT, status 0, silent")    \
+    X(START_BLOCK, "DA1 start: environment too long, C0010006, silent")                            \
+    X(START_INIT, "DA1 start: another command than SETUP_HW_INIT_PARAMS, status 0, silent")
+enum met_case {
+#define X(name, text) CASE_##name,
+    CASES(X)
+#undef X
+        CASE_COUNT
+};
+static const char *const case_texts[] = {
+#define X(name, text) text,
+    CASES(X)
+#undef X
+};
+static unsigned met[CASE_COUNT];
+
+struct variant {
+    enum usb_model model;
+    enum da_build build;
+};
+static const char *const models[] = {"field", "buffered", "exact"};
+static const char *const builds[] = {"2018", "2017", "2019"};
+
+/* ---- a wire that changes one byte
+ * --------------------------------------------------------------------- */
+
+struct bend { /* of the n-th write from now on, counted from 0 */
+    int write;
+    size_t byte;
+    uint8_t mask;
+};
+struct bent_wire {
+    struct transport transport;
+    struct bend bend;
+    int writes; /* so far; negative: not armed */
+};
+
+static ssize_t bent_read(struct transport *t, void *dst, size_t len, int64_t until_ms,
+                         struct err *err)
+{
+    return transport_read(t->below, dst, len, until_ms, err);
+}
+
+static ssize_t bent_write(struct transport *t, const void *src, size_t len, int64_t until_ms,
+                          struct err *err)
+{
+    struct bent_wire *w = (struct bent_wire *)(void *)t;
+    if (w->writes < 0 || w->writes++ != w->bend.write)
+        return transport_write(t->below, src, len, until_ms, err);
+    assert_true(w->bend.byte < len);
+    AUTO(free_ptr) uint8_t *copy = xcalloc(1, len);
+    memcpy(copy, src, len);
+    copy[w->bend.byte] ^= w->bend.mask;
+    return transport_write(t->below, copy, len, until_ms, err);
+}
+
+static ssize_t bent_control(struct transport *t, const struct usb_setup *setup, void *data,
+                            int64_t until_ms, struct err *err)
+{
+    return transport_control(t->below, setup, data, until_ms, err);
+}
+
+static void bent_close(struct transport *t)
+{
+    transport_close(&t->below);
+    free(t);
+}
+
+static struct bent_wire *wire_bend(struct phone_session *s)
+{
+    static const struct transport_ops ops = {"bent", bent_read, bent_write, bent_control,
+                                             bent_close};
+    struct bent_wire *w = xcalloc(1, sizeof(*w));
+    w->transport = (struct transport){.ops = &ops, .below = s->transport};
+    w->writes = -1;
+    s->transport = &w->transport;
+    s->link.transport = s->transport;
+    return w;
+}
+
+/* ---- sessions
+ * ----------------------------------------------------------------------------------------- */
+
+static struct gpt *table;
+static struct phone_session session; /* of the test that runs; put away even when that fails */
+
+static void begin(struct phone_session *s, const struct variant *v)
+{
+    struct board_settings *settings = board_settings(phone_bench.phone);
+    settings->usb_model = v->model;
+    settings->da_build = v->build;
+    clock_scale_set(0.1); /* a phone takes its time to appear */
+    phone_plug(phone_bench.phone, true);
+    phone_take(s, BROM_USB_PID_BROM);
+    clock_scale_set(1);
+}
+
+static void end(struct phone_session *s)
+{
+    da_deinit(&s->da);
+    clock_scale_set(1);
+    transport_close(&s->transport);
+    fault_plan_clear(&phone_bench.phone->faults);
+    phone_put_away(phone_bench.phone);
+}
+
+static int put_away(void **state)
+{
+    (void)state;
+    end(&session);
+    return 0;
+}
+
+static void arm(const char *fault)
+{
+    struct err err = {0};
+    phone_ok(fault_plan_add(&phone_bench.phone->faults, fault, &err), &err);
+}
+
+static struct extent userdata(void)
+{
+    struct err err = {0};
+    struct extent e;
+    phone_ok(gpt_lookup(table, "userdata", &e, &err), &err);
+    assert_true(e.size_bytes >= LONG_BYTES);
+    return e;
+}
+
+static int ignore(void *arg, const void *data, size_t len, struct err *err)
+{
+    (void)data, (void)err;
+    *(uint64_t *)arg += len;
+    return 0;
+}
+
+static int pattern(void *arg, void *dst, size_t len, struct err *err)
+{
+    uint64_t *at = arg;
+    uint8_t *out = dst;
+    (void)err;
+    for (size_t i = 0; i < len; i++, ++*at)
+        out[i] = (uint8_t)(*at * 7 + (*at >> 12) + 1);
+    return 0;
+}
+
+static int same(void *arg, const void *data, size_t len, struct err *err)
+{
+    uint64_t *at = arg;
+    const uint8_t *in = data;
+    for (size_t i = 0; i < len; i++, ++*at)
+        if (in[i] != (uint8_t)(*at * 7 + (*at >> 12) + 1))
+            return err_set(err, ERR_VERIFY, "byte %llu differs", (unsigned long long)*at);
+    return 0;
+}
+
+/* Nothing but one bit: 16-bit sums of what is written above are all alike. */
+static int one_bit(void *arg, void *dst, size_t len, struct err *err)
+{
+    uint64_t *at = arg;
+    (void)err;
+    memset(dst, 0, len);
+    *(uint8_t *)dst = *at == 0;
+    *at += len;
+    return 0;
+}
+
+/* Any word but an error is the phone's: its loop is healthy. */
+static void expect_healthy(struct phone_session *s)
+{
+    struct err err = {0};
+    char text[DA_TEXT_BYTES];
+    phone_ok(da_get_text(&s->da, XFLASH_GET_USB_SPEED, text, &err), &err);
+}
+
+/* ---- errors that come late: the wire is intact, and the phone can be asked again
+ * ------------------------ */
+
+static void remember_progress(void *arg, uint64_t done, uint64_t total)
+{
+    (void)total;
+    *(uint64_t *)arg = done;
+}
+
+static const struct write_row {
+    enum met_case met, met_2017;
+    size_t len;
+    uint64_t fault_at;                /* bytes from the start of userdata */
+    uint64_t accepted, accepted_2017; /* bytes that were accepted before the error came */
+} write_rows[] = {
+    {CASE_WRITE_EARLY, CASE_WRITE_2017, LONG_BYTES, MIB, GROUP_BYTES, LONG_BYTES},
+    {CASE_WRITE_LATE, CASE_WRITE_2017, LONG_BYTES, 8 * MIB + 1024, LONG_BYTES, LONG_BYTES},
+    {CASE_WRITE_SHORT, CASE_WRITE_SHORT, GROUP_BYTES, MIB, GROUP_BYTES, GROUP_BYTES},
+};
+
+static void write_errors(struct phone_session *s, const struct variant *v)
+{
+    const struct extent to = userdata();
+    struct err err = {0};
+    uint64_t accepted = 0;
+    s->link.progress = remember_progress;
+    s->link.progress_arg = &accepted;
+    for (size_t i = 0; i < ARRAY_LEN(write_rows); i++) {
+        const struct write_row *row = &write_rows[i];
+        bool y2017 = v->build == BUILD_2017;
+        uint64_t at = 0;
+        char fault[64];
+        snprintf(fault, sizeof(fault), "storage_write@byte=%llu",
+                 (unsigned long long)(to.start_bytes + row->fault_at));
+        arm(fault);
+        assert_int_equal(
+            da_write(&s->da, XFLASH_USER, to.start_bytes, row->len, pattern, &at, &err),
+            ERR_STORAGE);
+        assert_int_equal(accepted, y2017 ? row->accepted_2017 : row->accepted);
+        met[y2017 ? row->met_2017 : row->met]++;
+        expect_healthy(s);
+    }
+    s->link.progress = NULL;
+}
+
+static void read_errors(struct phone_session *s)
+{
+    const struct extent from = userdata();
+    struct err err = {0};
+    static const struct {
+        enum met_case met;
+        uint64_t at, given; /* read ahead: the chunk before the bad one is withheld */
+    } rows[] = {
+        {CASE_READ_FIRST, 512, 0},
+        {CASE_READ_LATER, 3 * XFLASH_DA2_READ_PACKET_OTHER - 512, XFLASH_DA2_READ_PACKET_OTHER}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        uint64_t got = 0;
+        char fault[64];
+        snprintf(fault, sizeof(fault), "storage_read@byte=%llu",
+                 (unsigned long long)(from.start_bytes + rows[i].at));
+        arm(fault);
+        assert_int_equal(
+            da_read(&s->da, XFLASH_USER, from.start_bytes, LONG_BYTES, ignore, &got, &err),
+            ERR_STORAGE);
+        assert_int_equal(got, rows[i].given);
+        met[rows[i].met]++;
+        expect_healthy(s);
+    }
+}
+
+/* A write that says it is done and is not: only reading back finds out. */
+static void lying_write(struct phone_session *s)
+{
+    const struct extent to = userdata();
+    struct err err = {0};
+    uint64_t at = 0, seen = 0;
+    char fault[64];
+    snprintf(fault, sizeof(fault), "lying_write@byte=%llu", (unsigned long long)to.start_bytes);
+    phone_ok(da_write(&s->da, XFLASH_USER, to.start_bytes, MIB, pattern, &at, &err), &err);
+    phone_ok(da_read(&s->da, XFLASH_USER, to.start_bytes, MIB, same, &seen, &err), &err);
+    at = 512; /* other contents */
+    arm(fault);
+    phone_ok(da_write(&s->da, XFLASH_USER, to.start_bytes, MIB, pattern, &at, &err), &err);
+    seen = 512;
+    assert_int_equal(da_read(&s->da, XFLASH_USER, to.start_bytes, MIB, same, &seen, &err),
+                     ERR_VERIFY);
+    met[CASE_LYING_WRITE]++;
+    met[CASE_ABORTED]++; /* the sink stopped that read */
+    expect_healthy(s);
+}
+
+static int stops_later(void *arg, void *dst, size_t len, struct err *err)
+{
+    uint64_t *at = arg;
+    return *at >= 2 * MIB ? err_set(err, ERR_CANCELLED, "the source stops")
+                          : pattern(arg, dst, len, err);
+}
+
+static void cancelled(struct phone_session *s)
+{
+    const struct extent to = userdata();
+    struct err err = {0};
+    uint64_t at = 0;
+    assert_int_equal(
+        da_write(&s->da, XFLASH_USER, to.start_bytes, LONG_BYTES, stops_later, &at, &err),
+        ERR_CANCELLED);
+    met[CASE_CANCELLED]++;
+    expect_healthy(s);
+}
+
+static const char *first_violation(void)
+{
+    static char name[VIOLATION_NAME_BYTES];
+    struct board *b = phone_bench.phone;
+    pthread_mutex_lock(&b->lock);
+    snprintf(name, sizeof(name), "%s", b->violation_count ? b->violations[0].name : "");
+    pthread_mutex_unlock(&b->lock);
+    return name;
+}
+
+static void forget_violations(void)
+{
+    pthread_mutex_lock(&phone_bench.phone->lock);
+    phone_bench.phone->violation_count = 0;
+    pthread_mutex_unlock(&phone_bench.phone->lock);
+}
+
+static void late_errors(void **state)
+{
+    const struct variant *v = *state;
+    struct phone_session *s = &session;
+    forget_violations();
+    begin(s, v);
+    phone_start_agent(s, BROM_STAGE_BROM);
+    phone_read_table(s, table);
+    write_errors(s, v);
+    read_errors(s);
+    lying_write(s);
+    cancelled(s);
+    end(s);
+    assert_string_equal(first_violation(), "");
+}
+
+/* A payload that changed on its way: the agent compares the host's sum. Not the host's mistake, but nothing tells a
+ * phone that. */
+static void damaged_data(void **state)
+{
+    const struct variant *v = *state;
+    struct err err = {0};
+    struct phone_session *s = &session;
+    uint64_t at = 0;
+    forget_violations();
+    begin(s, v);
+    struct bent_wire *w = wire_bend(s);
+    phone_start_agent(s, BROM_STAGE_BROM);
+    w->bend = (struct bend){9, 1000, 1};
+    w->writes = 0;
+    assert_int_equal(da_write(&s->da, XFLASH_USER, userdata().start_bytes, MIB, pattern, &at, &err),
+                     ERR_VERIFY);
+    met[CASE_CHUNK_SUM]++;
+    expect_healthy(s);
+    end(s);
+    assert_string_equal(first_violation(), "xflash.wrong_chunk_checksum");
+}
+
+/* The agent's own read-back (checksum level 3), of a write that did not happen. */
+static void agent_reads_back(void **state)
+{
+    const struct variant *v = *state;
+    struct err err = {0};
+    struct phone_session *s = &session;
+    uint64_t at = 0;
+    char fault[64];
+    forget_violations();
+    begin(s, v);
+    phone_start_da1(s, BROM_STAGE_BROM);
+    phone_ok(da_start(&s->da, DA_OPTIONS_DEFAULT, &err), &err);
+    phone_ok(da_set_checksum_level(&s->da, XFLASH_CHECKSUM_USB | XFLASH_CHECKSUM_STORAGE, &err),
+             &err);
+    phone_ok(da_init_dram(&s->da, phone_bench.emi, &err), &err);
+    phone_start_da2(s);
+    snprintf(fault, sizeof(fault), "lying_write@byte=%llu",
+             (unsigned long long)userdata().start_bytes);
+    arm(fault);
+    assert_int_equal(da_write(&s->da, XFLASH_USER, userdata().start_bytes, MIB, one_bit, &at, &err),
+                     ERR_VERIFY);
+    met[CASE_READ_BACK]++;
+    expect_healthy(s);
+    end(s);
+    assert_string_equal(first_violation(), "");
+}
+
+/* ---- what an agent dies of: one byte of the host's stream is changed, the host does the rest by itself
+ * -- */
+
+enum operation { OP_START, OP_GET, OP_READ, OP_WRITE, OP_UPLOAD, OP_SHUTDOWN };
+
+enum { MAGIC = 0, LENGTH = 9, LENGTH_MIB = 11 }; /* bytes of a packet header */
+
+/* Writes of the host: header and payload of each packet. READ, WRITE: 1 command, 3 range; READ: 5 acknowledgement;
+ * WRITE: 5 host status, 7 sum, 9 data, 11 host status. START: 1 SYNC, 3 command, 5 environment, 7 command. */
+static const struct dead_row {
+    enum met_case met;
+    enum operation op;
+    struct bend bend;
+    int want;     /* of the operation */
+    double scale; /* of the host's deadlines, which are what the row takes */
+    const char *violation;
+} dead_rows[] = {
+    {CASE_COMMAND_MAGIC, OP_GET, {0, MAGIC, 1}, ERR_DEAD, 0.1, "xflash.bad_magic"},
+    {CASE_COMMAND_LONG, OP_GET, {0, LENGTH, 1}, ERR_DEAD, 0.1, "xflash.packet_too_long"},
+    {CASE_CONTROL_LONG, OP_GET, {2, LENGTH, 1}, ERR_UNSUPPORTED, 0.1, "xflash.packet_too_long"},
+    {CASE_ACK_MAGIC, OP_READ, {4, MAGIC, 1}, ERR_DEAD, 0.1, "xflash.bad_magic"},
+    {CASE_ACK_LONG, OP_READ, {4, LENGTH, 1}, ERR_DEAD, 0.1, "xflash.packet_too_long"},
+    {CASE_HOST_STATUS_MAGIC, OP_WRITE, {4, MAGIC, 1}, ERR_DEAD, 0.1, "xflash.bad_magic"},
+    {CASE_SUM_LONG, OP_WRITE, {6, LENGTH, 1}, ERR_DEAD, 0.1, "xflash.packet_too_long"},
+    {CASE_DATA_MAGIC, OP_WRITE, {8, MAGIC, 1}, ERR_DEAD, 0.1, "xflash.bad_magic"},
+    {CASE_DATA_LONG, OP_WRITE, {8, LENGTH_MIB, 1}, ERR_DEAD, 0.1, "xflash.packet_too_long"},
+    {CASE_RANGE_MAGIC, OP_READ, {2, MAGIC, 1}, ERR_REFUSED, 0.1, "xflash.bad_magic"},
+    {CASE_RANGE_LONG, OP_READ, {2, LENGTH, 1}, ERR_REFUSED, 0.1, "xflash.packet_too_long"},
+    {CASE_SHUTDOWN_LONG, OP_SHUTDOWN, {2, LENGTH, 1}, 0, 0.1, "xflash.packet_too_long"},
+    {CASE_NAME_LONG, OP_UPLOAD, {2, LENGTH, 1}, ERR_NOT_FOUND, 0.1, "xflash.packet_too_long"},
+    {CASE_POSITIVE_FIRST, OP_WRITE, {5, 0, 9}, ERR_DEAD, 0.1, "xflash.host_status_in_write"},
+    {CASE_POSITIVE_LATER, OP_WRITE, {11, 0, 9}, ERR_DEAD, 0.1, "xflash.host_status_in_write"},
+    {CASE_START_SYNC, OP_START, {1, 0, 1}, ERR_DEAD, 0.1, "xflash.da1_start_order"},
+    {CASE_START_ENVIRONMENT, OP_START, {3, 0, 1}, ERR_DEAD, 0.1, "xflash.da1_start_order"},
+    {CASE_START_BLOCK, OP_START, {4, LENGTH, 1}, ERR_DEAD, 0.1, "xflash.packet_too_long"},
+    {CASE_START_INIT, OP_START, {7, 0, 1}, ERR_DEAD, 0.1, "xflash.da1_start_order"},
+};
+
+static int operate(struct phone_session *s, enum operation op, struct err *err)
+{
+    uint64_t at = 0;
+    char text[DA_TEXT_BYTES];
+    struct extent e = userdata();
+    switch (op) {
+    case OP_START:
+        return da_start(&s->da, DA_OPTIONS_DEFAULT, err);
+    case OP_GET:
+        return da_get_text(&s->da, XFLASH_GET_USB_SPEED, text, err);
+    case OP_READ:
+        return da_read(&s->da, XFLASH_USER, e.start_bytes, 4096, ignore, &at, err);
+    case OP_WRITE:
+        return da_write(&s->da, XFLASH_USER, e.start_bytes, 2 * MIB, pattern, &at, err);
+    case OP_UPLOAD:
+        return da_upload(&s->da, "nvram", 0, ignore, &at, err);
+    case OP_SHUTDOWN:
+        break;
+    }
+    return da_shutdown(&s->da, &DA_SHUTDOWN_REBOOT, err);
+}
+
+/* The phone notices on its own thread. */
+static void expect_violation(const char *name)
+{
+    int64_t until = clock_now_ms() + PATIENCE_MS;
+    struct timespec pause = {0, 2000000};
+    while (!first_violation()[0] && clock_now_ms() < until)
+        nanosleep(&pause, NULL);
+    assert_string_equal(first_violation(), name);
+}
+
+static void dead(const struct dead_row *row, const struct variant *v)
+{
+    struct err err = {0};
+    struct phone_session *s = &session;
+    forget_violations();
+    begin(s, v);
+    struct bent_wire *w = wire_bend(s);
+    if (row->op == OP_START)
+        phone_start_da1(s, BROM_STAGE_BROM);
+    else
+        phone_start_agent(s, BROM_STAGE_BROM);
+    w->bend = row->bend;
+    w->writes = 0;
+    clock_scale_set(row->scale);
+    assert_int_equal(operate(s, row->op, &err), row->want);
+    expect_violation(row->violation);
+    /* Whatever it was that the host was told, it is told no more than once. */
+    assert_int_equal(operate(s, OP_GET, &err), ERR_DEAD);
+    assert_true(s->link.dead);
+    met[row->met]++;
+    end(s);
+}
+
+static void what_agents_die_of(void **state)
+{
+    const struct variant *v = *state;
+    for (size_t i = 0; i < ARRAY_LEN(dead_rows); i++)
+        if (i % 9 == (size_t)(v->model * 3) + v->build) {
+            print_message("%s, %s: %s\n", models[v->model], builds[v->build],
+                          case_texts[dead_rows[i].met]);
+            dead(&dead_rows[i], v);
+        }
+}
+
+/* ---- faults of the phone's own
+ * ------------------------------------------------------------------------ */
+
+static const struct fault_row {
+    const char *name; /* the fault; N stands for the next transfer, the command's header */
+    int want;         /* of a GET */
+    bool healthy;     /* afterwards */
+    double scale;
+} fault_rows[] = {
+    {"lie@transfer=N", ERR_DEAD, false, 0.1},
+    {"short@transfer=N", ERR_DEAD, false, 0.1},
+    {"garbage@transfer=N@seed=3", ERR_DEAD, false, 0.1},
+    {"stall@transfer=N", ERR_DEAD, false, 0.1},
+    {"nak@transfer=N", ERR_DEAD, false, 0.1},
+    {"late@transfer=N", ERR_DEAD, false, 0.1},
+    {"late@transfer=N@ms=50", 0, true, 1},
+    {"unplug@transfer=N", ERR_GONE, false, 1},
+    {"reset@transfer=N", ERR_DEAD, false, 0.1},
+    {"oversized", ERR_DEAD, false, 0.1},
+    {"da_status@status=0xc0020004", ERR_REFUSED, true, 1},
+    {"da_status", ERR_REFUSED, true, 1},
+    {"log_packet", 0, true, 1},
+    {"merged", 0, true, 1},
+};
+
+static void phone_faults(void **state)
+{
+    const struct fault_row *row = *state;
+    struct err err = {0};
+    struct phone_session *s = &session;
+    char spec[64], *n;
+    begin(s, &(struct variant){MODEL_FIELD, BUILD_2018});
+    phone_start_agent(s, BROM_STAGE_BROM);
+    snprintf(spec, sizeof(spec), "%s", row->name);
+    if ((n = strstr(spec, "=N"))) {
+        pthread_mutex_lock(&phone_bench.phone->faults.lock);
+        snprintf(n, sizeof(spec) - (size_t)(n - spec), "=%llu%s",
+                 (unsigned long long)phone_bench.phone->faults.transfers + 1,
+                 row->name + (n - spec) + 2);
+        pthread_mutex_unlock(&phone_bench.phone->faults.lock);
+    }
+    arm(spec);
+    clock_scale_set(row->scale);
+    assert_int_equal(operate(s, OP_GET, &err), row->want);
+    assert_int_equal(operate(s, OP_GET, &err), row->healthy ? 0 : ERR_DEAD);
+    end(s);
+}
+
+static void every_case_was_met(void **state)
+{
+    (void)state;
+    unsigned missing = 0;
+    for (size_t i = 0; i < CASE_COUNT; i++) {
+        print_message("met %2u times: %s\n", met[i], case_texts[i]);
+        missing += met[i] == 0;
+    }
+    assert_int_equal(missing, 0);
+}
+
+static int up(void **state)
+{
+    struct phone_session *s = &session;
+    (void)state;
+    if (phone_bench_up(PROFILE_MINI) != 0)
+        return -1;
+    table = xcalloc(1, sizeof(*table));
+    begin(s, &(struct variant){MODEL_FIELD, BUILD_2018});
+    phone_start_agent(s, BROM_STAGE_BROM);
+    phone_read_table(s, table);
+    end(s);
+    return 0;
+}
+
+static int down(void **state)
+{
+    (void)state;
+    free(table);
+    return phone_bench_down();
+}
+
+int main(void)
+{
+    enum { VARIANTS = 9, PER_VARIANT = 4 };
+    static struct variant variants[VARIANTS];
+    static char names[VARIANTS * PER_VARIANT][80];
+    static const struct {
+        const char *name;
+        CMUnitTestFunction run;
+    } per[PER_VARIANT] = {{"late errors", late_errors},
+                          {"damaged data", damaged_data},
+                          {"the agent reads back", agent_reads_back},
+                          {"what agents die of", what_agents_die_of}};
+    struct CMUnitTest tests[VARIANTS * PER_VARIANT + ARRAY_LEN(fault_rows) + 1];
+    size_t count = 0;
+    for (size_t i = 0; i < VARIANTS; i++) {
+        variants[i] = (struct variant){(enum usb_model)(i / 3), (enum da_build)(i % 3)};
+        for (size_t k = 0; k < PER_VARIANT; k++, count++) {
+            snprintf(names[count], sizeof(names[0]), "%s, %s: %s", models[i / 3], builds[i % 3],
+                     per[k].name);
+            tests[count] = (struct CMUnitTest){.name = names[count],
+                                               .test_func = per[k].run,
+                                               .teardown_func = put_away,
+                                               .initial_state = &variants[i]};
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fault_rows); i++)
+        tests[count++] = (struct CMUnitTest){.name = fault_rows[i].name,
+                                             .test_func = phone_faults,
+                                             .teardown_func = put_away,
+                                             .initial_state = (void *)(uintptr_t)&fault_rows[i]};
+    tests[count++] =
+        (struct CMUnitTest){.name = "every case was met", .test_func = every_case_was_met};
+    return _cmocka_run_group_tests("matrix", tests, count, up, down);
+}

@@ -1,0 +1,365 @@
+/* Manifests of closed jobs as server/store signs and chains them, judged by the offline check of server/cli. */
+#include "tests/unit/store_bench.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "server/cli/report_check.h"
+
+enum { JOBS = 4, KILLS = 6 };
+
+static const char chip[] = CHIP_A;
+static const char recipe_sha256[] =
+    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+static json_t *result_of_job(void)
+{
+    return json_pack("{s:s, s:s, s:[{s:s, s:s, s:s, s:s, s:i, s:b}], s:{s:s, s:s}}", "phone_state",
+                     "restored", "slot", "a", "writes", "step", "S7", "partition", "proinfo",
+                     "image", "backup/proinfo", "sha256", recipe_sha256, "bytes", 3145728,
+                     "verified", 1, "accepted", "by", "usb", "serial", "PDAGATEST0000001");
+}
+
+/* A job that ran its step and was closed. */
+static int64_t closed_job_of(struct bench *b, int64_t phone_id, const char *state)
+{
+    struct call c = {0};
+    const struct store_job_new job = {.recipe = "x5-restore",
+                                      .recipe_version = 1,
+                                      .recipe_sha256 = recipe_sha256,
+                                      .recipe_document = "{}",
+                                      .serial = "PDAGATEST0000001",
+                                      .imeis = {"356938035643809"},
+                                      .finish = "lk",
+                                      .owner_ref = "shop <7>"};
+    CALL_OK(b, &c, store_job_add, &job);
+    int64_t id = id_of(c.body);
+    CALL_OK(b, &c, store_job_change, id,
+            (&(struct store_job_change){.state = "running", .phone_id = phone_id}));
+    CALL_OK(b, &c, store_step_begin, id, "S7 write identity", NULL);
+    CALL_OK(b, &c, store_step_end, id, "S7 write identity", "done", NULL, NULL);
+    json_t *result = result_of_job();
+    CALL_OK(b, &c, store_job_change, id,
+            (&(struct store_job_change){.state = state, .result = result}));
+    json_decref(result);
+    json_decref(c.body);
+    return id;
+}
+
+static int64_t closed_job(struct bench *b, const char *state)
+{
+    return closed_job_of(b, add_phone(b, chip, NULL), state);
+}
+
+/* As a reader gets it: through text. */
+static json_t *report_of(struct bench *b, int64_t job_id)
+{
+    struct call c = {0};
+    CALL_OK(b, &c, store_job_report, job_id);
+    char *text = json_dumps(c.body, JSON_INDENT(1));
+    json_t *report = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    free(text);
+    json_decref(c.body);
+    assert_non_null(report);
+    return report;
+}
+
+static void a_closed_job_is_proven(void **state)
+{
+    struct bench *b = *state;
+    json_auto_t *report = report_of(b, closed_job(b, "succeeded"));
+    struct sign_key key = store_sign_key(b->store);
+    struct report r;
+    struct err err = {0};
+    if (report_check(report, &key, &r, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(r.sequence, 1);
+    assert_string_equal(r.state, "succeeded");
+    assert_string_equal(r.phone_state, "restored");
+    json_t *manifest = json_object_get(report, "manifest");
+    assert_string_equal(text_of(json_object_get(manifest, "phone"), "chip_id"), chip);
+    assert_string_equal(text_of(json_object_get(manifest, "recipe"), "sha256"), recipe_sha256);
+    assert_int_equal(json_array_size(json_object_get(manifest, "written")), 1);
+    assert_int_equal(json_array_size(json_object_get(manifest, "attempts")), 1);
+}
+
+/* ---- tampering ---------------------------------------------------------------------------------------- */
+
+static size_t tampered; /* how many changes were tried */
+
+static void expect_refused(json_t *report, const struct sign_key *key, const char *what)
+{
+    struct report r;
+    struct err err = {0};
+    tampered++;
+    if (report_check(report, key, &r, &err) == 0)
+        fail_msg("changed unnoticed: %s", what);
+    assert_true(err.text[0] != '\0');
+}
+
+/* Another value of the same kind. */
+static json_t *changed(json_t *value)
+{
+    if (json_is_integer(value))
+        return json_integer(json_integer_value(value) + 1);
+    if (json_is_boolean(value))
+        return json_boolean(!json_is_true(value));
+    if (json_is_string(value)) {
+        AUTO(free_ptr) char *text = xstrdup(json_string_value(value));
+        if (!text[0])
+            return json_string("x");
+        text[strlen(text) / 2] ^= 1;
+        return json_string(text);
+    }
+    return json_string("something");
+}
+
+static void tamper(json_t *report, json_t *node, const struct sign_key *key);
+
+static void tamper_object(json_t *report, json_t *object, const struct sign_key *key)
+{
+    const char *name;
+    void *next;
+    json_t *value;
+    json_auto_t *names = json_array();
+    json_object_foreach_safe(object, next, name, value)
+    {
+        json_array_append_new(names, json_string(name));
+    }
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        name = json_string_value(json_array_get(names, i));
+        value = json_incref(json_object_get(object, name));
+        tamper(report, value, key);
+        if (!json_is_object(value) && !json_is_array(value)) {
+            json_object_set_new(object, name, changed(value));
+            expect_refused(report, key, name);
+        }
+        json_object_del(object, name);
+        expect_refused(report, key, name);
+        json_object_set_new(object, name, value);
+    }
+    json_object_set_new(object, "added", json_true());
+    expect_refused(report, key, "a member more");
+    json_object_del(object, "added");
+}
+
+static void tamper_array(json_t *report, json_t *array, const struct sign_key *key)
+{
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        json_t *value = json_incref(json_array_get(array, i));
+        tamper(report, value, key);
+        json_array_remove(array, i);
+        expect_refused(report, key, "an item less");
+        json_array_insert_new(array, i, value);
+    }
+    json_array_append_new(array, json_string("added"));
+    expect_refused(report, key, "an item more");
+    json_array_remove(array, json_array_size(array) - 1);
+}
+
+static void tamper(json_t *report, json_t *node, const struct sign_key *key)
+{
+    if (json_is_object(node))
+        tamper_object(report, node, key);
+    else if (json_is_array(node))
+        tamper_array(report, node, key);
+}
+
+static void every_change_is_noticed(void **state)
+{
+    struct bench *b = *state;
+    json_auto_t *report = report_of(b, closed_job(b, "failed"));
+    struct sign_key key = store_sign_key(b->store);
+    struct report r;
+    tampered = 0;
+    tamper(report, report, &key);
+    assert_true(tampered > 100);
+    assert_int_equal(report_check(report, &key, &r, NULL), 0); /* all was put back */
+    key.bytes[0] ^= 1;
+    assert_int_equal(report_check(report, &key, &r, NULL), ERR_VERIFY);
+    assert_int_equal(report_check(report, NULL, &r, NULL), 0);
+}
+
+/* ---- the chain ---------------------------------------------------------------------------------------- */
+
+static int chain_of(const struct report *reports, const size_t *order, size_t count)
+{
+    int rc = 0;
+    for (size_t i = 1; i < count && rc == 0; i++)
+        rc = report_follows(&reports[order[i - 1]], &reports[order[i]], NULL);
+    return rc;
+}
+
+static void the_chain_misses_nothing(void **state)
+{
+    struct bench *b = *state;
+    static const char *const states[JOBS] = {"succeeded", "failed", "cancelled", "succeeded"};
+    struct report reports[JOBS];
+    for (size_t i = 0; i < JOBS; i++) {
+        json_auto_t *report = report_of(b, closed_job(b, states[i]));
+        assert_int_equal(report_check(report, NULL, &reports[i], NULL), 0);
+        bench_reopen(b); /* the key and the place in the chain outlive the process */
+    }
+    assert_int_equal(chain_of(reports, (size_t[]){0, 1, 2, 3}, 4), 0);
+    assert_int_equal(chain_of(reports, (size_t[]){0, 2, 3}, 3), ERR_VERIFY);
+    assert_int_equal(chain_of(reports, (size_t[]){0, 2, 1, 3}, 4), ERR_VERIFY);
+    assert_int_equal(chain_of(reports, (size_t[]){1, 0}, 2), ERR_VERIFY);
+    assert_int_equal(chain_of(reports, (size_t[]){1, 1}, 2), ERR_VERIFY);
+    reports[2].sha256.bytes[0] ^= 1; /* as if another number 3 had been signed by the same key */
+    assert_int_equal(chain_of(reports, (size_t[]){2, 3}, 2), ERR_VERIFY);
+    reports[1].key.bytes[0] ^= 1;
+    assert_int_equal(chain_of(reports, (size_t[]){0, 1}, 2), ERR_VERIFY);
+    struct call c = {0};
+    CALL_OK(b, &c, store_report_list, &(struct store_page){0});
+    assert_int_equal(item_count(&c), JOBS);
+    json_decref(c.body);
+}
+
+static void open_jobs_have_no_report(void **state)
+{
+    struct bench *b = *state;
+    struct call c = {0};
+    int64_t id = add_job(b, NULL, 0);
+    CALL(b, &c, store_job_report, id);
+    assert_int_equal(c.code, ERR_CONFLICT);
+    CALL_OK(b, &c, store_job_change, id, &(struct store_job_change){.state = "interrupted"});
+    CALL(b, &c, store_job_report, id);
+    assert_int_equal(c.code, ERR_CONFLICT);
+    assert_non_null(strstr(c.err.text, "interrupted"));
+    CALL(b, &c, store_job_report, id + 1);
+    assert_int_equal(c.code, ERR_NOT_FOUND);
+    CALL_OK(b, &c, store_job_change, id, &(struct store_job_change){.state = "cancelled"});
+    json_auto_t *report = report_of(b, id);
+    assert_string_equal(text_of(json_object_get(report, "manifest"), "phone_state"), "untouched");
+    json_decref(c.body);
+}
+
+/* ---- killed in the middle ------------------------------------------------------------------------------ */
+
+static void close_jobs_for_ever(const char *dir)
+{
+    struct bench b = {0};
+    snprintf(b.dir, sizeof(b.dir), "%s", dir);
+    b.base = event_base_new();
+    bench_open(&b);
+    for (;;)
+        closed_job_of(&b, 0, "succeeded"); /* a job that the kill left open would hold its phone */
+}
+
+/* Each job that is closed has its manifest, and each manifest its job and its place. */
+static int64_t check_whole(struct bench *b, int64_t before)
+{
+    struct report last = {0}, now;
+    char after[24] = "0";
+    int64_t count = 0;
+    for (bool more = true; more;) {
+        struct call c = {0};
+        CALL_OK(b, &c, store_report_list, (&(struct store_page){.after = after}));
+        for (size_t i = 0; i < item_count(&c); i++, last = now) {
+            json_auto_t *report = report_of(b, store_id(text_of(item(&c, i), "job_id")));
+            assert_int_equal(report_check(report, NULL, &now, NULL), 0);
+            assert_int_equal(now.sequence, ++count);
+            if (count > 1)
+                assert_int_equal(report_follows(&last, &now, NULL), 0);
+        }
+        snprintf(after, sizeof(after), "%lld", (long long)count);
+        more = json_is_string(json_object_get(c.body, "next"));
+        json_decref(c.body);
+    }
+    assert_true(count >= before);
+    struct call c = {0};
+    CALL_OK(b, &c, store_job_list, &(struct store_job_filter){.state = "succeeded"},
+            &(struct store_page){.limit = STORE_PAGE_MAX});
+    assert_int_equal(item_count(&c), count);
+    json_decref(c.body);
+    return count;
+}
+
+static void a_kill_leaves_a_whole_chain(void **state)
+{
+    struct bench *b = *state;
+    int64_t count = 0;
+    for (int i = 0; i < KILLS; i++) {
+        store_close(&b->store);
+        pid_t child = fork();
+        if (child == 0)
+            close_jobs_for_ever(b->dir);
+        usleep(30000 + (useconds_t)i * 23000);
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        bench_open(b);
+        b->last_event = 0;
+        count = check_whole(b, count);
+    }
+    assert_true(count > 0);
+    closed_job(b, "succeeded"); /* and it goes on */
+    assert_int_equal(check_whole(b, count), count + 1);
+}
+
+/* ---- recipes ------------------------------------------------------------------------------------------- */
+
+static void a_used_version_stays_what_it_was(void **state)
+{
+    struct bench *b = *state;
+    struct call c = {0};
+    char other[65];
+    snprintf(other, sizeof(other), "ff%s", recipe_sha256 + 2);
+    CALL_OK(b, &c, store_recipe_check, "x5-restore", 1, other); /* nobody has used it */
+    closed_job(b, "succeeded");
+    CALL_OK(b, &c, store_recipe_check, "x5-restore", 1, recipe_sha256);
+    CALL_OK(b, &c, store_recipe_check, "x5-restore", 2, other);
+    CALL(b, &c, store_recipe_check, "x5-restore", 1, other);
+    assert_int_equal(c.code, ERR_CONFLICT);
+    struct store_job_new job = {.recipe = "x5-restore",
+                                .recipe_version = 1,
+                                .recipe_sha256 = other,
+                                .recipe_document = "{\"a\":1}"};
+    CALL(b, &c, store_job_add, &job);
+    assert_int_equal(c.code, ERR_CONFLICT);
+    assert_non_null(strstr(c.err.text, "higher version"));
+    job.recipe_version = 2;
+    CALL_OK(b, &c, store_job_add, &job);
+    assert_string_equal(text_of(c.body, "recipe_sha256"), other);
+    json_decref(c.body);
+}
+
+/* ---- the key ------------------------------------------------------------------------------------------- */
+
+static void the_key_is_kept_and_closed(void **state)
+{
+    struct bench *b = *state;
+    AUTO(free_ptr) char *path = xasprintf("%s/station.key", b->dir);
+    struct stat st;
+    struct err err = {0};
+    struct signer *signer = NULL;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(signer_open(path, &signer, &err), 0);
+    struct sign_key key = store_sign_key(b->store), again = signer_public(signer);
+    assert_memory_equal(key.bytes, again.bytes, sizeof(key.bytes));
+    struct span message = span_of("message", 7);
+    struct signature signature = signer_sign(signer, message);
+    assert_true(sign_check(&key, message, &signature));
+    assert_false(sign_check(&key, span_of("massage", 7), &signature));
+    signer_free(&signer);
+
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(signer_open(path, &signer, &err), ERR_REFUSED);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(truncate(path, 20), 0);
+    assert_int_equal(signer_open(path, &signer, &err), ERR_FORMAT);
+    assert_null(signer);
+}
+
+int main(void)
+{
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, bench_setup, bench_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_closed_job_is_proven),      TEST(every_change_is_noticed),
+        TEST(the_chain_misses_nothing),    TEST(open_jobs_have_no_report),
+        TEST(a_kill_leaves_a_whole_chain), TEST(a_used_version_stays_what_it_was),
+        TEST(the_key_is_kept_and_closed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

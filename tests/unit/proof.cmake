@@ -1,0 +1,1 @@
+unit_test(proof DEPS server/store server/cli)
