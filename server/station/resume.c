@@ -220,8 +220,10 @@ static void on_changed(void *arg, int code, const struct err *err, json_t *body)
     if (code == 0)
         spool_remove(c->s, c->job_id);
     const char *state = text_of(body, "state");
-    if (code == 0 && !c->s->stopping &&
-        (strcmp(state, "queued") == 0 || strcmp(state, "paused") == 0))
+    bool queued = code == 0 && strcmp(state, "queued") == 0;
+    if (queued && c->port)
+        port_keep(c->port, c->job_id); /* it goes before those that wait for the port */
+    if ((queued || (code == 0 && strcmp(state, "paused") == 0)) && !c->s->stopping)
         order_requeue(c->s, body);
     settling_free(c);
 }
