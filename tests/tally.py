@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Reads the JUnit files that ctest wrote; prints why tests were skipped or failed, the time each label
-took, and as its last line `N passed, N failed[, N skipped]`. Exits 1 if a test failed or none ran.
+"""Reads the JUnit files that ctest wrote, one a group, and the seconds that each group took; prints why tests were
+skipped or failed, those times, and as its last line `N passed, N failed[, N skipped]`. Exits 1 if a test failed or none
+ran.
 
-usage: tally.py [--budgets 'unit=60 vm=900'] FILE...
+usage: tally.py [--budgets 'unit=60 vm=900'] FOLDER
 """
 import argparse
+import glob
+import os
 import sys
 import xml.etree.ElementTree as ElementTree
 
@@ -15,8 +18,6 @@ def read_cases(path):
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         yield {
             "name": case.get("name"),
-            "label": case.get("name").split("/")[0],
-            "seconds": float(case.get("time") or 0),
             "outcome": outcome_of(case),
             "output": case.findtext("system-out") or "",
             "why": why_of(case),
@@ -57,23 +58,24 @@ def print_details(cases):
                 print(f"    {line}")
 
 
-def print_labels(cases, budgets):
-    for label in sorted({case["label"] for case in cases}):
-        mine = [case for case in cases if case["label"] == label]
-        seconds = sum(case["seconds"] for case in mine)
-        budget = f" (budget {budgets[label]} s)" if label in budgets else ""
-        print(f"{label}: {len(mine)} tests, {seconds:.1f} s{budget}")
+def print_times(folder, budgets):
+    for path in sorted(glob.glob(os.path.join(folder, "*.seconds")), key=os.path.getmtime):
+        group = os.path.basename(path).removesuffix(".seconds")
+        with open(path, encoding="ascii") as f:
+            seconds = f.read().strip()
+        budget = f" (budget {budgets[group]} s)" if group in budgets else ""
+        print(f"{group}: {seconds} s{budget}")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--budgets", default="")
-    parser.add_argument("files", nargs="+")
+    parser.add_argument("folder")
     options = parser.parse_args()
     budgets = dict(pair.split("=") for pair in options.budgets.split())
-    cases = [case for path in options.files for case in read_cases(path)]
+    cases = [case for path in sorted(glob.glob(os.path.join(options.folder, "*.xml"))) for case in read_cases(path)]
     print_details(cases)
-    print_labels(cases, budgets)
+    print_times(options.folder, budgets)
     count = {kind: sum(case["outcome"] == kind for case in cases) for kind in ("passed", "failed", "skipped")}
     line = f"{count['passed']} passed, {count['failed']} failed"
     if count["skipped"]:

@@ -8,6 +8,7 @@ import { jobView } from "./views/job.js";
 import { orderView } from "./views/order.js";
 import { phonesView, phoneView } from "./views/phones.js";
 import { backupsView, backupView } from "./views/backups.js";
+import { conflictsView, conflictView } from "./views/conflicts.js";
 import { firmwareView, firmwareOneView } from "./views/firmware.js";
 
 const ROUTES = [
@@ -19,10 +20,12 @@ const ROUTES = [
   [/^\/phones\/([^/]+)$/, phoneView, "Phone", "/phones"],
   [/^\/backups$/, backupsView, "Backups", "/backups"],
   [/^\/backups\/([^/]+)$/, backupView, "Backup", "/backups"],
+  [/^\/conflicts$/, conflictsView, "Conflicts", "/conflicts"],
+  [/^\/conflicts\/([^/]+)$/, conflictView, "Conflict", "/conflicts"],
   [/^\/firmware$/, firmwareView, "Firmware", "/firmware"],
   [/^\/firmware\/([^/]+)$/, firmwareOneView, "Firmware", "/firmware"],
 ];
-const NAVIGATION = [["/", "Bench"], ["/jobs", "Jobs"], ["/phones", "Phones"], ["/backups", "Backups"], ["/firmware", "Firmware"]];
+const NAVIGATION = [["/", "Bench"], ["/jobs", "Jobs"], ["/phones", "Phones"], ["/backups", "Backups"], ["/firmware", "Firmware"], ["/conflicts", "Conflicts"]];
 const SUMMARY = [["run", "Running", "run"], ["hand", "Need a hand", "hand"], ["done", "Done", "done"], ["fail", "Failed", "fail"]];
 
 const main = document.getElementById("main");
@@ -56,6 +59,9 @@ function updateHeader() {
     setText(count, String(sums[tone]));
     item.classList.toggle("none", sums[tone] === 0);
   }
+  const open = live.conflicts.length;
+  setText(links.get("/conflicts"), open ? `Conflicts (${open})` : "Conflicts");
+  links.get("/conflicts").classList.toggle("alert", open > 0);
   const words = { connecting: "Connecting", live: "Live", lost: "Connection lost" };
   setText(connection, words[live.connection]);
   connection.dataset.state = live.connection;

@@ -49,7 +49,7 @@ export function cancelDialog(job) {
         el("button", {
           type: "button", class: "danger",
           onclick: () => attempt(async () => {
-            putJob(await api.jobVerb(job.id, "cancel"));
+            await putJob(job.id, api.jobVerb(job.id, "cancel"));
             toast(`Job ${job.id} will stop after its step.`);
           }),
         }, "Cancel the job"))));
@@ -116,7 +116,7 @@ export async function answerDialog(job) {
   const send = (answer, form) => async () => {
     const body = { prompt_id: prompt.id, answer };
     if (answer === "ok" && wantsNumbers) typed.set(job.id, (body.values = valuesOf(form)));
-    putJob(await api.jobAnswer(job.id, body));
+    await putJob(job.id, api.jobAnswer(job.id, body));
     toast(`Job ${job.id}: answered.`);
   };
   open(`${prompt.text} (${where(job)})`, (attempt, close) => {

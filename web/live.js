@@ -11,6 +11,7 @@ const RECENT_JOBS = 100;
 export const live = {
   ports: new Map(), // id -> port
   jobs: new Map(), // id -> job
+  conflicts: [], // open ones
   connection: "connecting", // connecting, live, lost
   lostAt: null,
   loaded: false,
@@ -36,7 +37,10 @@ function prune() {
   const shown = new Set([...live.ports.values()].flatMap((p) => [p.job_id, p.last?.job_id]));
   const old = [...live.jobs.values()].filter((j) => !isOpen(j) && !shown.has(j.id))
     .sort((a, b) => Number(a.id) - Number(b.id));
-  for (const job of old.slice(0, live.jobs.size - JOBS_KEPT)) live.jobs.delete(job.id);
+  for (const job of old.slice(0, live.jobs.size - JOBS_KEPT)) {
+    live.jobs.delete(job.id);
+    heard.delete(job.id);
+  }
 }
 
 let changePending = false;
@@ -50,10 +54,17 @@ export function changed() {
   });
 }
 
-// Events about a job come without its steps; what we know of them stays.
-export function putJob(job) {
-  live.jobs.set(job.id, { ...live.jobs.get(job.id), ...job });
+const heard = new Map(); // job id -> how many events told of it
+
+// Takes a job that a request answers. Events that came meanwhile are newer than the answer, so they stay on top;
+// they come without the job's steps, and those are taken in any case.
+export async function putJob(id, request) {
+  const before = heard.get(id);
+  const job = await request;
+  const known = live.jobs.get(id);
+  live.jobs.set(id, heard.get(id) === before ? { ...known, ...job } : { ...job, ...known, steps: job.steps ?? known?.steps });
   changed();
+  return job;
 }
 
 const asked = new Set(); // jobs that were asked for by id
@@ -62,17 +73,26 @@ export function jobOf(id) {
   if (!id) return undefined;
   if (!live.jobs.has(id) && !asked.has(id) && live.connection === "live") {
     asked.add(id);
-    api.job(id).then(putJob, () => undefined);
+    putJob(id, api.job(id)).catch(() => undefined);
   }
   return live.jobs.get(id);
 }
 
 let early = null; // events that came while the state was being read
 
+async function reloadConflicts() {
+  live.conflicts = (await api.conflicts({ state: "open" })).items;
+  changed();
+}
+
 function apply({ type, body }) {
   if (type === "port") live.ports.set(body.id, body);
-  else if (type === "job") live.jobs.set(body.id, { ...live.jobs.get(body.id), ...body });
+  else if (type === "job") {
+    heard.set(body.id, (heard.get(body.id) ?? 0) + 1);
+    live.jobs.set(body.id, { ...live.jobs.get(body.id), ...body });
+  }
   else if (type === "log") for (const fn of logListeners) fn(body);
+  else if (type === "phone" && (body.conflicts?.length || live.conflicts.length)) reloadConflicts().catch(() => undefined);
 }
 
 function received(type, text) {
@@ -97,7 +117,7 @@ async function everyOpenJob() {
 async function reload() {
   const since = [];
   early = since;
-  const [ports, recent, open] = await Promise.all([api.ports(), api.jobs({ limit: RECENT_JOBS }), everyOpenJob()]);
+  const [ports, recent, open] = await Promise.all([api.ports(), api.jobs({ limit: RECENT_JOBS }), everyOpenJob(), reloadConflicts()]);
   if (early !== since) return; // a newer reload is under way
   early = null;
   asked.clear();

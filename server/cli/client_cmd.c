@@ -56,6 +56,13 @@ const struct cli_command client_commands[] = {
      report_key_cmd},
     {"backups", "[--serial SERIAL] [--phone ID] " JSON, "Backups of phones, newest first." STATION,
      backups_cmd},
+    {"conflicts", "[ID [resolve --reason TEXT [--keep WHICH]]] [--all] " JSON,
+     "Contradictions between phones that an admin must resolve: open ones, or one.\n\n"
+     "--all          also those that are resolved\n"
+     "--reason TEXT  why it is decided so; it stays on record\n"
+     "--keep WHICH   the phone, serial or backup that is right; 'flashrack conflicts ID' says\n"
+     "               which words it takes" STATION,
+     conflicts_cmd},
     {"import-dump", "FILE --serial SERIAL " JSON,
      "Makes a backup of a read-back dump that lies on the station.\n"
      "FILE lies below a folder that the station may read (flashrackd --import-dir).\n\n"

@@ -243,6 +243,18 @@ static void problems_print(const struct firmware *f)
     }
 }
 
+int firmware_of_folder(const char *path, bool read_all, struct firmware **out, struct err *err)
+{
+    AUTO(folder_deinit) struct folder folder = {.fd = -1};
+    char name[FIRMWARE_NAME_BYTES];
+    package_name(path, name);
+    int rc = folder_open(&folder, path, err);
+    struct firmware_source source = {name, (const char *const *)folder.names, folder.count,
+                                     folder_file_open, &folder};
+    struct firmware_options how = {&FIRMWARE_MODEL_X5, "EMMC", read_all};
+    return rc < 0 ? rc : firmware_check(&source, &how, out, err);
+}
+
 int firmware_check_cmd(const struct cli_command *self, int argc, char **argv)
 {
     bool json = false, fast = false;
@@ -253,17 +265,8 @@ int firmware_check_cmd(const struct cli_command *self, int argc, char **argv)
     if (n != 1)
         return cli_usage(self, "the folder of a firmware package is needed");
     struct err err;
-    AUTO(folder_deinit) struct folder folder = {.fd = -1};
     AUTO(firmware_free) struct firmware *f = NULL;
-    char name[FIRMWARE_NAME_BYTES];
-    package_name(argv[0], name);
-    int rc = folder_open(&folder, argv[0], &err);
-    struct firmware_source source = {name, (const char *const *)folder.names, folder.count,
-                                     folder_file_open, &folder};
-    struct firmware_options how = {&FIRMWARE_MODEL_X5, "EMMC", !fast};
-    if (rc >= 0)
-        rc = firmware_check(&source, &how, &f, &err);
-    if (rc < 0)
+    if (firmware_of_folder(argv[0], !fast, &f, &err) < 0)
         return cli_fail(&err, NULL);
     if (json)
         cli_json_print(firmware_json(f));

@@ -243,6 +243,26 @@ int backups_cmd(const struct cli_command *self, int argc, char **argv)
     return list_show(c, &listing, path, 0, common.json);
 }
 
+/* ---- conflicts -------------------------------------------------------------------------------------- */
+
+static void conflict_row(struct table *t, json_t *conflict)
+{
+    table_cell(t, text_of(conflict, "id"));
+    table_cell(t, text_of(conflict, "state"));
+    table_cell(t, text_time(conflict, "noticed_at"));
+    table_cell(t, text_of(conflict, "text"));
+    table_cell(t, text_of(conflict, "reason"));
+}
+
+int conflicts_list(struct client *c, bool all, bool json)
+{
+    static const struct listing listing = {"ID\0STATE\0NOTICED\0WHAT\0REASON\0", conflict_row,
+                                           "No conflicts: every number is on one phone only."};
+    AUTO(free_ptr) char *path = xstrdup(CLIENT_API "/conflicts?limit=" PAGE_TEXT);
+    client_query(&path, "state", all ? NULL : "open");
+    return list_show(c, &listing, path, 0, json);
+}
+
 /* ---- firmware --------------------------------------------------------------------------------------- */
 
 static void firmware_row(struct table *t, json_t *firmware)

@@ -29,6 +29,12 @@ const struct cli_command offline_commands[] = {
      firmware_check_cmd},
     {"firmware unpack", "ARCHIVE -o DIR", "Unpacks a .7z, .zip or .tar package; can be repeated.",
      firmware_unpack},
+    {"recipe check", "RECIPE [--firmware DIR] [--backup FILE] [--finish lk|upgrade] [--json]",
+     "Proves that a recipe keeps the laws and, with a package, writes inside its plan only.\n\n"
+     "--firmware DIR the package it is to be run with; the plan is printed\n"
+     "--backup FILE  what GET /backups/ID answers; without it one that fits is assumed\n"
+     "--finish       as of a job: lk (default) or upgrade",
+     recipe_check_cmd},
     {"report verify", "FILE [--key KEY] [--chain FILE...]",
      "Is a job's report what its station signed, and is none missing?\n\n"
      "--key KEY      the station's public key: 64 digits, or a file of 'flashrack report key -o'.\n"

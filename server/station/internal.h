@@ -100,6 +100,7 @@ struct job {
     const struct loaded_recipe *recipe;
     json_t *package, *backup;
     char *plan_text;
+    bool writes; /* the plan changes the phone's flash; else the job only looks */
     struct sha256 plan_sha256;
     char chip_id[72], soc_id[72];
     struct wire_backup asked; /* what the worker wants a permit for */
@@ -148,7 +149,8 @@ int recipes_load(struct station *s, struct err *err);
 void recipes_check(struct station *s);
 void recipes_free(struct station *s);
 const struct loaded_recipe *recipe_by_name(const struct station *s, const char *name);
-/* {code message advice} of a failure id; code and text stand in when the id is unknown or empty. */
+/* {code message advice class failure} of an entry of the catalogue; without an id, or with one that is not there, it is
+ * the entry of the error `code` (usb/plan/failure.h). */
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text);
 
 /* order.c: from POST /jobs to a job that waits for its port */

@@ -63,10 +63,13 @@ static void order_fail(struct order *o, const struct err *err)
 
 static int check_numbers(const struct job_order *in, struct order *o, struct err *err)
 {
-    if (!in->serial || !in->serial[0])
+    bool serial = in->serial && in->serial[0];
+    if (!serial && !recipe_writes(&o->recipe->recipe))
+        return 0; /* whoever is plugged in */
+    if (!serial)
         return err_set(
             err, ERR_INPUT,
-            "a restore needs the serial from the phone's label, or the phone_id of a phone "
+            "a job that writes needs the serial from the phone's label, or the phone_id of a phone "
             "whose serial is known");
     struct serial_check check;
     serial_check(in->serial, o->recipe->recipe.project, &check);
@@ -100,6 +103,28 @@ static int check_choice(const char *value, const char *fallback, const char *oth
     return 0;
 }
 
+static int check_finish(const struct job_order *in, struct order *o, struct err *err)
+{
+    const struct recipe *r = &o->recipe->recipe;
+    if (!r->finish[0])
+        return check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish), err);
+    if (in->finish && in->finish[0] && strcmp(in->finish, r->finish) != 0)
+        return err_set(err, ERR_INPUT, "recipe %s always has finish '%s'", r->name, r->finish);
+    WIRE_TEXT(o->finish, r->finish);
+    return 0;
+}
+
+/* What would not be used is not taken: whoever names it expects something else. */
+static int check_inputs(const struct job_order *in, const struct order *o, struct err *err)
+{
+    const struct recipe *r = &o->recipe->recipe;
+    if (in->firmware && !r->wants_firmware)
+        return err_set(err, ERR_INPUT, "recipe %s uses no firmware: leave it out", r->name);
+    if (in->backup && !r->wants_backup)
+        return err_set(err, ERR_INPUT, "recipe %s writes no backup: leave it out", r->name);
+    return 0;
+}
+
 static int check_port(const struct job_order *in, struct order *o, struct err *err)
 {
     if (!in->port || !in->port[0])
@@ -130,9 +155,11 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
         (!in->phone_id || in->serial)) /* else the phone's own, when the store has told it */
         rc = check_numbers(in, o, err);
     if (rc == 0)
-        rc = check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish), err);
+        rc = check_finish(in, o, err);
     if (rc == 0)
         rc = check_choice(in->accept, "scan", "usb", "accept", o->accept, sizeof(o->accept), err);
+    if (rc == 0)
+        rc = check_inputs(in, o, err);
     if (rc < 0)
         return rc;
     if (o->port && !o->port->enabled && !in->resumed)
@@ -210,7 +237,7 @@ static void add_to_store(struct order *o)
                                 .recipe_sha256 = o->recipe->sha256,
                                 .recipe_document = o->recipe->document,
                                 .port_id = o->port ? o->port->id : NULL,
-                                .serial = o->serial,
+                                .serial = o->serial[0] ? o->serial : NULL,
                                 .finish = o->finish,
                                 .accept = o->accept,
                                 .owner_ref = o->owner_ref,
@@ -226,12 +253,14 @@ static void add_to_store(struct order *o)
     store_job_add(o->s->store, &job, on_added, o);
 }
 
-/* Law 2, the part that needs no phone: a plausible image equal to another phone's is a copied backup. */
-static void on_twins(void *arg, int code, const struct err *err, json_t *body)
+/* Laws 2 and 7, the part that needs no phone: a plausible image equal to another phone's is a copied backup; an
+ * open conflict waits for an admin. */
+static void on_checked(void *arg, int code, const struct err *err, json_t *body)
 {
     struct order *o = arg;
     struct err refusal = {0};
-    json_t *twin = json_array_get(json_object_get(body, "items"), 0);
+    json_t *twin = json_array_get(json_object_get(body, "twins"), 0);
+    json_t *conflict = json_object_get(body, "conflict");
     if (code < 0) {
         order_fail(o, err);
         return;
@@ -244,6 +273,13 @@ static void on_twins(void *arg, int code, const struct err *err, json_t *body)
                 "the two is a copy of another phone's files",
                 json_string_value(json_object_get(twin, "name")),
                 serial ? serial : "another phone");
+        order_fail(o, &refusal);
+        return;
+    }
+    if (json_is_object(conflict)) {
+        AUTO(free_ptr) char *text = conflict_sentence(conflict);
+        o->failure = "L7";
+        err_set(&refusal, ERR_CONFLICT, "%s", text);
         order_fail(o, &refusal);
         return;
     }
@@ -270,7 +306,10 @@ static void check_plan(struct order *o)
         order_fail(o, &err);
         return;
     }
-    store_backup_twins(o->s->store, o->backup_id, on_twins, o);
+    if (o->backup_id)
+        store_order_check(o->s->store, o->backup_id, o->phone_id, o->serial, on_checked, o);
+    else
+        add_to_store(o);
 }
 
 static void on_backup(void *arg, int code, const struct err *err, json_t *body)
@@ -320,7 +359,9 @@ static void on_backups(void *arg, int code, const struct err *err, json_t *body)
 
 static void find_backup(struct order *o)
 {
-    if (o->backup_id)
+    if (!o->recipe->recipe.wants_backup)
+        check_plan(o);
+    else if (o->backup_id)
         store_backup_get(o->s->store, o->backup_id, on_backup, o);
     else
         store_backup_list(o->s->store, 0, o->serial, &(struct store_page){.limit = 100}, on_backups,
@@ -362,7 +403,9 @@ static void on_firmwares(void *arg, int code, const struct err *err, json_t *bod
 
 static void find_firmware(struct order *o)
 {
-    if (o->firmware_id)
+    if (!o->recipe->recipe.wants_firmware)
+        find_backup(o);
+    else if (o->firmware_id)
         store_firmware_get(o->s->store, o->firmware_id, on_firmware, o);
     else
         store_firmware_list(o->s->store, &(struct store_page){.limit = 2}, on_firmwares, o);

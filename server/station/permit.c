@@ -36,7 +36,7 @@ static void send_permit(struct job *j)
            sizeof(m.u.permit.manifest_sha256));
     sha256_hex(&j->plan_sha256, m.u.permit.plan_sha256);
     WIRE_TEXT(m.u.permit.chip_id, j->chip_id);
-    j->permitted = true;
+    j->permitted = j->writes;
     worker_send(j->worker, &m);
 }
 
@@ -78,6 +78,18 @@ static void ask_permit(struct job *j)
     store_permit_add(j->s->store, &permit, on_permit, j);
 }
 
+/* The job only looks: what was saved is committed, there is nothing to permit. What the phone's own proinfo says is
+ * learned, so that a number on two chips is seen (law 7). */
+static void saved_only(struct job *j, const char *serial)
+{
+    struct store_phone_seen seen = {.chip_id = j->chip_id,
+                                    .port_id = j->port->id,
+                                    .serial = serial && serial[0] ? serial : NULL,
+                                    .source = "proinfo"};
+    store_phone_seen(j->s->store, &seen, NULL, NULL);
+    send_permit(j);
+}
+
 /* The pre-image is committed. Does it belong to another phone than the label says? */
 static void on_ingested(void *arg, int code, const struct err *err, json_t *body)
 {
@@ -93,7 +105,7 @@ static void on_ingested(void *arg, int code, const struct err *err, json_t *body
     const char *verdict = json_string_value(json_object_get(backup, "verdict"));
     if (!manifest || strcmp(manifest, j->asked.manifest_sha256) != 0) {
         deny(j, ERR_VERIFY, "", "the backup that was committed is not the one the worker took");
-    } else if (serial && serial[0] && strcmp(serial, j->serial) != 0) {
+    } else if (j->serial[0] && serial && serial[0] && strcmp(serial, j->serial) != 0) {
         AUTO(free_ptr)
         char *text = xasprintf("this phone holds the identity of %s, the job is for %s: "
                                "another phone is plugged in here",
@@ -101,9 +113,18 @@ static void on_ingested(void *arg, int code, const struct err *err, json_t *body
         deny(j, ERR_MISMATCH, "F4", text);
     } else {
         j->pre_backup_id = store_id(json_string_value(json_object_get(backup, "id")));
-        if (verdict && (strcmp(verdict, "lost") == 0 || strcmp(verdict, "placeholder") == 0))
+        bool lost =
+            verdict && (strcmp(verdict, "lost") == 0 || strcmp(verdict, "placeholder") == 0);
+        if (lost)
             store_phone_identity(j->s->store, j->phone_id, "lost", NULL, NULL);
-        ask_permit(j);
+        if (!j->writes)
+            saved_only(j, lost ? NULL : serial);
+        else if (lost && !j->backup_id)
+            deny(j, ERR_REFUSED, "A1",
+                 "this phone's identity is lost, and this recipe does not bring it back: restore it "
+                 "first");
+        else
+            ask_permit(j);
     }
     job_unref(j);
 }

@@ -8,6 +8,7 @@
 #include "usb/base/io.h"
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
+#include "usb/plan/failure.h"
 
 enum { SCHEMA_FILE_MAX_BYTES = 1 << 20 };
 
@@ -59,6 +60,28 @@ void recipes_free(struct station *s)
     free(s->recipes);
 }
 
+/* Whatever fails has a name: a catalogue that lacks one is not taken. */
+static int check_failures(const struct station *s, struct err *err)
+{
+    static const int codes[] = {
+#define X(name, api, http, retry) name,
+        ERR_TABLE(X)
+#undef X
+    };
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        const char *id = failure_of_error(codes[i], FAILURE_AT_STATION);
+        json_t *f = json_object_get(s->failures, id);
+        if (!json_is_string(json_object_get(f, "code")) ||
+            !json_is_string(json_object_get(f, "advice")) ||
+            !json_is_string(json_object_get(f, "class")))
+            return err_set(err, ERR_FORMAT,
+                           "%s/failures.json: failure %s lacks code, class or advice: take the file "
+                           "that came with this program",
+                           s->schema_dir, id);
+    }
+    return 0;
+}
+
 static int load_failures(struct station *s, struct err *err)
 {
     AUTO(free_ptr) char *path = xasprintf("%s/failures.json", s->schema_dir);
@@ -76,7 +99,7 @@ static int load_failures(struct station *s, struct err *err)
             json_object_set(s->failures, id, item);
     }
     json_decref(list);
-    return 0;
+    return check_failures(s, err);
 }
 
 int recipes_load(struct station *s, struct err *err)
@@ -127,13 +150,12 @@ const struct loaded_recipe *recipe_by_name(const struct station *s, const char *
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text)
 {
     json_t *failure = id && id[0] ? json_object_get(s->failures, id) : NULL;
-    const char *known = json_string_value(json_object_get(failure, "code"));
-    const char *advice = json_string_value(json_object_get(failure, "advice"));
-    const char *class_name = json_string_value(json_object_get(failure, "class"));
-    return json_pack("{s:s, s:s, s:s, s:s, s:s?}", "code", known ? known : code, "message",
-                     text && text[0] ? text : "no detail", "advice",
-                     advice ? advice
-                            : "Look at the log of the job; try again, on another port if it "
-                              "happens again.",
-                     "class", class_name ? class_name : "stop", "failure", failure ? id : NULL);
+    if (!failure) {
+        id = failure_of_error(err_from_name(code), FAILURE_AT_STATION);
+        failure = json_object_get(s->failures, id);
+    }
+    return json_pack("{s:O, s:s, s:O, s:O, s:s}", "code", json_object_get(failure, "code"),
+                     "message", text && text[0] ? text : "no detail", "advice",
+                     json_object_get(failure, "advice"), "class", json_object_get(failure, "class"),
+                     "failure", id);
 }

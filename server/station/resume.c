@@ -246,7 +246,8 @@ static void on_accepted(void *arg, int code, const struct err *err, json_t *body
     if (!error)
         store_phone_identity(c->s->store, store_id(text_of(c->owner, "phone_id")), "own", NULL,
                              NULL);
-    close_found(c, error ? "failed" : "succeeded", error, "restored");
+    json_t *phone = json_object_get(json_object_get(c->done, "result"), "phone_state");
+    close_found(c, error ? "failed" : "succeeded", error, json_string_value(phone));
 }
 
 /* The worker came to its end, but nobody was there to hear it. */
@@ -254,7 +255,8 @@ static void end_by_spool(struct settling *c, const char *phone)
 {
     json_t *result = json_object_get(c->done, "result");
     const char *code = text_of(c->done, "code");
-    if (strcmp(code, "ok") == 0 && store_id(text_of(c->owner, "phone_id"))) {
+    bool wrote = json_array_size(json_object_get(result, "writes")) > 0;
+    if (strcmp(code, "ok") == 0 && wrote && store_id(text_of(c->owner, "phone_id"))) {
         acceptance_learn(c->s, text_of(result, "chip_id"), text_of(c->owner, "port"), result,
                          on_accepted, c);
     } else if (strcmp(code, "ok") == 0) {

@@ -152,6 +152,7 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
     json_decref(before);
     if (rc < 0)
         return rc;
+    j->writes = plan->write_count > 0;
     free(j->plan_text);
     j->plan_text = plan_encode(plan, j->recipe->json);
     j->plan_sha256 = sha256_of(span_of(j->plan_text, strlen(j->plan_text)));
@@ -382,7 +383,8 @@ static void on_accepted(void *arg, int code, const struct err *err, json_t *body
         const char *state = error ? "failed" : "succeeded";
         if (!error)
             store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
-        store_run_end(j->s->store, j->id, state, error, "restored", NULL, NULL);
+        const char *phone = json_string_value(json_object_get(j->done.result, "phone_state"));
+        store_run_end(j->s->store, j->id, state, error, phone, NULL, NULL);
         job_end(j, state, error, j->done.result);
         json_decref(error);
     }
@@ -391,7 +393,7 @@ static void on_accepted(void *arg, int code, const struct err *err, json_t *body
 
 static void end_well(struct job *j, const char *phone)
 {
-    if (j->phone_id) {
+    if (j->phone_id && j->writes) {
         j->pending++;
         acceptance_learn(j->s, j->chip_id, j->port->id, j->done.result, on_accepted, j);
         return;

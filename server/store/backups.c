@@ -168,18 +168,3 @@ void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
     json_t *args = json_pack("{s:o, s:s?}", "phone_id", id_or_null(phone_id), "serial", serial);
     page_submit(s, "backup_list", list, args, page, PAGE_NEWEST_FIRST, done, arg);
 }
-
-/* ---- twins ---- */
-
-static int twins(struct conn *conn, struct task *task)
-{
-    json_t *items = json_array();
-    task->body = json_pack("{s:o, s:n}", "items", items, "next");
-    return backup_twins(conn, task, arg_int(task, "id"), true, items);
-}
-
-void store_backup_twins(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)
-{
-    json_t *args = json_pack("{s:I}", "id", (json_int_t)backup_id);
-    lane_submit(s, LANE_READ, task_new("backup_twins", twins, args, done, arg));
-}

@@ -301,6 +301,47 @@ int conflicts_of_claim(struct conn *conn, struct task *task, int64_t backup_id, 
     return open_or_find(conn, task, fields, out);
 }
 
+/* ---- before a job is taken ---- */
+
+static const char known_as_sql[] = "SELECT phone_id FROM phone_fact WHERE kind = 'serial'"
+                                   " AND value = :serial AND withdrawn_by IS NULL";
+
+/* An open conflict of the backup, of the phone with this id, or of a phone that is known by this serial. */
+static int open_for_order(struct conn *conn, struct task *task, json_t **out)
+{
+    json_auto_t *phones = json_array();
+    int64_t wanted = arg_int(task, "phone_id");
+    int code = conflicts_open_for(conn, task, wanted, arg_int(task, "id"), out);
+    if (code == 0 && arg_text(task, "serial"))
+        code = db_column(conn->station, known_as_sql, task->args, phones, &task->err);
+    size_t i;
+    json_t *phone;
+    json_array_foreach(phones, i, phone)
+    {
+        if (code >= 0 && !*out)
+            code = conflicts_open_for(conn, task, json_integer_value(phone), 0, out);
+    }
+    return code;
+}
+
+static int check_order(struct conn *conn, struct task *task)
+{
+    json_t *twins = json_array(), *conflict = NULL;
+    int code = backup_twins(conn, task, arg_int(task, "id"), true, twins);
+    if (code == 0)
+        code = open_for_order(conn, task, &conflict);
+    task->body = json_pack("{s:o, s:o?}", "twins", twins, "conflict", conflict);
+    return code < 0 ? code : 0;
+}
+
+void store_order_check(struct store *s, int64_t backup_id, int64_t phone_id, const char *serial,
+                       store_done_fn *done, void *arg)
+{
+    json_t *args = json_pack("{s:I, s:o, s:s?}", "id", (json_int_t)backup_id, "phone_id",
+                             id_or_null(phone_id), "serial", serial);
+    lane_submit(s, LANE_READ, task_new("order_check", check_order, args, done, arg));
+}
+
 /* ---- lists ---- */
 
 static const char list_sql[] =

@@ -111,6 +111,11 @@ void store_conflict_list(struct store *s, const char *state, const struct store_
                          store_done_fn *done, void *arg);
 /* The same with records{phones[] backups[]}: the resources that it names. */
 void store_conflict_get(struct store *s, int64_t conflict_id, store_done_fn *done, void *arg);
+/* Does something known speak against writing this backup to the phone with this id (0: any) and serial? body:
+ * {"twins":[{backup_id phone_id serial name sha256}],"conflict":{}|null}: backups of other phones with an equal
+ * plausible image, but for those that an admin found to be copies of this one; and an open conflict. */
+void store_order_check(struct store *s, int64_t backup_id, int64_t phone_id, const char *serial,
+                       store_done_fn *done, void *arg);
 /* By an admin with a written reason. keep: the phone that a number or an imported backup belongs to, or "both" (or
  * NULL) for a number; of two_serials the serial; of backup_twin the backup that is no copy. What is not kept stays on
  * record and counts no more: facts are withdrawn, an import is bound anew, a phone that got what is not its own
@@ -233,10 +238,6 @@ void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, v
 /* Newest first. 0, NULL: any. */
 void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
                        const struct store_page *page, store_done_fn *done, void *arg);
-/* Backups of other phones that hold an equal image of a partition that differs from phone to phone, but for those
- * that an admin found to be copies of this one. Only images that are plausible on both sides count. body:
- * {"items":[{backup_id phone_id serial name sha256}]} */
-void store_backup_twins(struct store *s, int64_t backup_id, store_done_fn *done, void *arg);
 /* The image as an unlinked file in the data folder; its hash was checked. ERR_NOT_FOUND,
  * ERR_VERIFY. */
 void store_backup_open(struct store *s, int64_t backup_id, const char *partition, store_fd_fn *done,

@@ -193,7 +193,7 @@ class Rack:
     def hashes(self, index):
         """SHA-256 of the contents of every area of a phone's flash, for "nothing was written"."""
         return {area: sparse_sha256(os.path.join(self.phone_dir(index), area))
-                for area in ("user.img", "boot1.img", "boot2.img")}
+                for area in ("user.img", "boot1.img", "boot2.img", "rpmb.img")}
 
     def check(self, index, package, finish):
         """The independent checker; (passed, what it printed)."""
@@ -221,11 +221,11 @@ class Station:
     """flashrackd with a data folder of its own."""
 
     def __init__(self, dir_, racks=(), import_dirs=(), listen="127.0.0.1:0", usb=False, time_scale=1, extra=(),
-                 as_user=(), retries=0):
+                 as_user=(), daemon="flashrackd", retries=0):
         """retries: a test that looks at one failure does not want to wait for three more."""
         self.dir = dir_
         self.data = os.path.join(dir_, "data")
-        self.args = [*as_user, program("flashrackd"), "--listen", listen, "--data", self.data, "--time-scale",
+        self.args = [*as_user, program(daemon), "--listen", listen, "--data", self.data, "--time-scale",
                      str(time_scale), "--retries", str(retries)]
         for rack in racks:
             self.args += ["--usbip", rack]

@@ -53,6 +53,9 @@ static const uint8_t preloader_bos[] = {
     0x07, 0x10, 0x02, 0x02, 0x00, 0x00, 0x00,                   /* USB 2.0 extension, LPM */
     0x0a, 0x10, 0x03, 0x00, 0x0e, 0x00, 0x01, 0x0a, 0xff, 0x07, /* full, high and super speed */
 };
+/* A genuine preloader has one; its contents follow from the device descriptor. */
+static const uint8_t preloader_qualifier[] = {0x0a, 0x06, 0x10, 0x02, 0x02,
+                                              0x00, 0x00, 0x40, 0x01, 0x00};
 static const char *const preloader_strings[] = {
     "MediaTek",
     "MT65xx Preloader",
@@ -120,6 +123,7 @@ void acm_init(struct acm *a, enum acm_kind kind)
     if (kind == ACM_PRELOADER) {
         a->gadget.bos_desc = preloader_bos;
         a->gadget.bos_len = sizeof(preloader_bos);
+        a->gadget.qualifier_desc = preloader_qualifier;
     }
     if (kind != ACM_BROM) {
         a->gadget.strings = kind == ACM_PRELOADER ? preloader_strings : agent_strings;

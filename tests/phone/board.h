@@ -121,6 +121,7 @@ struct gadget {
     size_t config_len;
     const uint8_t *bos_desc; /* NULL: STALL */
     size_t bos_len;
+    const uint8_t *qualifier_desc; /* 10 bytes; NULL: STALL */
     const char *const *strings; /* [0] is string 1; string_count of them; ASCII */
     size_t string_count;
     uint8_t ep_in, ep_out; /* the bulk pair, addresses */

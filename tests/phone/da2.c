@@ -190,8 +190,11 @@ void da2_format(struct da *d)
         format_after_error(d, status, &t);
     else if (t.unreadable && get_le32(d->range + 4) == XFLASH_RPMB) /* 2017 */
         da_send_word(&d->link, XFLASH_COMPLETE);
-    else
+    else {
+        if (t.unreadable) /* 2017: a general purpose area, which this eMMC has at size 0 */
+            t.len = 0;
         erase_and_report(d, &t);
+    }
 }
 
 void da2_format_partition(struct da *d)

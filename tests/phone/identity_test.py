@@ -3,6 +3,7 @@
 identity, and no number stands on two phones without a conflict. Usage: identity_test.py [CASE...]"""
 import os
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -60,6 +61,8 @@ class Identity(Bench):
         self.station.post(f"/jobs/{first['id']}/cancel")
         self.assertEqual(self.station.wait(first["id"])["state"], "cancelled")
         self.off(0)
+        self.station.stop()
+        self.station.start()  # what is known of a phone is known after a restart
         before = self.rack.hashes(0)
         wrong = self.order_as(0, 1)
         self.station.wait(wrong["id"], until=("prompt",), step="S3")
@@ -71,6 +74,42 @@ class Identity(Bench):
         self.assertEqual((phone["identity"], phone["serial"]), ("conflict", serials[0]))
         self.assertEqual(phone["imeis"], self.rack.labels[0]["imeis"])
         self.assertIsNone(self.station.get(f"/backups/{self.backups[1]['id']}")["phone_id"])
+        self.decide(phone["conflicts"], keep=serials[0])
+
+    def decide(self, conflicts, keep):
+        """No job for the phone until an admin has said what is right, and why."""
+        where = f"/conflicts/{conflicts[0]['id']}"
+        self.assertEqual([c["id"] for c in self.station.get("/conflicts?state=open")["items"]],
+                         [c["id"] for c in conflicts])
+        self.assert_refused(lambda: self.order_as(0, 0), f"conflict {conflicts[0]['id']}")
+        self.assert_refused(lambda: self.station.post(where + "/resolve", {"keep": keep}), "reason")
+        self.assert_refused(lambda: self.station.post(where + "/resolve", {"reason": "x", "keep": "y"}), keep)
+        decided = self.station.post(where + "/resolve", {"reason": "the label was scanned wrongly", "keep": keep})
+        self.assertEqual((decided["state"], decided["kept"]), ("resolved", keep))
+        self.assertNotEqual(self.phone(0)["identity"], "conflict")
+        self.station.wait(self.order_as(0, 0)["id"], until=("prompt",), step="S3")
+
+    def test_two_phones_ask_for_one_import_at_once(self):
+        """Law 2: exactly one of them gets it, and not a byte goes to the other."""
+        self.two_phones(hands="none")
+        jobs = [self.order_as(0, 0), self.order_as(1, 0)]
+        before = [self.rack.hashes(i) for i in range(2)]
+        for job in jobs:
+            self.station.wait(job["id"], until=("prompt",), step="S3")
+        for index in range(2):
+            self.download_mode(index)
+        loser = None
+        while loser is None:
+            time.sleep(0.1)
+            found = [self.station.job(job["id"]) for job in jobs]
+            loser = next((i for i in range(2) if found[i]["state"] == "failed"), None)
+        self.assert_conflict(found[loser], self.rack.labels[0]["serial"])
+        self.assertEqual(self.rack.hashes(loser), before[loser])
+        winner = 1 - loser
+        self.station.wait(jobs[winner]["id"], until=("running", "prompt"), step="S10", seconds=90)
+        self.assertNotEqual(self.rack.hashes(winner), before[winner])
+        owner = self.station.get(f"/backups/{self.backups[0]['id']}")["phone_id"]
+        self.assertEqual(owner, self.phone(winner)["id"])
 
     def test_same_numbers_read_on_two_screens(self):
         """Law 7: numbers that only the person at the end of the job reads are compared, too."""

@@ -97,5 +97,91 @@ class Reports(Tiny):
         self.assertIn("changed after it was signed", self.tool("report", "verify", files[1], status=1))
 
 
+class Looking(Tiny):
+    """Recipes that only look, on a phone whose identity is whole and whose flash must stay as it was."""
+
+    def look(self, recipe, let_go=None, **order):
+        before = self.rack.hashes(0)
+        job = self.station.post("/jobs", {"recipe": recipe, "port": self.rack.port(0), **order})
+        self.station.wait(job["id"], until=("prompt",), step="S3")
+        self.download_mode()
+        if let_go:  # a boot ROM that was spoken to holds the phone until its cable is out
+            job = self.station.wait(job["id"], until=("prompt",), step=let_go)
+            self.assertEqual(job["state"], "prompt", job.get("error"))
+            self.rack.control(0, "unplug")
+        job = self.station.wait(job["id"])
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        self.assertEqual(job["result"]["phone_state"], "untouched")
+        self.assertEqual(job["result"]["writes"], [])
+        self.assertEqual(self.rack.hashes(0), before)
+        self.assertEqual(self.station.get("/phones")["items"][0]["chip_id"], self.rack.labels[0]["chip_id"])
+        report = self.station.get(f"/jobs/{job['id']}/report.json")["manifest"]
+        self.assertEqual((report["written"], report["permits"], report["phone_state"]), ([], [], "untouched"))
+        return job
+
+    def test_identify_then_backup(self):
+        self.open(hands="none", lost=False)
+        # a recipe that needs no package takes none, and works on a station that has none
+        with self.assertRaises(bench.ApiError) as caught:
+            self.station.post("/jobs", {"recipe": "x5-identify", "port": self.rack.port(0), "firmware": "1"})
+        self.assertEqual(caught.exception.status, 422)
+        job = self.look("x5-identify", "I2")
+        self.assertEqual(job["result"]["chip_id"], self.rack.labels[0]["chip_id"])
+        self.assertEqual(self.station.get("/backups")["items"], [])
+
+        self.station.add_firmware(self.package)
+        job = self.look("x5-backup")
+        backup = self.station.get("/backups")["items"][0]
+        self.assertEqual((backup["origin"], backup["verdict"], backup["complete"]), ("station", "usable", True))
+        self.assertEqual(backup["serial"], self.rack.labels[0]["serial"])
+        self.assertEqual(self.station.get(f"/phones/{job['phone_id']}")["serial"], self.rack.labels[0]["serial"])
+
+
+class Upgrade(Tiny):
+    def partition(self, name):
+        """Its bytes on the phone's flash."""
+        path = os.path.join(self.rack.phone_dir(0), "user.img")
+        listed = subprocess.run([bench.program("flashrack"), "dump", "list", path, "--json"], check=True,
+                                capture_output=True, text=True)
+        entry = next(p for p in json.loads(listed.stdout)["partitions"] if p["name"] == name)
+        with open(path, "rb") as f:
+            f.seek(entry["first_lba"] * 512)
+            return f.read(entry["size"])
+
+    def order_upgrade(self, **more):
+        self.station.add_firmware(self.package)
+        label = self.rack.labels[0]
+        return self.station.post("/jobs", {"recipe": "x5-upgrade", "port": self.rack.port(0), "serial": label["serial"],
+                                           "imeis": label["imeis"], **more})
+
+    def test_whole_phone(self):
+        self.open(lost=False)
+        before = {name: self.partition(name) for name in ("nvram", "proinfo")}
+        self.assert_refused(lambda: self.order_upgrade(finish="lk"), "always has finish 'upgrade'")
+        job = self.order_upgrade(accept="usb")
+        acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
+        acceptor.start()
+        job = acceptor.finish(150)[job["id"]]
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        self.assertEqual(self.rack.violations(), {})
+        self.assertEqual({name: self.partition(name) for name in before}, before)
+        with open(os.path.join(self.package, "lk.img"), "rb") as f:
+            commercial = f.read()
+        for name in ("lk_a", "lk_b"):
+            self.assertEqual(self.partition(name).rstrip(b"\0"), commercial.rstrip(b"\0"))
+        written = {w["partition"] for w in job["result"]["writes"]}
+        self.assertLessEqual({"lk_a", "lk_b", "boot_a", "system_a"}, written)
+        self.assertFalse(written & {"nvram", "proinfo", "nvcfg", "protect1", "protect2", "elabel", "preloader"})
+
+    def test_lost_identity_is_restored_first(self):
+        self.open(hands="none")
+        before = self.rack.hashes(0)
+        job = self.order_upgrade()
+        self.station.wait(job["id"], until=("prompt",), step="S3")
+        self.download_mode()
+        self.assert_failed(self.station.wait(job["id"]), "backup_missing", "restore it first")
+        self.assertEqual(self.rack.hashes(0), before)
+
+
 if __name__ == "__main__":
     unittest.main()

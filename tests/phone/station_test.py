@@ -208,10 +208,13 @@ class Lifetime(Processes):
 
 
 class Laws(Bench):
-    """A recipe is data that anybody may write; none of these may hurt a phone."""
+    """A recipe is data that anybody may write; none of these may hurt a phone. Each is refused twice: by the station,
+    which looks at recipe and plan before it takes an order, and by gate and session of the worker, for which a
+    station that takes everything (flashrackd-unchecked) gives it the plan all the same."""
 
-    def bend(self, change, **rack):
-        """A station whose recipe is the shipped one with a change, and a job of it up to its end."""
+    def bend(self, change, static, **rack):
+        """A station whose recipe is the shipped one with a change, which it refuses with the word `static`; then one
+        that refuses nothing."""
         schema = os.path.join(self.dir, "schema")
         shutil.copytree(os.path.join(bench.ROOT, "schema"), schema)
         path = os.path.join(schema, "recipes", "x5-restore.json")
@@ -221,6 +224,16 @@ class Laws(Bench):
         with open(path, "w") as f:
             json.dump(recipe, f)
         self.open(station_extra=["--schema", schema], **rack)
+        self.prepare()
+        with self.assertRaises(bench.ApiError) as caught:
+            self.order()
+        self.assertEqual(caught.exception.status, 409)
+        self.assertIn("recipe step", caught.exception.detail)
+        self.assertIn(static, caught.exception.detail)
+        self.assertEqual(self.station.get("/jobs")["items"], [])
+        self.stop_station()
+        self.station.args[0] = bench.program("flashrackd-unchecked")
+        self.station.start()
 
     def steps(self, drop=(), order=None):
         """A change: without these steps, or only these in this order; references to dropped ones go, too."""
@@ -235,9 +248,8 @@ class Laws(Bench):
                         step[key] = [name for name in step[key] if name in before]
         return change
 
-    def refused_untouched(self, change, *words):
-        self.bend(change, hands="none")
-        self.prepare()
+    def refused_untouched(self, change, static, *words):
+        self.bend(change, static, hands="none")
         before = self.rack.hashes(0)
         job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
         self.download_mode()
@@ -247,9 +259,8 @@ class Laws(Bench):
             self.assertIn(word, job["error"]["message"])
         self.assertEqual(self.rack.hashes(0), before)
 
-    def never_succeeds(self, change, *words):
-        self.bend(change)
-        self.prepare()
+    def never_succeeds(self, change, static, *words):
+        self.bend(change, static)
         job = self.restore()
         self.assertEqual(job["state"], "failed", job)
         self.assertEqual(job["error"]["code"], "recipe_breaks_a_law")
@@ -257,21 +268,21 @@ class Laws(Bench):
             self.assertIn(word, job["error"]["message"])
 
     def test_law_1_write_before_the_backup(self):
-        self.refused_untouched(self.steps(order=["S3", "S4", "S6", "S7"]), "no permit")
+        self.refused_untouched(self.steps(order=["S3", "S4", "S6", "S7"]), "law 1", "no permit")
 
     def test_law_1_backup_that_leaves_something_out(self):
-        self.refused_untouched(lambda recipe: recipe["backup_set"].remove("para"), "para")
+        self.refused_untouched(lambda recipe: recipe["backup_set"].remove("para"), "para", "para")
 
     def test_law_2_identity_from_nowhere_but_the_role_table(self):
         def change(recipe):
             next(s for s in recipe["steps"] if s["id"] == "S7")["partitions"].append("seccfg")
-        self.refused_untouched(change, "seccfg")
+        self.refused_untouched(change, "seccfg", "seccfg")
 
     def test_law_4_nothing_read_back(self):
-        self.never_succeeds(self.steps(drop=["S19"]), "nvram", "never read back")
+        self.never_succeeds(self.steps(drop=["S19"]), "law 4", "nvram", "never read back")
 
     def test_law_5_service_lk_stays(self):
-        self.never_succeeds(self.steps(drop=["S18w", "S18v"]), "service bootloader")
+        self.never_succeeds(self.steps(drop=["S18w", "S18v"]), "law 5", "service bootloader")
 
 
 class Peers(unittest.TestCase):

@@ -23,6 +23,7 @@ enum {
     DESC_STRING = 3,
     DESC_INTERFACE = 4,
     DESC_ENDPOINT = 5,
+    DESC_QUALIFIER = 6,
     DESC_BOS = 15
 };
 enum { LANGUAGE_ENGLISH = 0x0409, SPEED_SUPER = 5 };
@@ -92,7 +93,9 @@ static int give_descriptor(const struct gadget *g, struct usb_state *state, cons
         return give_string(g, r, in, in_max);
     case DESC_BOS:
         return g->bos_desc ? give(g->bos_desc, g->bos_len, in, in_max) : -1;
-    default: /* device qualifier, other speed, debug */
+    case DESC_QUALIFIER:
+        return g->qualifier_desc ? give(g->qualifier_desc, 10, in, in_max) : -1;
+    default: /* other speed, debug */
         return -1;
     }
 }

@@ -99,11 +99,17 @@ static int download_some(struct play *p, uint64_t length)
 {
     struct flow flow = {0};
     struct err err;
+    static const char *const whole[] = {"preloader", "Preloader_Backup"};
     buf_init(&flow.bytes, 8192);
     transcript_bytes("[linear 5 1 4096]", &flow.bytes, NULL);
     /* these are refused here, before a byte goes out */
     assert_int_equal(da_download(&p->da, "nvram", 4096, 4097, flow_source, &flow, &err), ERR_INPUT);
     assert_int_equal(da_download(&p->da, "nvram", 4096, 0, flow_source, &flow, &err), ERR_INPUT);
+    assert_int_equal(da_download(&p->da, "nvram", 4096, 4095, flow_source, &flow, &err), ERR_INPUT);
+    for (size_t i = 0; i < ARRAY_LEN(whole); i++) /* one chunk or none */
+        assert_int_equal(
+            da_download(&p->da, whole[i], 1 << 22, (1 << 20) + 2, flow_source, &flow, &err),
+            ERR_LIMIT);
     assert_int_equal(da_download(&p->da, "nv\nram", 4096, 9, flow_source, &flow, &err), ERR_INPUT);
     assert_int_equal(da_write(&p->da, XFLASH_RPMB, 0, 512, flow_source, &flow, &err), ERR_INPUT);
     assert_int_equal(da_write(&p->da, XFLASH_USER, 1, 512, flow_source, &flow, &err), ERR_INPUT);
@@ -113,9 +119,9 @@ static int download_some(struct play *p, uint64_t length)
     return rc;
 }
 
-static int download_odd(struct play *p)
+static int download_short(struct play *p)
 {
-    return download_some(p, 4095);
+    return download_some(p, 4094);
 }
 
 static int download_whole(struct play *p)
@@ -270,7 +276,7 @@ static const struct play_row rows[] = {
     {"host/read-stopped-at-end", read_stopped, ERR_CANCELLED, false},
     {"host/upload", upload, 0, false},
     {"host/upload-size-differs", upload, ERR_MISMATCH, false},
-    {"host/download", download_odd, 0, false},
+    {"host/download", download_short, 0, false},
     {"host/download-locked", download_whole, ERR_REFUSED, false},
     {"host/boot-digest", boot, ERR_MISMATCH, false},
     {"host/boot-no-sync", boot, ERR_DEAD, true},

@@ -229,6 +229,37 @@ static int upload_unknown_play(struct play *p)
     return rc;
 }
 
+/* ---- what our host never says by itself -------------------------------------------------- */
+
+/* The host's lines go out as they are; each packet of the phone is a status to the host's decoders and
+ * must be the word that the transcript has. The last one's error, or that of a word which does not
+ * come. */
+static int words_play(struct play *p)
+{
+    uint32_t word = XFLASH_OK;
+    for (size_t i = 0; i < p->t->line_count; i++) {
+        const struct transcript_line *line = &p->t->lines[i];
+        int rc;
+        if (line->kind == TRANSCRIPT_HOST) {
+            rc = link_write(&p->link, line->data, line->len, DA_SEND_MS, &p->err);
+        } else { /* a header, and the word behind it */
+            rc = da_word_read(&p->da, &word, DA_REPLY_MS, "word", &p->err);
+            assert_true(rc < 0 || word == get_le32(p->t->lines[++i].data));
+        }
+        if (rc < 0)
+            return rc;
+    }
+    return xflash_status_failed(word) ? da_status_fail(&p->da, word, "word", &p->err) : 0;
+}
+
+/* Nothing comes after all that was said. */
+static int words_then_silence_play(struct play *p)
+{
+    uint32_t word;
+    int rc = words_play(p);
+    return rc < 0 ? rc : da_word_read(&p->da, &word, DA_REPLY_MS, "word", &p->err);
+}
+
 /* ---- rows -------------------------------------------------------------------------------- */
 
 static const struct play_row rows[] = {
@@ -243,6 +274,10 @@ static const struct play_row rows[] = {
     {"write-4096", write_4096_play, 0, false},
     {"shutdown-fastboot", shutdown_play, 0, true},
     {"error-01-read-past-end", read_past_end_play, ERR_REFUSED, false},
+    {"format-1m", words_play, 0, false},
+    {"error-04-chunk-checksum", words_play, ERR_VERIFY, false},
+    {"error-10-format-rpmb", words_play, ERR_REFUSED, false},
+    {"error-13-long-command", words_then_silence_play, ERR_DEAD, true},
     {"error-02-control-code", control_code_play, ERR_UNSUPPORTED, false},
     {"error-03-command", command_play, ERR_UNSUPPORTED, false},
     {"error-05-read-region", read_region_play, ERR_REFUSED, false},

@@ -26,7 +26,7 @@ struct play_row {
 };
 /* A cmocka test of one row. Fastboot answers are whole transfers, so they are played in one way only. */
 void play_test(void **state);
-/* Fails when a transcript of `folder` ("" or "/host") that is for our host has no row. */
+/* Fails when a transcript of `folder` ("" or "/host") has no row. */
 void play_all_have_rows(const char *folder, const struct play_row *rows, size_t count);
 
 /* A stream from or to memory that may stop. */

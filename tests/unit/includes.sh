@@ -6,7 +6,7 @@ cd "$1" || exit 2
 bad=0
 # folder: folders it may include (itself and usb/base always)
 declare -A may=(
-    [usb/base]="" [usb/format]="" [usb/codec]="" [usb/plan]=""
+    [usb/base]="" [usb/format]="" [usb/codec]="" [usb/plan]="usb/format"
     [usb/transport]="usb/codec" [usb/proto]="usb/codec usb/transport" [usb/archive]=""
     [usb/recipe]="usb/plan usb/proto usb/codec usb/format usb/transport usb/archive"
     [usb/sandbox]="" [usb/wire]=""
@@ -15,7 +15,7 @@ declare -A may=(
     [server/store]="usb/archive usb/wire" [server/workers]="usb/wire"
     [server/station]="server/store server/workers usb/wire usb/plan usb/format"
     [server/http]="" [server/api]="server/station server/http server/store usb/format usb/plan"
-    [server/cli]="usb/format usb/archive" [server/daemon]="server/api server/http server/station server/store"
+    [server/cli]="usb/format usb/plan usb/archive" [server/daemon]="server/api server/http server/station server/store"
 )
 rules=$(for folder in "${!may[@]}"; do echo "$folder ${may[$folder]}"; done)
 # one pass over all files: folder of the file, folder of the header

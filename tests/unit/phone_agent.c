@@ -1065,9 +1065,11 @@ static void format_2017_sections(void **state)
     finish_format(&h);
     uint8_t zeros[512] = {0};
     expect_flash(&h, AREA_BOOT1, 0, zeros, 512);
-    range_command(&h, XFLASH_FORMAT, 5, 0, 512);
+    host_flash_write(&h, AREA_RPMB, 0, data, 512);
+    range_command(&h, XFLASH_FORMAT, 5, 0, 512); /* a general purpose area that is empty */
     assert_int_equal(host_status(&h), 0);
     finish_format(&h);
+    expect_flash(&h, AREA_RPMB, 0, data, 512);
     host_deinit(&h);
 }
 

@@ -39,6 +39,7 @@ static void brom_descriptors(void **state)
                  "09024300020100 8000 090400000102020100 0524001001 0424020f 0524060001 0524010301"
                  "07058303400010 09040100020a000000 07050102400000 07058102400000");
     assert_null(g->bos_desc);
+    assert_null(g->qualifier_desc);
     assert_int_equal(g->string_count, 0);
     host_deinit(&h);
 }
@@ -57,6 +58,7 @@ static void preloader_descriptors(void **state)
                  "09024300020103c0fa 090400000102020105 0524001001 0424020f 0524060100 0524010300"
                  "07058303400010 09040100020a000004 07050102000200 07058102000200");
     assert_int_equal(g->bos_len, 22);
+    expect_bytes(g->qualifier_desc, 10, "0a061002020000400100");
     assert_int_equal(get_le16(g->bos_desc + 2), 22);
     assert_string_equal(g->strings[0], "MediaTek");
     assert_string_equal(g->strings[1], "MT65xx Preloader");

@@ -90,10 +90,12 @@ static void read_everything(struct bench *b, int64_t job, int64_t phone)
     CALL_OK(b, &c, store_phone_list, CHIP_A, NULL, NULL);
     CALL_OK(b, &c, store_phone_list, NULL, "x", NULL);
     CALL_OK(b, &c, store_conflict_list, NULL, NULL);
+    CALL_OK(b, &c, store_conflict_list, "open", NULL);
+    CALL(b, &c, store_conflict_get, 1);
     CALL_OK(b, &c, store_backup_list, 0, NULL, NULL);
     CALL_OK(b, &c, store_backup_list, 1, NULL, NULL);
     CALL_OK(b, &c, store_backup_list, 0, "x", NULL);
-    CALL_OK(b, &c, store_backup_twins, 1);
+    CALL_OK(b, &c, store_order_check, 1, phone, "x");
     CALL_OK(b, &c, store_firmware_list, NULL);
     CALL_OK(b, &c, store_permit_list, job);
     CALL_OK(b, &c, store_audit_list, NULL);

@@ -610,6 +610,46 @@ void store_phone_list(struct store *s, const char *chip_id, const char *serial,
     page_done(s->station->phones, page, done, arg);
 }
 
+/* One conflict, of phone 1 with a phone that this station does not show. */
+static json_t *conflict_new(const char *state)
+{
+    return json_pack("{s:s, s:s, s:s, s:n, s:[ss], s:[], s:n, s:s, s:s, s:n, s:n, s:n, s:n, s:s}",
+                     "id", "1", "kind", "imei", "value", "490154203237518", "other_value", "phones",
+                     "1", "2", "backups", "job_id", "state", state, "noticed_at",
+                     "2026-11-22T10:00:00.000Z", "resolved_at", "resolved_by", "reason", "kept",
+                     "text", "IMEI 490154203237518 is on two phones: 1 and 2");
+}
+
+void store_conflict_list(struct store *s, const char *state, const struct store_page *page,
+                         store_done_fn *done, void *arg)
+{
+    (void)s, (void)state;
+    json_t *items = json_pack("[o]", conflict_new("open"));
+    page_done(items, page, done, arg);
+    json_decref(items);
+}
+
+void store_conflict_get(struct store *s, int64_t conflict_id, store_done_fn *done, void *arg)
+{
+    (void)conflict_id;
+    json_t *conflict = conflict_new("open");
+    json_object_set_new(conflict, "records",
+                        json_pack("{s:[O], s:[]}", "phones", find(s->station->phones, "1"),
+                                  "backups"));
+    done(arg, 0, NULL, conflict);
+    json_decref(conflict);
+}
+
+void store_conflict_resolve(struct store *s, int64_t conflict_id, const char *actor,
+                            const char *reason, const char *keep, store_done_fn *done, void *arg)
+{
+    (void)s, (void)conflict_id, (void)actor, (void)keep;
+    json_t *conflict = conflict_new("resolved");
+    json_object_set_new(conflict, "reason", json_string(reason));
+    done(arg, 0, NULL, conflict);
+    json_decref(conflict);
+}
+
 struct sign_key store_sign_key(const struct store *s)
 {
     (void)s;

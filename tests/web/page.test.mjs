@@ -125,6 +125,26 @@ test("a job from the form to Done, live, and the same after a reload", { timeout
   }
 });
 
+test("an answer that comes late does not undo what was heard since", onlyDouble, async () => {
+  await withDouble(["--tick-ms", "20"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      await page.route("**/answer", async (route) => {
+        const before = await call(bench.url, "GET", "/api/v1/jobs"); // what a station says that has not heard of the worker yet
+        await route.fetch();
+        await new Promise((resolve) => setTimeout(resolve, 1000)); // by then the job asks again
+        await route.fulfill({ json: before.body.items[0] });
+      });
+      await orderByForm(page);
+      await page.goto(`${bench.url}/#/`);
+      const card = cardOf(page, job.port);
+      await shows(card, "Check the phone's numbers");
+      await answerNumbers(page, card, { ...job.numbers, serial: "PDAGAD0123456780" });
+      const text = await card.locator(".prompt strong").textContent();
+      assert.match(text, /the phone shows serial 'PDAGAD0123456780'/);
+    });
+  });
+});
+
 test("every state is told by word and symbol, not by colour", onlyDouble, async () => {
   await withDouble(["--scene", "--ports", "8"], async (bench) => {
     await withPage(bench.url, {}, async (page) => {

@@ -21,6 +21,15 @@ test("recipes", () => {
         assert.equal(valid(read(`tests/unit/samples/recipes/${name}`)), false, name);
 });
 
+test("failures", () => {
+    const valid = ajv.compile(read("schema/failures.schema.json"));
+    const { failures } = read("schema/failures.json");
+    assert.ok(valid({ failures }), JSON.stringify(valid.errors));
+    const bend = (change) => ({ failures: [{ ...failures[0], ...change }, ...failures.slice(1)] });
+    for (const change of [{ id: "Z1" }, { code: "No Code" }, { class: "later" }, { advice: "" }, { more: 1 }])
+        assert.equal(valid(bend(change)), false, JSON.stringify(change));
+});
+
 test("messages", () => {
     const names = files("schema/wire");
     assert.ok(names.length >= 20);

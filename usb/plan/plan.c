@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "usb/base/mem.h"
+#include "usb/plan/check.h"
 
 static const char *const class_names[] = {"identity", "service_lk", "commercial"};
 
@@ -288,8 +289,9 @@ static int take_job(const struct plan_inputs *in, struct plan *p, struct err *er
         rc = copy_text(p->chip_id, sizeof(p->chip_id), in->chip_id, "chip id", err);
     if (rc == 0)
         rc = phone_facts_decode(in->before, &p->before, err);
+    const char *finish = in->recipe->finish[0] ? in->recipe->finish : in->finish;
     if (rc == 0)
-        rc = copy_text(p->finish, sizeof(p->finish), in->finish, "finish", err);
+        rc = copy_text(p->finish, sizeof(p->finish), finish, "finish", err);
     if (rc == 0)
         rc = copy_text(p->accept, sizeof(p->accept), in->accept, "accept", err);
     if (rc == 0)
@@ -306,15 +308,19 @@ int plan_build(const struct plan_inputs *in, struct plan *out, const char **fail
                struct err *err)
 {
     AUTO(free_ptr) struct plan *p = xcalloc(1, sizeof(*p));
-    int rc = check_package(in, failure, err);
+    int rc = in->recipe->wants_firmware ? check_package(in, failure, err) : 0;
     if (rc == 0)
         rc = take_job(in, p, err);
     if (rc == 0)
         rc = take_layout(in, p, err);
-    if (rc == 0)
+    if (rc == 0 && in->recipe->wants_backup)
         rc = check_backup(in, p, failure, err);
     for (size_t i = 0; rc == 0 && i < in->recipe->step_count; i++)
         rc = add_step(in, p, &in->recipe->steps[i], err);
+    if (rc == 0) {
+        rc = plan_check(p, err);
+        *failure = rc < 0 ? "L1" : *failure;
+    }
     if (rc < 0)
         return rc;
     memcpy(out, p, sizeof(*p));

@@ -60,6 +60,7 @@ struct plan_inputs {
     const char *chip_id; /* NULL: not known */
     json_t *before;      /* phone_facts_encode(); NULL: nothing */
     const struct recipe *recipe;
+    /* either may be NULL when the recipe wants none */
     json_t *package;     /* {name platform project version layout[] files[] upgrade[]} */
     json_t *backup;      /* the backup resource: partitions[{name size sha256 plausible reason}] */
     const char *serial, *finish, *accept;
@@ -67,8 +68,8 @@ struct plan_inputs {
     size_t imei_count;
 };
 
-/* Checks that recipe, package and backup fit each other (platform, project, sizes, files, plausibility) and
- * lays out every write. ERR_MISMATCH, ERR_FORMAT, ERR_REFUSED with a sentence for the operator; *failure is
+/* Checks that recipe, package and backup fit each other (platform, project, sizes, files, plausibility), lays out
+ * every write, and proves that none is outside of what the laws allow (usb/plan/check.h). ERR_MISMATCH, ERR_FORMAT, ERR_REFUSED with a sentence for the operator; *failure is
  * set to the id of the failure (schema/failures.json) or left alone. */
 int plan_build(const struct plan_inputs *in, struct plan *out, const char **failure,
                struct err *err);

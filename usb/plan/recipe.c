@@ -21,6 +21,15 @@ const struct recipe_step *recipe_step_find(const struct recipe *r, const char *i
     return NULL;
 }
 
+bool recipe_writes(const struct recipe *r)
+{
+    for (size_t i = 0; i < r->step_count; i++)
+        if (strcmp(r->steps[i].action, "write") == 0 ||
+            strcmp(r->steps[i].action, "fastboot_flash") == 0)
+            return true;
+    return false;
+}
+
 void recipe_step_title(const struct recipe_step *step, char *out, size_t size)
 {
     snprintf(out, size, "%s %s", step->id, step->name);
@@ -131,6 +140,8 @@ static int check_words(const struct recipe_step *s, struct err *err)
                                           "fastboot_halt",
                                           "boot",
                                           "accept",
+                                          "identify",
+                                          "release",
                                           NULL};
     static const char *const classes[] = {"", "identity", "service_lk", "commercial", NULL};
     static const char *const targets[] = {"", "fastboot", NULL};
@@ -198,17 +209,29 @@ static int check_references(const struct recipe *r, size_t at, struct err *err)
     return 0;
 }
 
+static int decode_needs(json_t *needs, struct recipe *r, struct err *err)
+{
+    static const char *const known[] = {"backup", "backup_optional", "firmware", NULL};
+    if (!needs)
+        return 0;
+    TRY(only(needs, known, "needs", err));
+    r->wants_backup = json_object_get(needs, "backup") != NULL;
+    r->wants_firmware = json_object_get(needs, "firmware") != NULL;
+    TRY(take_list(json_object_get(needs, "backup"), &r->needs_backup, "backup", err));
+    TRY(take_list(json_object_get(needs, "backup_optional"), &r->needs_backup_optional,
+                  "backup_optional", err));
+    return take_list(json_object_get(needs, "firmware"), &r->needs_firmware, "firmware", err);
+}
+
 static int decode_head(json_t *json, struct recipe *r, struct err *err)
 {
-    static const char *const known[] = {"name",       "version", "title", "model",
-                                        "backup_set", "needs",   "steps", NULL};
+    static const char *const known[] = {"name",  "version", "title",  "model", "backup_set",
+                                        "needs", "steps",   "finish", NULL};
     static const char *const model_known[] = {"platform", "project", "hw_code", "da_code", NULL};
-    static const char *const needs_known[] = {"backup", "backup_optional", "firmware", NULL};
-    json_t *model = json_object_get(json, "model"), *needs = json_object_get(json, "needs");
+    json_t *model = json_object_get(json, "model");
     int hw_code = 0, da_code = 0;
     TRY(only(json, known, "recipe", err));
     TRY(only(model, model_known, "model", err));
-    TRY(only(needs, needs_known, "needs", err));
     TRY(take_text(json_object_get(json, "name"), r->name, sizeof(r->name), "name", err));
     TRY(take_text(json_object_get(json, "title"), r->title, sizeof(r->title), "title", err));
     TRY(take_number(json_object_get(json, "version"), &r->version, "version", err));
@@ -226,14 +249,29 @@ static int decode_head(json_t *json, struct recipe *r, struct err *err)
     r->hw_code = (uint16_t)hw_code;
     r->da_code = (uint16_t)da_code;
     TRY(take_list(json_object_get(json, "backup_set"), &r->backup_set, "backup_set", err));
-    if (r->backup_set.count == 0 || !json_object_get(needs, "backup") ||
-        !json_object_get(needs, "firmware"))
-        return err_set(err, ERR_FORMAT,
-                       "a recipe needs backup_set, needs.backup and needs.firmware");
-    TRY(take_list(json_object_get(needs, "backup"), &r->needs_backup, "backup", err));
-    TRY(take_list(json_object_get(needs, "backup_optional"), &r->needs_backup_optional,
-                  "backup_optional", err));
-    return take_list(json_object_get(needs, "firmware"), &r->needs_firmware, "firmware", err);
+    TRY(take_text(json_object_get(json, "finish"), r->finish, sizeof(r->finish), "finish", err));
+    if (r->finish[0] && strcmp(r->finish, "lk") != 0 && strcmp(r->finish, "upgrade") != 0)
+        return err_set(err, ERR_FORMAT, "'finish' is lk or upgrade");
+    return decode_needs(json_object_get(json, "needs"), r, err);
+}
+
+/* What the steps do decides what must be named at the head. */
+static int check_needs(const struct recipe *r, struct err *err)
+{
+    for (size_t i = 0; i < r->step_count; i++) {
+        const struct recipe_step *step = &r->steps[i];
+        if (strcmp(step->action, "backup") == 0 && r->backup_set.count == 0)
+            return err_set(err, ERR_FORMAT, "step %s: a recipe that saves needs a backup_set", step->id);
+        if (strcmp(step->action, "da_start") == 0 && !r->wants_firmware)
+            return err_set(err, ERR_FORMAT,
+                           "step %s: the download agent comes from a package: needs.firmware is "
+                           "missing (it may be an empty list)",
+                           step->id);
+        if (strcmp(step->write_class, "identity") == 0 && !r->wants_backup)
+            return err_set(err, ERR_FORMAT, "step %s: it writes a backup: needs.backup is missing",
+                           step->id);
+    }
+    return 0;
 }
 
 int recipe_decode(json_t *json, struct recipe *out, struct err *err)
@@ -252,6 +290,8 @@ int recipe_decode(json_t *json, struct recipe *out, struct err *err)
         if (rc < 0)
             (void)err_in(err, "step %zu", i + 1);
     }
+    if (rc == 0)
+        rc = check_needs(r, err);
     if (rc < 0)
         return rc;
     memcpy(out, r, sizeof(*r));

@@ -37,6 +37,9 @@ struct recipe {
     char platform[RECIPE_NAME_MAX], project[RECIPE_NAME_MAX];
     uint16_t hw_code, da_code;
     struct recipe_list backup_set; /* what S5 saves: partitions, pgpt, sgpt, boot1, boot2 */
+    bool wants_backup;   /* something is written back: an order needs a backup */
+    bool wants_firmware; /* an order needs a package, be it for the agent in it only */
+    char finish[16];     /* the only form of finish; empty: as ordered */
     struct recipe_list needs_backup, needs_backup_optional, needs_firmware;
     size_t step_count;
     struct recipe_step steps[RECIPE_STEPS_MAX];
@@ -45,6 +48,8 @@ struct recipe {
 /* Strict: unknown members are ERR_FORMAT, so is a reference to a step that does not come before. */
 int recipe_decode(json_t *json, struct recipe *out, struct err *err);
 const struct recipe_step *recipe_step_find(const struct recipe *r, const char *id);
+/* Does any step change the phone's flash? Then an order names the serial of its label. */
+bool recipe_writes(const struct recipe *r);
 bool recipe_list_has(const struct recipe_list *list, const char *name);
 /* "S7 write identity": how a step is called in journal, log, API and page. */
 void recipe_step_title(const struct recipe_step *step, char *out, size_t size);

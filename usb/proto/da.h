@@ -81,7 +81,8 @@ int da_upload(struct da *da, const char *name, uint64_t size_bytes, link_sink_fn
 int da_write(struct da *da, enum xflash_section section, uint64_t address, uint64_t length_bytes,
              link_source_fn *source, void *arg, struct err *err);
 /* By name; `partition_bytes` is the partition's size in the phone's table (the phone notices too
- * late). */
+ * late). An even number of bytes; "preloader" and "preloader_backup" at most 1 MiB, since they have
+ * to go in one chunk. */
 int da_download(struct da *da, const char *name, uint64_t partition_bytes, uint64_t length_bytes,
                 link_source_fn *source, void *arg, struct err *err);
 

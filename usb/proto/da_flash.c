@@ -1,6 +1,7 @@
 /* Reading and writing flash through DA2. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "usb/base/mem.h"
 #include "usb/proto/da.h"
@@ -340,6 +341,27 @@ int da_write(struct da *da, enum xflash_section section, uint64_t address, uint6
     return rc < 0 ? rc : chunks_write(&w, err);
 }
 
+/* The agent puts a header before a preloader and must have it whole for that. */
+static bool in_one_chunk(const char *name)
+{
+    return strcasecmp(name, "preloader") == 0 || strcasecmp(name, "preloader_backup") == 0;
+}
+
+static int download_check(const char *name, uint64_t partition_bytes, uint64_t length_bytes,
+                          struct err *err)
+{
+    if (length_bytes == 0 || length_bytes > partition_bytes)
+        return err_set(err, ERR_INPUT, "%llu bytes for partition '%s' of %llu",
+                       (unsigned long long)length_bytes, name, (unsigned long long)partition_bytes);
+    if (length_bytes % 2) /* agents add up an odd chunk in their own way */
+        return err_set(err, ERR_INPUT, "%llu bytes for partition '%s': pad to an even number",
+                       (unsigned long long)length_bytes, name);
+    if (in_one_chunk(name) && length_bytes > WRITE_CHUNK_MAX)
+        return err_set(err, ERR_LIMIT, "%llu bytes for '%s', which goes in one chunk of at most %d",
+                       (unsigned long long)length_bytes, name, WRITE_CHUNK_MAX);
+    return 0;
+}
+
 int da_download(struct da *da, const char *name, uint64_t partition_bytes, uint64_t length_bytes,
                 link_source_fn *source, void *arg, struct err *err)
 {
@@ -349,9 +371,8 @@ int da_download(struct da *da, const char *name, uint64_t partition_bytes, uint6
     uint8_t length[8];
     put_le64(length, length_bytes);
     int rc = name_check(da, name, err);
-    if (rc == 0 && (length_bytes == 0 || length_bytes > partition_bytes))
-        rc = err_set(err, ERR_INPUT, "%llu bytes for partition '%s' of %llu",
-                     (unsigned long long)length_bytes, name, (unsigned long long)partition_bytes);
+    if (rc == 0)
+        rc = download_check(name, partition_bytes, length_bytes, err);
     if (rc == 0)
         rc = writing_init(&w, da, err);
     if (rc == 0)

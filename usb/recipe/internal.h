@@ -57,7 +57,7 @@ enum { ACTION_SKIPPED = 1 };
 
 action_fn action_connect, action_da_start, action_backup, action_inspect, action_survey, action_write,
     action_verify, action_leave, action_fastboot_check, action_fastboot_authorise, action_fastboot_flash,
-    action_fastboot_halt, action_boot, action_accept;
+    action_fastboot_halt, action_boot, action_accept, action_identify, action_release;
 
 /* Sets the failure id and the error in one go. */
 int fail(struct session *s, const char *failure, struct err *err, int code, const char *fmt, ...)

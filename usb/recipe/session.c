@@ -11,6 +11,7 @@
 #include "usb/base/clock.h"
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
+#include "usb/plan/failure.h"
 #include "usb/recipe/image.h"
 
 enum { ATTEMPTS_MAX = 4, GONE_BY_ITSELF_MS = 2000 };
@@ -33,6 +34,8 @@ static const struct {
     {"fastboot_halt", action_fastboot_halt},
     {"boot", action_boot},
     {"accept", action_accept},
+    {"identify", action_identify},
+    {"release", action_release},
 };
 
 int fail(struct session *s, const char *failure, struct err *err, int code, const char *fmt, ...)
@@ -56,26 +59,8 @@ static bool link_broke(int code)
 /* What an error is called that no action has a better name for; README "failures". */
 static const char *name_of(const struct session *s, int code)
 {
-    if (link_broke(code) && strcmp(s->mode, "fastboot") == 0)
-        return "D14";
-    switch (code) {
-    case ERR_TIMEOUT:
-        return "C10";
-    case ERR_STORAGE:
-    case ERR_VERIFY:
-        return "C8";
-    case ERR_MISMATCH:
-        return "B3";
-    case ERR_UNSUPPORTED: /* of a command that every agent has: it was mangled on the way */
-        return "C11";
-    case ERR_REFUSED:
-    case ERR_FORMAT:
-    case ERR_LIMIT:
-    case ERR_NOT_FOUND:
-        return strcmp(s->mode, "fastboot") == 0 ? "D11" : "C9";
-    default:
-        return link_broke(code) ? "C11" : "";
-    }
+    bool fastboot = strcmp(s->mode, "fastboot") == 0;
+    return failure_of_error(code, fastboot ? FAILURE_IN_FASTBOOT : FAILURE_IN_DOWNLOAD);
 }
 
 int failed(struct session *s, const char *failure, struct err *err)
@@ -230,6 +215,14 @@ int session_slurp(const struct session *s, const char *name, size_t max_bytes, s
     return io_pread(fd, at, (size_t)size, 0, err);
 }
 
+static bool plan_has_service_lk(const struct plan *p)
+{
+    for (size_t i = 0; i < p->write_count; i++)
+        if (p->writes[i].write_class == PLAN_SERVICE_LK)
+            return true;
+    return false;
+}
+
 bool write_applies(const struct session *s, const struct plan_write *w, const char *step_id)
 {
     if (strcmp(w->step, step_id) != 0)
@@ -238,9 +231,10 @@ bool write_applies(const struct session *s, const struct plan_write *w, const ch
         return true;
     if (w->write_class == PLAN_SERVICE_LK)
         return w->slot == s->slot;
-    /* commercial LK: into each slot that was given the service LK; an upgrade also renews slot a */
+    /* commercial LK: into each slot that was given the service LK; an upgrade also renews slot a, and both slots where
+     * nothing in the plan tells what a service LK looks like */
     return s->service_lk[w->slot - 'a'] ||
-           (w->slot == 'a' && strcmp(s->plan->finish, "upgrade") == 0);
+           (strcmp(s->plan->finish, "upgrade") == 0 && (w->slot == 'a' || !plan_has_service_lk(s->plan)));
 }
 
 /* ---- what is known of the phone ----------------------------------------------------------------------- */

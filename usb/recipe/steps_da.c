@@ -146,6 +146,12 @@ static int identify(struct session *s, struct err *err)
     return 0;
 }
 
+int action_identify(struct session *s, const struct recipe_step *step, struct err *err)
+{
+    (void)step;
+    return identify(s, err);
+}
+
 static int authenticate(struct session *s, struct err *err)
 {
     AUTO(buf_deinit) struct buf auth = {0};

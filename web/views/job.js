@@ -78,7 +78,7 @@ function errorBox(job) {
 function actions(job) {
   const verb = (name, done) => async () => {
     try {
-      putJob(await api.jobVerb(job.id, name));
+      await putJob(job.id, api.jobVerb(job.id, name));
       toast(done);
     } catch (problem) {
       toast(`${problem.message} ${problem.advice}`);
@@ -172,7 +172,7 @@ export function jobView(main, id) {
     if (job && key === readFor) return;
     readFor = key;
     try {
-      putJob(await api.job(id));
+      await putJob(id, api.job(id));
       recipe ??= await recipeOnce(live.jobs.get(id).recipe);
       draw();
     } catch (problem) {

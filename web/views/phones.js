@@ -8,10 +8,10 @@ const IDENTITIES = {
   donor: ["another phone's identity", "warn"],
   lost: ["identity lost", "fail"],
   unknown: ["identity not known", "idle"],
-  conflict: ["conflict: also on another phone", "warn"],
+  conflict: ["conflict", "warn"],
 };
 
-function identityTag(identity) {
+export function identityTag(identity) {
   const [word, symbol] = IDENTITIES[identity] ?? [identity, "idle"];
   return el("span", { class: "tag" }, icon(symbol), word);
 }
@@ -43,7 +43,7 @@ export function phoneView(main, id) {
   return detailView(main, () => api.phone(id), (p) => [
     el("div", { class: "title" }, el("h1", null, p.serial ?? `Phone ${p.id}`), identityTag(p.identity)),
     (p.conflicts ?? []).map((c) => el("div", { class: "problem" }, el("strong", null, `Conflict ${c.id}: ${c.text}.`),
-      el("p", null, "Compare the labels; an admin resolves it with a written reason."))),
+      el("p", null, "No job writes to this phone until it is resolved. ", el("a", { href: `#/conflicts/${c.id}` }, "Compare and decide")))),
     facts([
       ["Chip id", el("code", null, p.chip_id ?? "")],
       ["SoC id", p.soc_id ? el("code", null, p.soc_id) : null],

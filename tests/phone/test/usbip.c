@@ -631,8 +631,8 @@ static const struct fault_row {
 static void fault_row(void **state)
 {
     const struct fault_row *row = ROW(state);
-    clock_scale_set(0.02); /* "late" without a time is meant for hosts, not for tests */
     rig_start(&rig, 1);
+    clock_scale_set(0.02); /* "late" without a time is meant for hosts, not for tests */
     rig_firmware.brom = echo_rom;
     if (row->spec)
         assert_int_equal(fault_plan_add(&rig.boards[0]->faults, row->spec, NULL), 0);
@@ -660,7 +660,6 @@ static void fault_row(void **state)
     assert_true(clock_now_ms() - start_ms >= row->least_ms);
     close(fd);
     rig_stop(&rig);
-    clock_scale_set(1);
 }
 
 /* A phone that NAKs takes nothing and brings nothing, but lets go of what is taken back. */
@@ -720,9 +719,6 @@ static void control_fault(void **state)
     rig_stop(&rig);
 }
 
-/* ---- comings and goings
- * ----------------------------------------------------------------------------- */
-
 static int stream_result;
 
 static void swallow(struct board *b)
@@ -734,6 +730,74 @@ static enum board_next swallowing_rom(struct board *b)
 {
     return on_bus(b, swallow);
 }
+
+/* ---- speed
+ * ------------------------------------------------------------------------------------------- */
+
+enum { PACED_BYTES = 65536, PACED_RATE = 1000000, PACED_MS = 65 };
+static int64_t flash_ms[2]; /* what write and read took */
+
+static void use_flash(struct board *b)
+{
+    static uint8_t data[PACED_BYTES];
+    int64_t start_ms = clock_now_ms();
+    board_flash_write(b, AREA_USER, 0, data, sizeof(data));
+    flash_ms[0] = clock_now_ms() - start_ms;
+    start_ms += flash_ms[0];
+    board_flash_read(b, AREA_USER, 0, data, sizeof(data));
+    flash_ms[1] = clock_now_ms() - start_ms;
+    board_in(b, data, 1, IN_FIELD, -1);
+}
+
+static enum board_next flash_rom(struct board *b)
+{
+    return on_bus(b, use_flash);
+}
+
+/* N bytes take at least N / rate, whatever else the machine does. */
+static void rates_are_kept(void **state)
+{
+    (void)state;
+    struct board_settings *s = board_settings(rig.boards[0]);
+    make_pattern();
+    clock_scale_set(1);
+    s->high_speed_bytes_per_s = PACED_RATE;
+    rig_firmware.brom = swallowing_rom;
+    rig_enter_brom(&rig, 0);
+    int fd = client_open(&rig, "1-1");
+    int64_t start_ms = clock_now_ms();
+    client_submit(fd, 20, 0x01, PACED_BYTES, pattern, 0);
+    assert_int_equal(client_reply(fd, false, &reply), 0);
+    assert_true(clock_now_ms() - start_ms >= PACED_MS);
+    end_session(fd);
+
+    rig_firmware.brom = sending_rom;
+    end_rule = IN_FIELD;
+    in_bytes = PACED_BYTES;
+    rig_enter_brom(&rig, 0);
+    fd = client_open(&rig, "1-1");
+    start_ms = clock_now_ms();
+    client_submit(fd, 20, 0x81, PACED_BYTES, NULL, 0);
+    assert_int_equal(client_reply(fd, true, &reply), 0);
+    assert_int_equal(reply.actual, PACED_BYTES);
+    assert_true(clock_now_ms() - start_ms >= PACED_MS);
+    end_session(fd);
+
+    s->high_speed_bytes_per_s = 0;
+    s->emmc_write_bytes_per_s = PACED_RATE;
+    s->emmc_read_bytes_per_s = 2 * PACED_RATE;
+    rig_firmware.brom = flash_rom;
+    rig_enter_brom(&rig, 0);
+    fd = client_open(&rig, "1-1");
+    client_submit(fd, 20, 0x81, 512, NULL, 0);
+    assert_int_equal(client_reply(fd, true, &reply), 0);
+    assert_true(flash_ms[0] >= PACED_MS);
+    assert_true(flash_ms[1] >= PACED_MS / 2);
+    end_session(fd);
+}
+
+/* ---- comings and goings
+ * ----------------------------------------------------------------------------- */
 
 static void unplug_in_the_middle(void **state)
 {
@@ -841,6 +905,7 @@ int main(void)
         ONE(endless_nak_out),
         ONE(unplug_in_the_middle),
         ONE(fifty_cycles_leave_nothing),
+        ONE(rates_are_kept),
         cmocka_unit_test_setup_teardown(two_phones_at_once, setup_two, teardown),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,14 @@
+/* package.h: what the catalogue keeps of a firmware package, and plans are made of. */
+#ifndef FLASHRACK_USB_PLAN_PACKAGE_H
+#define FLASHRACK_USB_PLAN_PACKAGE_H
+
+#include <jansson.h>
+
+#include "usb/format/firmware.h"
+
+/* {name platform project version usable files[{name size sha256 sparse expanded_bytes}] layout[{name offset size}]
+ * upgrade[{partition file}] problems[{severity code where text advice}] da_file preloader auth_file}, a new reference.
+ * Hashes are empty where the check did not read the files. */
+json_t *plan_package(const struct firmware *f);
+
+#endif
