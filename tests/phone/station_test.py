@@ -267,11 +267,29 @@ class Laws(Bench):
             next(s for s in recipe["steps"] if s["id"] == "S7")["partitions"].append("seccfg")
         self.refused_untouched(change, "seccfg")
 
+    def stopped_before(self, mode, change, *words):
+        """The recipe is refused while the phone is still in the download agent: it never came up in `mode`."""
+        self.never_succeeds(change, *words)
+        job = self.station.get("/jobs")["items"][0]
+        self.assertNotIn(job["error"]["phone_state"], ("restored", "booted", "first_start"))
+        self.assertNotIn(job["result"]["phone_state"], ("restored", "booted", "first_start"))
+        state = self.rack.control(0, "state")
+        self.assertNotIn(state["stage"], mode)
+
     def test_law_4_nothing_read_back(self):
-        self.never_succeeds(self.steps(drop=["S19"]), "nvram", "never read back")
+        self.stopped_before(("android",), self.steps(drop=["S19"]), "nvram", "never read back")
+
+    def test_law_4_firmware_not_read_back(self):
+        self.stopped_before(("android",), self.steps(drop=["S18v"]), "lk_a", "never read back")
+
+    def test_law_4_not_read_back_before_fastboot(self):
+        self.stopped_before(("lk", "android"), self.steps(drop=["S9"]), "never read back")
 
     def test_law_5_service_lk_stays(self):
-        self.never_succeeds(self.steps(drop=["S18w", "S18v"]), "service bootloader")
+        self.stopped_before(("android",), self.steps(drop=["S18w", "S18v"]), "service bootloader")
+
+    def test_law_5_nvram_is_not_whole(self):
+        self.stopped_before(("android",), self.steps(drop=["S13"]), "nvram is not whole")
 
 
 class Peers(unittest.TestCase):
