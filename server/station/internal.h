@@ -249,8 +249,9 @@ void job_watch_again(struct job *j);
 /* inputs.c: runs without a port: dumps and packages */
 int path_allowed(const struct station *s, const char *path, char *resolved, size_t size,
                  struct err *err);
-/* record.c: the black box of a job, DATA/record/job-N.pcapng. A fresh file, or ERR_IO; old ones go. */
-int record_open(const struct station *s, int64_t job_id, struct err *err);
+/* record.c: the black box of a job, DATA/record/job-N.pcapng, of a later run job-N-run-R.pcapng. A fresh file, or
+ * ERR_IO; old ones go. */
+int record_open(const struct station *s, int64_t job_id, int run, struct err *err);
 enum { RECORD_KEEP_BYTES = 512, RECORD_MAX_BYTES = 64 << 20, RECORDS_MAX = 500 };
 int memfd_sealed(const char *name, const char *text, struct err *err);
 

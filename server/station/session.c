@@ -192,7 +192,7 @@ void session_collect(struct job *j)
 static void send_record(struct job *j)
 {
     struct err err = {0};
-    AUTO(fd_close) int fd = record_open(j->s, j->id, &err);
+    AUTO(fd_close) int fd = record_open(j->s, j->id, j->run, &err);
     struct wire_message m = {
         .type = WIRE_record, .fd = fd, .u.record = {RECORD_MAX_BYTES, j->s->record_keep_bytes}};
     if (fd >= 0)

@@ -27,6 +27,8 @@ void host_deinit(struct host *h)
 {
     for (size_t i = 0; i < h->input_count; i++)
         fd_close(&h->inputs[i].fd);
+    for (size_t i = 0; i < HOST_QUEUE_MAX; i++)
+        free(h->unsent[i]);
     fd_close(&h->attach_fd);
     fd_close(&h->run_fd);
     fd_close(&h->spool_fd);
@@ -39,11 +41,49 @@ void host_deinit(struct host *h)
     buf_deinit(&h->packed);
 }
 
+/* What waits goes first: messages keep their order. */
+static void send_waiting(struct host *h)
+{
+    while (h->unsent_count && !h->server_gone) {
+        struct err err = {0};
+        int rc = wire_send_text(WORKER_CHANNEL_FD, h->unsent[h->unsent_at], -1, MSG_DONTWAIT, &err);
+        if (rc == ERR_TIMEOUT)
+            return;
+        h->server_gone = rc < 0;
+        free_ptr(&h->unsent[h->unsent_at]);
+        h->unsent_at = (h->unsent_at + 1) % HOST_QUEUE_MAX;
+        h->unsent_count--;
+    }
+}
+
+/* A write to a phone must not stop because the station stands still. Steps, extents and the end are in the spool
+ * besides, so that a message for which there is no room at all is not lost. */
 void host_send(struct host *h, const struct wire_message *m)
 {
     struct err err = {0};
-    if (!h->server_gone && wire_send(WORKER_CHANNEL_FD, m, 0, &err) < 0)
-        h->server_gone = true;
+    send_waiting(h);
+    if (h->server_gone)
+        return;
+    int rc = h->unsent_count ? ERR_TIMEOUT : wire_send(WORKER_CHANNEL_FD, m, MSG_DONTWAIT, &err);
+    if (rc != ERR_TIMEOUT) {
+        h->server_gone = rc < 0;
+        return;
+    }
+    if (m->type == WIRE_beat || m->type == WIRE_progress || h->unsent_count == HOST_QUEUE_MAX)
+        return;
+    json_auto_t *body = wire_encode(m);
+    h->unsent[(h->unsent_at + h->unsent_count++) % HOST_QUEUE_MAX] =
+        json_dumps(body, JSON_COMPACT);
+}
+
+void host_flush(struct host *h, int64_t until_ms)
+{
+    send_waiting(h);
+    while (h->unsent_count && !h->server_gone && clock_now_ms() < until_ms) {
+        struct pollfd fd = {WORKER_CHANNEL_FD, POLLOUT, 0};
+        (void)poll(&fd, 1, clock_left(until_ms, SLICE_MS));
+        send_waiting(h);
+    }
 }
 
 static void beat(struct host *h)
@@ -186,6 +226,7 @@ static void drain(struct host *h, int fd, bool *gone,
 
 void host_pump(struct host *h, int64_t until_ms)
 {
+    send_waiting(h);
     beat(h);
     struct pollfd fds[] = {{h->server_gone ? -1 : WORKER_CHANNEL_FD, POLLIN, 0},
                            {h->portwatch_gone ? -1 : WORKER_DEVICE_FD, POLLIN, 0}};
