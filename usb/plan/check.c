@@ -35,7 +35,6 @@ static const struct action { /* what a step needs, where it leads, what it does 
     {"backup", AGENT, STAYS, LOOKS},
     {"inspect", AGENT, STAYS, LOOKS},
     {"survey", AGENT, STAYS, LOOKS},
-    {"survey", AGENT, STAYS, LOOKS},
     {"write", AGENT, STAYS, WRITES},
     {"verify", AGENT, STAYS, LOOKS},
     {"leave", AGENT, FASTBOOT, LEADS},
