@@ -164,6 +164,8 @@ class Restore(Bench):
         self.assertEqual(job["state"], "succeeded", job.get("error"))
         self.assertEqual(job["result"]["slot"], "b")
         self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] in ("S8", "S18w")}, {"lk_b"})
+        passed, text = self.rack.check(0, self.package, "lk", loss="identity")
+        self.assertTrue(passed, text)
 
     def test_usb_model_buffered_build_2017(self):
         self.open(settings=["usb_model=buffered", "da_build=2017"])

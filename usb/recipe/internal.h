@@ -45,7 +45,7 @@ struct session {
     bool serial_on_usb;    /* Android showed the job's serial there */
     json_t *accepted;
     char failure[8];
-    const char *phone_state; /* nokia-x5.md 7.5, in words */
+    const char *phone_state; /* README.md, "phone_state" */
     uint64_t base_bytes, step_bytes; /* progress of the step */
 };
 
