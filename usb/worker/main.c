@@ -24,6 +24,7 @@ enum {
     /* Buffers from this size on go back to the system when they are freed. Left alone, glibc raises its limit with
      * each one that is, and a worker keeps what its largest step needed. */
     MMAP_FROM_BYTES = 64 * 1024,
+    LAST_WORDS_MS = 60000, /* a station that stands still so long reads the end in the spool */
 };
 
 static const struct {
@@ -63,6 +64,7 @@ static void do_run(struct host *h)
     if (!m.u.done.result)
         m.u.done.result = json_object();
     host_send(h, &m);
+    host_flush(h, clock_in(LAST_WORDS_MS));
     wire_message_deinit(&m);
 }
 
