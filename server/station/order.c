@@ -133,16 +133,8 @@ static int check_port(const struct job_order *in, struct order *o, struct err *e
 {
     if (!in->port || !in->port[0])
         return 0; /* wherever its phone shows up */
-    o->port = port_named(o->s, in->port);
-    if (o->port)
-        return 0;
-    if (!port_id_possible(o->s, in->port))
-        return err_set(err, ERR_NOT_FOUND,
-                       "there is no port '%.100s'; GET /ports lists the ids, a "
-                       "port shows up there when something was plugged into it",
-                       in->port);
-    o->port = port_add(o->s, in->port);
-    return 0;
+    o->port = port_named(o->s, in->port, err);
+    return o->port ? 0 : err->code;
 }
 
 static int order_take(struct station *s, const struct job_order *in, struct order *o,
