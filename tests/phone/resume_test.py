@@ -178,6 +178,23 @@ class AnotherPhone(Runs):
         self.assertEqual([self.rack.hashes(index) for index in range(2)], before)
 
 
+class ChangedPackage(Runs):
+    def test_file_changed_in_place_while_the_job_waits(self):
+        """The hash that was catalogued is the hash of what is sent, however long the job waited for its phone."""
+        self.open(profile="tiny", hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3", seconds=60)
+        with open(os.path.join(self.package, "lk_service.img"), "r+b") as image:
+            image.seek(-5, os.SEEK_END)
+            image.write(b"other")
+        self.download_mode()
+        job = self.station.wait(job["id"], seconds=60)
+        self.assertEqual(job["state"], "failed", job)
+        self.assertIn("lk_service.img was changed", job["error"]["message"])
+        self.assertEqual({w["step"] for w in job["result"]["writes"]}, {"S7"})  # nothing went to a bootloader's slot
+        self.assertEqual(job["phone_state"], "identity_partly_written")
+
+
 class GivenUp(Runs):
     def test_half_written_phone_is_not_releasable(self):
         job = self.begin("S13")
