@@ -125,6 +125,16 @@ class StationKilled(Runs):
         job = self.killed("S13")
         self.assertEqual([s["state"] for s in self.attempts(job, "S13")], ["done"])
 
+    def test_at_the_acceptance(self):
+        """All was read back before the phone was let start: the next run asks for the numbers, not for the keys."""
+        self.open(profile="tiny")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S21", seconds=90)
+        self.assertEqual(job["run_count"], 1)
+        self.restart(signal.SIGKILL)
+        job = self.finish(job)
+        self.assertEqual({s["name"].split()[0] for s in job["steps"] if s["run"] == 2}, {"S20", "S21"})
+
     def test_stopped_in_s18w(self):
         self.killed("S18w", signal.SIGTERM)
 
