@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 """Laws 2 and 7 in front of phones: whoever asks, however often and in whatever order, no phone gets another one's
 identity, and no number stands on two phones without a conflict. Usage: identity_test.py [CASE...]"""
+import contextlib
 import os
+import sqlite3
+import subprocess
 import sys
 import time
 import unittest
@@ -126,6 +129,33 @@ class Identity(Bench):
         self.assert_conflict(job, "IMEI", screen["imeis"][0])
         self.assertEqual([self.phone(i)["identity"] for i in range(2)], ["conflict"] * 2)
         self.assertEqual(self.phone(1)["imeis"], screen["imeis"])
+
+
+class Kept(Bench):
+    """Backups on the station's disk."""
+
+    def flashrack(self, *args):
+        env = dict(os.environ, FLASHRACK_SERVER=self.station.url)
+        return subprocess.run([bench.program("flashrack"), *args], env=env, capture_output=True, text=True)
+
+    def backup_until(self, key):
+        while not self.station.get(f"/backups/{self.backup['id']}")[key]:
+            time.sleep(0.1)
+        return self.station.get(f"/backups/{self.backup['id']}")
+
+    def test_read_again_on_a_schedule(self):
+        self.open(profile="tiny", hands="none", station_extra=["--verify-every", "1"])
+        self.backup = self.station.import_dump(self.rack.dump(0), self.rack.labels[0]["serial"])
+        self.assertIsNone(self.backup_until("verified_at")["damage"])
+        done = self.flashrack("backup", "verify", "--all")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "backups.db"))) as db, db:
+            db.execute("UPDATE chunk SET zstd = x'00' WHERE id = 1")
+        damage = self.backup_until("damage")["damage"]
+        done = self.flashrack("backup", "verify", self.backup["id"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(damage, done.stderr)
+        self.assertIn("DAMAGED", self.flashrack("backups").stdout)
 
 
 if __name__ == "__main__":
