@@ -148,6 +148,7 @@ static const struct http_route routes[] = {
     {"GET", API_BASE "/backups/{id}", backup_get, 0, 0},
     {"POST", API_BASE "/backups/{id}/verify", backup_verify, HTTP_JSON_MAX_BYTES,
      VERIFY_DEADLINE_MS},
+    {"GET", API_BASE "/backups/{id}/export", api_backup_export, 0, 0},
     {"GET", API_BASE "/backups/{id}/partitions/{name}", partition_get, 0, 0},
 };
 const struct api_routes api_backups_routes = {routes, ARRAY_LEN(routes)};

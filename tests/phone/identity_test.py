@@ -2,12 +2,15 @@
 """Laws 2 and 7 in front of phones: whoever asks, however often and in whatever order, no phone gets another one's
 identity, and no number stands on two phones without a conflict. Usage: identity_test.py [CASE...]"""
 import contextlib
+import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 import unittest
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from restore_test import Bench, bench  # noqa: E402
@@ -142,6 +145,23 @@ class Kept(Bench):
         while not self.station.get(f"/backups/{self.backup['id']}")[key]:
             time.sleep(0.1)
         return self.station.get(f"/backups/{self.backup['id']}")
+
+    def test_export_is_a_tar_file(self):
+        """Programs that are not ours unpack it and find every image as the backup names it."""
+        self.open(profile="tiny", hands="none")
+        self.backup = self.station.import_dump(self.rack.dump(0), self.rack.labels[0]["serial"])
+        folder = os.path.join(self.dir, "out")
+        os.mkdir(folder)
+        where = f"{self.station.url}/api/v1/backups/{self.backup['id']}/export"
+        with urllib.request.urlopen(where) as answer, open(os.path.join(self.dir, "b.tar"), "wb") as out:
+            shutil.copyfileobj(answer, out)
+            self.assertEqual(out.tell(), int(answer.headers["Content-Length"]))
+        subprocess.run(["tar", "-xf", out.name, "-C", folder], check=True)
+        subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], check=True, cwd=folder)
+        names = {p["name"] + ".img" for p in self.backup["partitions"]}
+        self.assertEqual(set(os.listdir(folder)), names | {"SHA256SUMS", "manifest.json"})
+        with open(os.path.join(folder, "manifest.json")) as f:
+            self.assertEqual(json.load(f)["partitions"], self.backup["partitions"])
 
     def test_read_again_on_a_schedule(self):
         self.open(profile="tiny", hands="none", station_extra=["--verify-every", "1"])

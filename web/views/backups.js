@@ -74,6 +74,7 @@ export function backupView(main, id) {
       ["Verified", when(b.verified_at)],
     ]),
     el("h2", null, "Partitions"),
+    el("p", null, el("a", { href: api.exportUrl(b.id), download: `backup-${b.id}.tar` }, "Download all as a tar file, with SHA256SUMS and manifest.json")),
     el("div", { class: "table" }, el("table", null,
       el("thead", null, el("tr", null, ["Name", "Size", "SHA-256", "Contents", "Image"].map((t) => el("th", { scope: "col" }, t)))),
       el("tbody", null, (b.partitions ?? []).map((p) => el("tr", null,
