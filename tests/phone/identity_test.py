@@ -141,13 +141,17 @@ class Kept(Bench):
         env = dict(os.environ, FLASHRACK_SERVER=self.station.url)
         return subprocess.run([bench.program("flashrack"), *args], env=env, capture_output=True, text=True)
 
+    def damage_chunk(self):
+        with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "backups.db"))) as db, db:
+            db.execute("UPDATE chunk SET zstd = x'00' WHERE id = 1")
+
     def backup_until(self, key):
         while not self.station.get(f"/backups/{self.backup['id']}")[key]:
             time.sleep(0.1)
         return self.station.get(f"/backups/{self.backup['id']}")
 
-    def test_export_is_a_tar_file(self):
-        """Programs that are not ours unpack it and find every image as the backup names it."""
+    def test_export(self):
+        """As a tar file, which programs that are not ours can read, and as a folder: the same files."""
         self.open(profile="tiny", hands="none")
         self.backup = self.station.import_dump(self.rack.dump(0), self.rack.labels[0]["serial"])
         folder = os.path.join(self.dir, "out")
@@ -162,6 +166,14 @@ class Kept(Bench):
         self.assertEqual(set(os.listdir(folder)), names | {"SHA256SUMS", "manifest.json"})
         with open(os.path.join(folder, "manifest.json")) as f:
             self.assertEqual(json.load(f)["partitions"], self.backup["partitions"])
+        own = os.path.join(self.dir, "own")
+        done = self.flashrack("backup", "export", self.backup["id"], "-o", own)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        subprocess.run(["diff", "-r", folder, own], check=True)
+        self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", own).returncode, 1)
+        self.damage_chunk()
+        self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", own + "2").returncode, 1)
+        self.assertFalse(os.path.exists(own + "2"))
 
     def test_read_again_on_a_schedule(self):
         self.open(profile="tiny", hands="none", station_extra=["--verify-every", "1"])
@@ -169,8 +181,7 @@ class Kept(Bench):
         self.assertIsNone(self.backup_until("verified_at")["damage"])
         done = self.flashrack("backup", "verify", "--all")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "backups.db"))) as db, db:
-            db.execute("UPDATE chunk SET zstd = x'00' WHERE id = 1")
+        self.damage_chunk()
         damage = self.backup_until("damage")["damage"]
         done = self.flashrack("backup", "verify", self.backup["id"])
         self.assertEqual(done.returncode, 1)
