@@ -104,15 +104,16 @@ def run(args, folder):
         succeeded = judge(rack, package, args.finish, ended, jobs)
         summary = {"jobs": len(jobs), "succeeded": succeeded, "failed": len(jobs) - succeeded,
                    "seconds": round(seconds, 1), "bytes_written": written}
+        line = json.dumps(summary, separators=(",", ":"))
         if not args.once:
-            say(json.dumps(summary))
+            say(line)
             say(f"All jobs ended. The dashboard stays at {station.url} until Ctrl-C.")
             try:
                 while True:
                     time.sleep(3600)
             except KeyboardInterrupt:
                 pass
-    print(json.dumps(summary), flush=True)
+    print(line, flush=True)
     return 0 if succeeded == len(jobs) else 1
 
 

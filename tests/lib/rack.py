@@ -195,10 +195,10 @@ class Rack:
         return {area: sparse_sha256(os.path.join(self.phone_dir(index), area))
                 for area in ("user.img", "boot1.img", "boot2.img", "rpmb.img")}
 
-    def check(self, index, package, finish):
-        """The independent checker; (passed, what it printed)."""
+    def check(self, index, package, finish, loss="format"):
+        """The independent checker; (passed, what it printed). loss identity: all else is as in the dump."""
         done = subprocess.run([program("x5-check"), "--dump", self.dump(index), "--package", package,
-                               "--state", self.phone_dir(index), "--finish", finish],
+                               "--state", self.phone_dir(index), "--finish", finish, "--loss", loss],
                               capture_output=True, text=True)
         return done.returncode == 0, done.stdout + done.stderr
 

@@ -55,7 +55,7 @@ static void hashes_match_published_vectors(void **state)
     struct sha256 d = sha256_of(span_of("abc", 3));
     sha256_hex(&d, hex);
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    /* fastboot.md 7.2, test vectors of the dm-verity code */
+    /* the dm-verity code of a serial, usb/format/README.md, "Identity numbers" */
     md5_hex_upper(span_of("PDAGATEST0000001", 16), hex);
     assert_string_equal(hex, "313CA5F469846D5CCFBCECE02BE4F1E5");
     assert_int_equal(crc32_of(0, span_of("123456789", 9)), 0xcbf43926);
