@@ -118,6 +118,7 @@ class Restore(Bench):
         self.assert_restored(self.restore(finish="lk"))
         phone = self.station.get("/phones")["items"][0]
         self.assertEqual(phone["identity"], "own")
+        self.assertEqual(self.rack.screen(0)["android"], "8.1")
         self.assertEqual(phone["serial"], self.rack.labels[0]["serial"])
         self.assertEqual(phone["chip_id"], self.rack.labels[0]["chip_id"])
 
@@ -206,6 +207,29 @@ class Restore(Bench):
         self.open()
         self.prepare()
         self.assert_restored(self.restore(finish="upgrade"), finish="upgrade")
+
+    def with_android(self, version, android):
+        self.package = self.make_package("later", "--version", version)
+        self.open(version=version)
+        self.prepare()
+        self.assert_restored(self.restore())
+        screen = self.rack.screen(0)
+        self.assertEqual((screen["version"], screen["android"]), (version, android))
+
+    def test_android_9(self):
+        self.with_android("PDA-2150-0-00WW-B02", "9")
+
+    def test_android_10(self):
+        self.with_android("PDA-3260-0-00WW-B01", "10")
+
+    def test_larger_storage(self):
+        # the model's other eMMC: the same partitions, a longer userdata, the backup table somewhere else
+        self.profile = "mini64"
+        self.package = self.make_package("larger")
+        self.open()
+        self.prepare()
+        self.assert_restored(self.restore())
+        self.assertEqual(os.path.getsize(os.path.join(self.rack.phone_dir(0), "user.img")), 671088640)
 
     def test_slot_b_is_active(self):
         # a phone that is whole: its para says that slot b is active (the accident would have erased that, too)
