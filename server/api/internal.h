@@ -17,7 +17,8 @@ struct api {
     struct store *store;
     struct sse *sse;
     struct http_route *routes;
-    json_t *recipes;   /* name -> document */
+    json_t *recipes;      /* name -> document */
+    json_t *recipe_items; /* what a list of them says */
     json_t *open_jobs; /* ids that were seen before they ended, for the counters below */
     uint64_t jobs_succeeded, jobs_failed, jobs_cancelled, jobs_interrupted;
 };
@@ -58,6 +59,8 @@ extern const struct api_routes api_ports_routes, api_jobs_routes, api_phones_rou
     api_backups_routes, api_conflicts_routes, api_firmware_routes, api_recipes_routes, api_events_routes,
     api_health_routes, api_schema_routes, api_report_routes;
 
+/* export.c: GET /backups/{id}/export */
+void api_backup_export(struct http_call *call, void *arg);
 /* recipes.c */
 int api_recipes_load(struct api *a, const char *dir, struct err *err);
 /* events.c: a station_event_fn, and a sse_fetch_fn. */

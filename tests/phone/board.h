@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 struct board;
+struct err;
 
 enum { BOARD_OK = 0, BOARD_GONE = -1, BOARD_TIMEOUT = -2, BOARD_STORAGE = -3 };
 
@@ -45,6 +46,9 @@ enum board_next android_run(struct board *b);
 /* ---- settings: every choice the protocol pages leave open, first value is the default ---------------- */
 enum usb_model { MODEL_FIELD, MODEL_BUFFERED, MODEL_EXACT };
 enum da_build { BUILD_2018, BUILD_2017, BUILD_2019 };
+enum digest_case { DIGEST_EITHER, DIGEST_UPPER, DIGEST_LOWER };
+enum oem_reply { OEM_INFO, OEM_OKAY };
+enum download_keys { DOWNLOAD_BOTH, DOWNLOAD_VOL_UP, DOWNLOAD_VOL_DOWN };
 struct board_settings {
     enum usb_model usb_model;
     enum da_build da_build;
@@ -66,10 +70,37 @@ struct board_settings {
     uint64_t full_speed_bytes_per_s,
         high_speed_bytes_per_s; /* of the bus, both directions; 0: no limit */
     uint64_t emmc_read_bytes_per_s, emmc_write_bytes_per_s;
-    char android[8];     /* "8.1" */
+    char android[8];     /* "": what the version in systeminfo says */
+    /* What nobody knows of this phone's bootloaders; README.md, "Unknowns". */
+    enum download_keys download_keys; /* both volume keys */
+    uint16_t preloader_vid, preloader_pid; /* 0x0e8d, 0x2000 */
+    bool verity_commercial;          /* the commercial LK knows oem dm-verity, too */
+    enum digest_case verity_digest;  /* letters of the digest that are taken */
+    char verity_refusal[48];         /* "dm-verity verify failed" */
+    bool permission_lost;            /* a re-plug closes what dm-verity opened */
+    enum oem_reply oem_reply;        /* one INFO line and an empty OKAY, or all in the OKAY */
+    char security_version[16];       /* "0001" */
+    bool size_prefix;                /* partition sizes begin with 0x */
+    bool elabel_absent;              /* LK knows no partition of that name */
+    bool unlocked;                   /* whatever seccfg says */
+    bool split_response;             /* four letters, then the rest, in a transfer each */
     char sbc_locked[64]; /* "": partitions that a phone with SBC on locks, "tee_a,tee_b" */
 };
 struct board_settings *board_settings(struct board *b);
+void settings_default(struct board_settings *s);
+/* Sets one by its name in struct board_settings; ERR_INPUT names what is wrong. */
+int settings_set(struct board_settings *s, const char *name, const char *value, struct err *err);
+/* Calls `each` with every name and its value as text. */
+void settings_each(const struct board_settings *s,
+                   void (*each)(void *arg, const char *name, const char *value), void *arg);
+/* True when the keys held are those that lead to download mode. */
+static inline bool board_download_keys(const struct board_settings *s, unsigned held)
+{
+    unsigned want = s->download_keys == DOWNLOAD_VOL_UP     ? KEY_VOL_UP
+                    : s->download_keys == DOWNLOAD_VOL_DOWN ? KEY_VOL_DOWN
+                                                            : KEY_VOL_UP | KEY_VOL_DOWN;
+    return (held & (KEY_VOL_UP | KEY_VOL_DOWN)) == want;
+}
 
 /* ---- identity of the hardware --------------------------------------------------------------------- */
 struct board_chip {

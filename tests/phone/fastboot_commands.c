@@ -184,15 +184,13 @@ static enum lk_outcome signature(struct lk *lk, const char *arg)
 static enum lk_outcome security_version(struct lk *lk, const char *arg)
 {
     (void)arg;
-    enum lk_outcome outcome = fb_info(lk, "0001");
-    return outcome == LK_CONTINUE ? fb_okay(lk, "%s", "") : outcome;
+    return fb_oem_line(lk, board_settings(lk->b)->security_version);
 }
 
 static enum lk_outcome project_code(struct lk *lk, const char *arg)
 {
     (void)arg;
-    enum lk_outcome outcome = fb_info(lk, "PDA");
-    return outcome == LK_CONTINUE ? fb_okay(lk, "%s", "") : outcome;
+    return fb_oem_line(lk, "PDA");
 }
 
 /* ---- the table
@@ -201,7 +199,7 @@ static enum lk_outcome project_code(struct lk *lk, const char *arg)
 enum {
     ON_SECURE = 1,  /* runs with secure boot on */
     NOT_LOCKED = 2, /* refused on a locked phone */
-    SERVICE = 4,    /* the service build has it, the commercial one does not know it */
+    SERVICE = 4,    /* the service build has it, the commercial one only with verity_commercial */
 };
 
 /* In the order of registration. The last entry that is a prefix of the command wins, so "reboot"
@@ -248,7 +246,8 @@ static const struct command *command_find(const struct lk *lk, const char *text)
 {
     for (size_t i = ARRAY_LEN(commands); i > 0; i--) {
         const struct command *c = &commands[i - 1];
-        if ((c->flags & SERVICE) && lk->kind != LK_SERVICE)
+        if ((c->flags & SERVICE) && lk->kind != LK_SERVICE &&
+            !board_settings(lk->b)->verity_commercial)
             continue;
         if (strncmp(text, c->prefix, strlen(c->prefix)) == 0)
             return c;
@@ -273,7 +272,7 @@ static enum lk_outcome command_run(struct lk *lk, const char *text)
     if (!(c->flags & ON_SECURE) && lk_secure(lk))
         return fb_fail(lk, "not support on security");
     if ((c->flags & NOT_LOCKED) && !lk_unlocked(lk)) {
-        if (lk->kind != LK_SERVICE)
+        if (lk->kind != LK_SERVICE && !lk->permitted)
             return fb_fail(lk, "not allowed in locked state");
         if (!lk->permitted)
             return fb_fail(lk, "target device is locked");

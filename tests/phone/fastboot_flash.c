@@ -59,6 +59,8 @@ const struct partition *fb_partition(const struct lk *lk, const char *name)
 {
     static const char *const aliases[][2] = {{"misc", "para"}, {"uboot", "lk"}};
     char slot = para_active_slot(&lk->para);
+    if (strcmp(name, "elabel") == 0 && board_settings(lk->b)->elabel_absent)
+        return NULL;
     const struct partition *p = table_find(&lk->table, name, 0);
     if (!p)
         p = table_find(&lk->table, name, slot ? slot : 'a');

@@ -62,7 +62,10 @@ static enum lk_outcome respond(struct lk *lk, const char *kind, const char *fmt,
         strcat(text, "\n");
     while (strlen(text) < LONG_RESPONSE_BYTES && long_response)
         strcat(text, ".");
-    int rc = board_in(lk->b, text, strlen(text), IN_PACKETS, LK_WRITE_TIMEOUT_MS);
+    size_t first = board_settings(lk->b)->split_response ? 4 : 0;
+    int rc = first ? board_in(lk->b, text, first, IN_PACKETS, LK_WRITE_TIMEOUT_MS) : 0;
+    if (rc == 0 && text[first])
+        rc = board_in(lk->b, text + first, strlen(text + first), IN_PACKETS, LK_WRITE_TIMEOUT_MS);
     if (rc == BOARD_TIMEOUT)
         return LK_DEAF;
     return rc < 0 ? LK_LOST : LK_CONTINUE;
@@ -150,6 +153,8 @@ enum board_next fastboot_run(struct lk *lk)
     while (board_wait_cable(lk->b, true, -1) == BOARD_OK) {
         if (board_usb_attach(lk->b, &device.gadget) < 0)
             continue;
+        if (board_settings(lk->b)->permission_lost)
+            lk->permitted = false;
         enum lk_outcome outcome = plugged_run(lk);
         board_usb_detach(lk->b);
         if (outcome == LK_LEAVE)

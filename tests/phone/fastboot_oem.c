@@ -1,12 +1,10 @@
+#include <ctype.h>
 #include <stdio.h>
 #include <strings.h>
 
 #include "tests/phone/lk.h"
 #include "usb/base/hash.h"
 #include "usb/base/mem.h"
-
-/* Constructed: what FIH's LK says when the digest is not the one of its serial is not known. */
-#define WRONG_DIGEST_TEXT "dm-verity verify failed"
 
 static const char *skip_blanks(const char *s)
 {
@@ -15,10 +13,23 @@ static const char *skip_blanks(const char *s)
     return s;
 }
 
-static enum lk_outcome info_and_okay(struct lk *lk, const char *text)
+enum lk_outcome fb_oem_line(struct lk *lk, const char *text)
 {
+    if (board_settings(lk->b)->oem_reply == OEM_OKAY)
+        return fb_okay(lk, "%s", text);
     enum lk_outcome outcome = fb_info(lk, "%s", text);
     return outcome == LK_CONTINUE ? fb_okay(lk, "%s", "") : outcome;
+}
+
+/* The digest in letters that this LK takes. */
+static bool digest_matches(struct lk *lk, const char *got, const char *want_upper)
+{
+    enum digest_case letters = board_settings(lk->b)->verity_digest;
+    for (const char *c = got; *c; c++)
+        if ((letters == DIGEST_UPPER && islower((unsigned char)*c)) ||
+            (letters == DIGEST_LOWER && isupper((unsigned char)*c)))
+            return false;
+    return strcasecmp(got, want_upper) == 0;
 }
 
 /* Opens flashing until this LK ends: MD5 of the serial that LK read at its start, either case. The
@@ -32,8 +43,8 @@ enum lk_outcome fb_oem_dm_verity(struct lk *lk, const char *arg)
     if (strlen(arg) != MD5_HEX_BYTES - 1)
         return fb_fail(lk, "argument size is wrong\n");
     md5_hex_upper(span_of(lk->serial, strlen(lk->serial)), want);
-    if (strcasecmp(arg, want) != 0)
-        return fb_fail(lk, WRONG_DIGEST_TEXT);
+    if (!digest_matches(lk, arg, want))
+        return fb_fail(lk, "%s", board_settings(lk->b)->verity_refusal);
     lk->permitted = true;
     return fb_okay(lk, "%s", "");
 }
@@ -51,7 +62,7 @@ enum lk_outcome fb_oem_halt(struct lk *lk, const char *arg)
 enum lk_outcome fb_oem_bootloader_type(struct lk *lk, const char *arg)
 {
     (void)arg;
-    return info_and_okay(lk, lk->kind == LK_SERVICE ? "service" : "commercial");
+    return fb_oem_line(lk, lk->kind == LK_SERVICE ? "service" : "commercial");
 }
 
 enum lk_outcome fb_oem_versions(struct lk *lk, const char *arg)
@@ -78,7 +89,7 @@ enum lk_outcome fb_oem_battery(struct lk *lk, const char *arg)
     char line[64];
     int percent = (board_settings(lk->b)->battery_mv - 3400) / 8;
     snprintf(line, sizeof(line), "Capacity=%d", MAX_OF(0, MIN_OF(100, percent)));
-    return info_and_okay(lk, line);
+    return fb_oem_line(lk, line);
 }
 
 enum lk_outcome fb_oem_uid(struct lk *lk, const char *arg)
@@ -86,11 +97,11 @@ enum lk_outcome fb_oem_uid(struct lk *lk, const char *arg)
     (void)arg;
     char hex[2 * 16 + 1];
     hex_encode(span_of(board_chip(lk->b)->me_id, 16), hex);
-    return info_and_okay(lk, hex);
+    return fb_oem_line(lk, hex);
 }
 
 enum lk_outcome fb_oem_permissions(struct lk *lk, const char *arg)
 {
     (void)arg;
-    return info_and_okay(lk, lk->permitted ? "permission=1" : "permission=0");
+    return fb_oem_line(lk, lk->permitted ? "permission=1" : "permission=0");
 }

@@ -12,6 +12,7 @@ struct walk {
     var_fn *each;
     void *arg;
     enum lk_outcome outcome;
+    const char *size_prefix; /* of partition sizes: "" or "0x" */
 };
 
 static void var(struct walk *w, const char *name, const char *fmt, ...)
@@ -87,13 +88,13 @@ static const char *partition_type(const char *name)
 static void partition_vars(const struct partition *p, struct walk *w)
 {
     char name[64];
-    /* hexadecimal without 0x; LK keeps the last megabyte of userdata for itself */
+    /* hexadecimal, by default without 0x; LK keeps the last megabyte of userdata for itself */
     bool userdata = strcmp(p->name, "userdata") == 0;
     uint64_t size = p->size_bytes - (userdata && p->size_bytes > 0x100000 ? 0x100000 : 0);
     snprintf(name, sizeof(name), "partition-type:%s", p->name);
     var(w, name, "%s", partition_type(p->name));
     snprintf(name, sizeof(name), "partition-size:%s", p->name);
-    var(w, name, "%llx", (unsigned long long)size);
+    var(w, name, "%s%llx", w->size_prefix, (unsigned long long)size);
     size_t len = strlen(p->name);
     const char *suffix = len > 2 ? p->name + len - 2 : "";
     if (strcmp(suffix, "_b") == 0)
@@ -105,12 +106,14 @@ static void partition_vars(const struct partition *p, struct walk *w)
 
 static enum lk_outcome vars_walk(struct lk *lk, var_fn *each, void *arg)
 {
-    struct walk w = {each, arg, LK_CONTINUE};
+    const struct board_settings *s = board_settings(lk->b);
+    struct walk w = {each, arg, LK_CONTINUE, s->size_prefix ? "0x" : ""};
     general_vars(lk, &w);
     slot_vars(lk, &w);
     var(&w, "has-slot:preloader", "yes");
     for (size_t i = 0; i < lk->table.count; i++)
-        partition_vars(&lk->table.parts[i], &w);
+        if (!s->elabel_absent || strcmp(lk->table.parts[i].name, "elabel") != 0)
+            partition_vars(&lk->table.parts[i], &w);
     return w.outcome;
 }
 

@@ -137,12 +137,4 @@ bool flash_preloader_bootable(struct board *b);
 /* Hands the phone's device to the kernel, on the virtual port that belongs to its bus id. */
 void vhci_attach(struct board *b);
 
-/* ---- settings.c ---- */
-void settings_default(struct board_settings *s);
-/* Sets one by its name in struct board_settings; ERR_INPUT names what is wrong. */
-int settings_set(struct board_settings *s, const char *name, const char *value, struct err *err);
-/* Calls `each` with every name and its value as text. */
-void settings_each(const struct board_settings *s,
-                   void (*each)(void *arg, const char *name, const char *value), void *arg);
-
 #endif

@@ -18,7 +18,7 @@ bool lk_secure(const struct lk *lk)
 
 bool lk_unlocked(const struct lk *lk)
 {
-    return lk->lock_state == SECCFG_UNLOCKED;
+    return lk->lock_state == SECCFG_UNLOCKED || board_settings(lk->b)->unlocked;
 }
 
 /* The preloader found no bootloader to start and resets, again and again. */

@@ -67,6 +67,8 @@ enum lk_outcome fb_erase(struct lk *lk, const char *name);
 const struct partition *fb_partition(const struct lk *lk, const char *name);
 
 /* ---- fastboot_oem.c: FIH's service commands ---- */
+/* An answer of one line, as the setting oem_reply has it. */
+enum lk_outcome fb_oem_line(struct lk *lk, const char *text);
 enum lk_outcome fb_oem_dm_verity(struct lk *lk, const char *arg);
 enum lk_outcome fb_oem_halt(struct lk *lk, const char *arg);
 enum lk_outcome fb_oem_bootloader_type(struct lk *lk, const char *arg);

@@ -104,8 +104,7 @@ static enum board_next be_off(struct board *b)
     board_stage_set(b, STAGE_RESET);
     pthread_mutex_unlock(&b->lock);
     board_sleep(b, POWER_UP_MS, false);
-    const unsigned download_keys = KEY_VOL_UP | KEY_VOL_DOWN;
-    if (board_cable(b) && (board_keys(b) & download_keys) == download_keys)
+    if (board_cable(b) && board_download_keys(&b->settings, board_keys(b)))
         return run_stage(b, STAGE_BROM, brom_run);
     return boot(b);
 }

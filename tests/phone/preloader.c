@@ -104,6 +104,7 @@ static enum board_next preloader_usb(struct board *b, bool stay)
 {
     struct acm acm;
     acm_init(&acm, ACM_PRELOADER);
+    acm_id_set(&acm, board_settings(b)->preloader_vid, board_settings(b)->preloader_pid);
     if (board_usb_attach(b, &acm.gadget) < 0)
         return NEXT_LK;
     enum listen_result result = LISTEN_CLOSED;
@@ -127,8 +128,7 @@ enum board_next preloader_run(struct board *b)
     bool stay = board_download_bit_take(b);
     if (!board_cable(b))
         return NEXT_LK;
-    const unsigned both = KEY_VOL_UP | KEY_VOL_DOWN;
-    if ((board_keys(b) & both) == both)
+    if (board_download_keys(board_settings(b), board_keys(b)))
         return NEXT_BROM; /* writes the download flag and resets */
     return preloader_usb(b, stay);
 }

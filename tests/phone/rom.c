@@ -9,6 +9,7 @@
 #include "usb/base/mem.h"
 
 enum {
+    ASSERTION_MS = 200,           /* from an assertion to the reset; constructed */
     OVERSIZED_BYTES = 0x40000000, /* what a faulty length says */
     STAY_STILL_MS = 100,          /* STAY_STILL's answer to leaving the bus */
     SLA_CHALLENGE_BYTES = 16,
@@ -122,6 +123,14 @@ static void leave(struct rom *r, enum board_next next)
 {
     r->over = true;
     r->next = next;
+}
+
+/* Stops at an assertion; the watchdog resets the phone a little later, so that its last word arrives. */
+static void fail_assertion(struct rom *r)
+{
+    if (board_sleep(r->b, ASSERTION_MS, true) < 0)
+        r->gone = true;
+    leave(r, NEXT_RESET);
 }
 
 /* ---- identification
@@ -406,7 +415,7 @@ static void send_da(struct rom *r)
     if (status == BROM_OK)
         r->image = (struct da_image){a.address, a.length_bytes, a.signature_bytes};
     else if (status == BROM_DAA_SIG_VERIFY_FAILED) /* wipes the buffer and asserts */
-        leave(r, NEXT_RESET);
+        fail_assertion(r);
 }
 
 static void jump(struct rom *r, uint32_t address)
@@ -415,7 +424,7 @@ static void jump(struct rom *r, uint32_t address)
     if (r->image.len == 0) {
         put_u16(r, preloader ? BROM_DAA_SIG_VERIFY_FAILED : BROM_DA_NOT_EXIST);
         if (preloader)
-            leave(r, NEXT_RESET);
+            fail_assertion(r);
         return;
     }
     if (!preloader && address != r->image.address) {

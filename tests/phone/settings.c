@@ -12,6 +12,9 @@ enum kind { KIND_CHOICE, KIND_BOOL, KIND_INT, KIND_U16, KIND_U32, KIND_U64, KIND
 
 static const char *const usb_models[] = {"field", "buffered", "exact", NULL};
 static const char *const da_builds[] = {"2018", "2017", "2019", NULL};
+static const char *const digest_cases[] = {"either", "upper", "lower", NULL};
+static const char *const oem_replies[] = {"info", "okay", NULL};
+static const char *const key_choices[] = {"both", "vol_up", "vol_down", NULL};
 
 static const struct setting {
     const char *name;
@@ -47,6 +50,19 @@ static const struct setting {
     SETTING(emmc_read_bytes_per_s, KIND_U64, NULL),
     SETTING(emmc_write_bytes_per_s, KIND_U64, NULL),
     SETTING(android, KIND_TEXT, NULL),
+    SETTING(download_keys, KIND_CHOICE, key_choices),
+    SETTING(preloader_vid, KIND_U16, NULL),
+    SETTING(preloader_pid, KIND_U16, NULL),
+    SETTING(verity_commercial, KIND_BOOL, NULL),
+    SETTING(verity_digest, KIND_CHOICE, digest_cases),
+    SETTING(verity_refusal, KIND_TEXT, NULL),
+    SETTING(permission_lost, KIND_BOOL, NULL),
+    SETTING(oem_reply, KIND_CHOICE, oem_replies),
+    SETTING(security_version, KIND_TEXT, NULL),
+    SETTING(size_prefix, KIND_BOOL, NULL),
+    SETTING(elabel_absent, KIND_BOOL, NULL),
+    SETTING(unlocked, KIND_BOOL, NULL),
+    SETTING(split_response, KIND_BOOL, NULL),
     SETTING(sbc_locked, KIND_TEXT, NULL),
 #undef SETTING
 };
@@ -61,7 +77,10 @@ void settings_default(struct board_settings *s)
         .fastboot_vid = 0x2e04,
         .fastboot_pid = 0xc009,
         .max_download = 0x8000000,
-        .android = "8.1",
+        .preloader_vid = 0x0e8d,
+        .preloader_pid = 0x2000,
+        .verity_refusal = "dm-verity verify failed",
+        .security_version = "0001",
     };
 }
 

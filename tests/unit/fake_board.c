@@ -384,10 +384,7 @@ struct board *fake_board_new(const struct fake_sizes *sizes)
         if (b->fd[i] < 0 || ftruncate(b->fd[i], (off_t)size[i]) < 0)
             abort();
     }
-    b->settings = (struct board_settings){.brom_window_ms = 5000,
-                                          .preloader_configure_ms = 8000,
-                                          .preloader_window_ms = 2500,
-                                          .battery_mv = 4000};
+    settings_default(&b->settings);
     b->cable = true;
     clock_test_set(1000);
     return b;

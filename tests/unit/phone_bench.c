@@ -46,6 +46,7 @@ int phone_bench_up(enum factory_profile profile)
                                      .profile = profile,
                                      .seed = 7,
                                      .slot = 'a',
+                                     .vhci = b->open != NULL,
                                      .hands_speed = 1000};
     if (rack_start(&order, &b->rack, &err) < 0 ||
         firmware_new(profile, FACTORY_VERSION, &b->firmware, &err) < 0 ||
@@ -123,6 +124,8 @@ static int import(struct transport **out, struct usb_identity *id_out, struct er
 {
     struct usbip_device device;
     AUTO(fd_close) int fd = -1;
+    if (phone_bench.open)
+        return phone_bench.open(out, id_out, err);
     int rc = usbip_import(phone_bench.host, phone_bench.port, "1-1", IMPORT_MS, &fd, &device, err);
     if (rc == 0)
         rc = transport_usbip_open(fd, usbip_devid(&device), (int)device.speed, out, id_out, err);
@@ -152,6 +155,18 @@ void phone_take(struct phone_session *s, uint16_t pid)
     s->link = (struct link){.transport = s->transport};
 }
 
+int phone_send_da1(struct phone_session *s, struct err *err)
+{
+    return brom_send_da(&s->link, DA1_ADDRESS, buf_span(&phone_bench.da1), SIGNATURE_BYTES, err);
+}
+
+void phone_enter_da1(struct phone_session *s)
+{
+    struct err err = {0};
+    phone_ok(brom_jump_da(&s->link, DA1_ADDRESS, &err), &err);
+    da_init(&s->da, &s->link);
+}
+
 void phone_start_da1(struct phone_session *s, enum brom_stage stage)
 {
     struct err err = {0};
@@ -162,10 +177,8 @@ void phone_start_da1(struct phone_session *s, enum brom_stage stage)
     assert_memory_equal(info.me_id, board_chip(phone_bench.phone)->me_id, sizeof(info.me_id));
     assert_memory_equal(info.soc_id, board_chip(phone_bench.phone)->soc_id, sizeof(info.soc_id));
     phone_ok(brom_authenticate(&s->link, &info, span_of(NULL, 0), &err), &err);
-    phone_ok(brom_send_da(&s->link, DA1_ADDRESS, buf_span(&phone_bench.da1), SIGNATURE_BYTES, &err),
-             &err);
-    phone_ok(brom_jump_da(&s->link, DA1_ADDRESS, &err), &err);
-    da_init(&s->da, &s->link);
+    phone_ok(phone_send_da1(s, &err), &err);
+    phone_enter_da1(s);
 }
 
 void phone_start_da2(struct phone_session *s)
@@ -174,13 +187,18 @@ void phone_start_da2(struct phone_session *s)
     phone_ok(da_boot_to(&s->da, DA2_ADDRESS, span_of(phone_bench.da2, DA2_BYTES), &err), &err);
 }
 
-void phone_start_agent(struct phone_session *s, enum brom_stage stage)
+void phone_bring_up(struct phone_session *s)
 {
     struct err err = {0};
     const struct da_images images = {DA2_ADDRESS, span_of(phone_bench.da2, DA2_BYTES),
                                      phone_bench.emi};
-    phone_start_da1(s, stage);
     phone_ok(da_bring_up(&s->da, DA_OPTIONS_DEFAULT, &images, &err), &err);
+}
+
+void phone_start_agent(struct phone_session *s, enum brom_stage stage)
+{
+    phone_start_da1(s, stage);
+    phone_bring_up(s);
 }
 
 static int to_buf(void *arg, const void *data, size_t len, struct err *err)

@@ -30,6 +30,8 @@ struct phone_bench {
     struct span emi;
     struct record *record; /* not NULL: what passes goes there, too */
     struct replay *replay; /* not NULL: it answers in the place of the phone */
+    /* Not NULL: the phone is on this kernel's bus (vhci), and this opens it. Set before phone_bench_up(). */
+    int (*open)(struct transport **out, struct usb_identity *id_out, struct err *err);
 };
 extern struct phone_bench phone_bench;
 
@@ -51,8 +53,12 @@ void phone_put_away(struct board *b);
 void phone_take(struct phone_session *s, uint16_t pid);
 /* From the start sequence to the jump: DA1 is about to say C0. */
 void phone_start_da1(struct phone_session *s, enum brom_stage stage);
+int phone_send_da1(struct phone_session *s, struct err *err); /* the agent of the bench */
+void phone_enter_da1(struct phone_session *s);                /* the jump */
+/* From C0 to the command loop of DA2; or its last step. */
+void phone_bring_up(struct phone_session *s);
 void phone_start_da2(struct phone_session *s);
-/* All of it, to the command loop of DA2. */
+/* All of it. */
 void phone_start_agent(struct phone_session *s, enum brom_stage stage);
 void phone_read_table(struct phone_session *s, struct gpt *table);
 /* Ends the agent and waits until it is off the bus: the next identity may have the same id. */

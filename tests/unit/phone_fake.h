@@ -273,11 +273,7 @@ static struct board *fake_new(const struct factory_order *order)
     }
     b->cable = true;
     b->start = START_POWER_KEY;
-    b->settings = (struct board_settings){.battery_mv = 4000,
-                                          .fastboot_vid = 0x2e04,
-                                          .fastboot_pid = 0xc009,
-                                          .max_download = 0x8000000,
-                                          .android = "8.1"};
+    settings_default(&b->settings);
     return b;
 }
 

@@ -286,6 +286,50 @@ static void host_mistake(void **state)
     assert_string_equal(b->violation, mistake->name);
 }
 
+/* One row for each thing that nobody knows of this LK: the setting's other value. */
+static const struct unknown_row {
+    const char *name, *setting, *value;
+    unsigned how;
+    const char *script, *want;
+} unknowns[] = {
+    {"commercial LK with dm-verity", "verity_commercial", "1", 0,
+     "oem dm-verity @MD5\ndownload:00000010\n+16 A\nflash:cda", "OKAY\nDATA00000010\nOKAY\nOKAY\n"},
+    {"digest in capitals only", "verity_digest", "upper", SERVICE,
+     "oem dm-verity @md5\noem dm-verity @MD5", "FAILdm-verity verify failed\nOKAY\n"},
+    {"digest in small letters only", "verity_digest", "lower", SERVICE,
+     "oem dm-verity @MD5\noem dm-verity @md5", "FAILdm-verity verify failed\nOKAY\n"},
+    {"text of a wrong digest", "verity_refusal", "no!", SERVICE,
+     "oem dm-verity 00000000000000000000000000000000", "FAILno!\n"},
+    {"answers in the OKAY", "oem_reply", "okay", 0, "oem getProjectCode\noem getBootloaderType",
+     "OKAYPDA\nOKAYcommercial\n"},
+    {"security version", "security_version", "0042", 0, "oem getSecurityVersion",
+     "INFO0042\nOKAY\n"},
+    {"sizes with 0x", "size_prefix", "1", 0, "getvar:partition-size:nvram", "OKAY0x40000\n"},
+    {"no elabel", "elabel_absent", "1", UNLOCKED,
+     "getvar:partition-size:elabel\ndownload:00000010\n+16 A\nflash:elabel",
+     "FAILGetVar Variable Not found\nDATA00000010\nOKAY\nFAILThis partition doesn't exist\n"},
+    {"unlocked", "unlocked", "1", 0, "getvar:unlocked\ndownload:00000010\n+16 A\nflash:cda",
+     "OKAYyes\nDATA00000010\nOKAY\nOKAY\n"},
+    {"responses in two transfers", "split_response", "1", 0, "getvar:product", "OKAY\nPDA\n"},
+};
+
+static void unknown(void **state)
+{
+    const struct unknown_row *u = ROW(state);
+    const struct row row = {.how = u->how, .script = u->script};
+    AUTO(fake_free) struct board *b = phone_for(&row);
+    assert_int_equal(settings_set(&b->settings, u->setting, u->value, NULL), 0);
+    char script[256], lines[8][160], *save = NULL;
+    size_t count = 0;
+    snprintf(script, sizeof(script), "%s", u->script);
+    for (char *line = strtok_r(script, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        snprintf(lines[count], sizeof(lines[0]), "%s", line);
+        line_script(b, &row, lines[count++]);
+    }
+    lk_run(b);
+    assert_string_equal(b->output, u->want);
+}
+
 static void lie_is_told(void **state)
 {
     (void)state;
@@ -519,6 +563,6 @@ int main(void)
         cmocka_unit_test(unlocking_asks_and_wipes),
     };
     return RUN_ROWS(dialogue, rows) + RUN_ROWS(host_mistake, mistakes) +
-           RUN_ROWS(fault_is_shown, faults) + RUN_ROWS(reboot_leads_there, reboots) +
-           cmocka_run_group_tests(tests, NULL, NULL);
+           RUN_ROWS(unknown, unknowns) + RUN_ROWS(fault_is_shown, faults) +
+           RUN_ROWS(reboot_leads_there, reboots) + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ static const struct setting_row {
     {"negative", "battery_mv", "-1", ERR_INPUT, "4000"},
     {"64 bits", "max_download", "0x100000000", 0, "4294967296"},
     {"text", "android", "10", 0, "10"},
-    {"text too long", "android", "android ten", ERR_INPUT, "8.1"},
+    {"text too long", "android", "android ten", ERR_INPUT, ""},
     {"no such setting", "colour", "red", ERR_INPUT, NULL},
 };
 
@@ -56,6 +56,28 @@ static void setting_row(void **state)
     assert_int_equal(settings_set(&s, row->setting, row->value, &err), row->want);
     settings_each(&s, find_setting, &w);
     assert_string_equal(w.value, row->reads ? row->reads : "");
+}
+
+static const struct keys_row {
+    const char *name; /* value of the setting */
+    unsigned held;
+    bool leads;
+} keys_rows[] = {
+    {"both", KEY_VOL_UP | KEY_VOL_DOWN, true},
+    {"both", KEY_VOL_UP, false},
+    {"vol_up", KEY_VOL_UP, true},
+    {"vol_up", KEY_VOL_UP | KEY_VOL_DOWN, false},
+    {"vol_down", KEY_VOL_DOWN | KEY_POWER, true},
+    {"vol_down", KEY_VOL_UP, false},
+};
+
+static void download_keys(void **state)
+{
+    const struct keys_row *row = ROW(state);
+    struct board_settings s;
+    settings_default(&s);
+    assert_int_equal(settings_set(&s, "download_keys", row->name, NULL), 0);
+    assert_int_equal(board_download_keys(&s, row->held), row->leads);
 }
 
 /* ---- faults
@@ -243,6 +265,7 @@ int main(void)
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     failed += RUN_ROWS(setting_row, setting_rows);
+    failed += RUN_ROWS(download_keys, keys_rows);
     failed += RUN_ROWS(fault_row, fault_rows);
     failed += RUN_ROWS(hands_row, hands_rows);
     return failed;

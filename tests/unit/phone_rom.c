@@ -66,6 +66,18 @@ static void preloader_descriptors(void **state)
     host_deinit(&h);
 }
 
+static void the_preloaders_id_is_a_setting(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h, HOST_USER_BYTES);
+    board_settings(h.b)->preloader_pid = 0x20ff;
+    fake_board_start(h.b, preloader_run);
+    fake_board_settle(h.b);
+    expect_bytes(fake_board_gadget(h.b)->device_desc + 8, 4, "8d0eff20");
+    host_deinit(&h);
+}
+
 static void class_requests(void **state)
 {
     (void)state;
@@ -814,6 +826,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(brom_descriptors),
         cmocka_unit_test(preloader_descriptors),
+        cmocka_unit_test(the_preloaders_id_is_a_setting),
         cmocka_unit_test(class_requests),
         cmocka_unit_test(brom_waits_five_seconds),
         cmocka_unit_test(brom_waits_for_ever_without_preloader),

@@ -370,6 +370,12 @@ void station_job_submit(struct station *s, const struct job_order *o, station_do
         fail(done, arg, ERR_INPUT, "field 'port': there is no such port");
         return;
     }
+    if (o->dry_run) {
+        json_t *plan = json_pack("{s:b, s:{s:[]}}", "dry_run", 1, "plan", "writes");
+        done(arg, 0, NULL, plan);
+        json_decref(plan);
+        return;
+    }
     json_t *job = job_new(s, o);
     if (o->idempotency_key)
         json_object_set_new(
@@ -691,6 +697,11 @@ void store_report_list(struct store *s, const struct store_page *page, store_don
 }
 
 void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)
+{
+    get_done(s->station->backups, backup_id, done, arg);
+}
+
+void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)
 {
     get_done(s->station->backups, backup_id, done, arg);
 }

@@ -295,6 +295,24 @@ static void permission_outlives_the_cable_but_not_lk(void **state)
     flash("cda_b", span_of(image, sizeof(image)), "FAILtarget device is locked");
 }
 
+static void permission_may_end_with_the_cable(void **state)
+{
+    (void)state;
+    uint8_t image[512] = {7};
+    power_off();
+    service_lk();
+    board_settings(bench.phone)->permission_lost = true;
+    enter_fastboot();
+    permit();
+    flash("cda_b", span_of(image, sizeof(image)), "OKAY");
+    transport_close(&bench.link);
+    board_cable_set(bench.phone, false);
+    board_cable_set(bench.phone, true);
+    import();
+    flash("cda_b", span_of(image, sizeof(image)), "FAILtarget device is locked");
+    board_settings(bench.phone)->permission_lost = false;
+}
+
 static void short_data_needs_a_new_plug(void **state)
 {
     (void)state;
@@ -347,6 +365,7 @@ int main(void)
         BENCH_TEST(commercial_refuses),
         BENCH_TEST(nvram_comes_back_through_the_service_build),
         BENCH_TEST(permission_outlives_the_cable_but_not_lk),
+        BENCH_TEST(permission_may_end_with_the_cable),
         BENCH_TEST(short_data_needs_a_new_plug),
         BENCH_TEST(over_a_lost_cable_nothing_hangs),
         BENCH_TEST(without_a_bootloader_the_preloader_comes_and_goes),
