@@ -20,6 +20,8 @@ int resume_cmd(const struct cli_command *self, int argc, char **argv);
 /* report_cmd.c */
 int report_get_cmd(const struct cli_command *self, int argc, char **argv);
 int report_key_cmd(const struct cli_command *self, int argc, char **argv);
+/* calibrate_cmd.c */
+int calibrate_cmd(const struct cli_command *self, int argc, char **argv);
 /* answer_cmd.c */
 int answer_cmd(const struct cli_command *self, int argc, char **argv);
 /* backup_cmd.c */
@@ -28,10 +30,14 @@ int backup_export_cmd(const struct cli_command *self, int argc, char **argv);
 int backup_ids(struct client *c, json_t *ids); /* list_cmd.c; appends those of all backups */
 /* conflict_cmd.c */
 int conflicts_cmd(const struct cli_command *self, int argc, char **argv);
-int conflicts_list(struct client *c, bool all, bool json); /* list_cmd.c; `all`: resolved ones, too */
+int conflicts_list(struct client *c, bool all,
+                   bool json); /* list_cmd.c; `all`: resolved ones, too */
 /* input_cmd.c */
 int import_dump_cmd(const struct cli_command *self, int argc, char **argv);
 int firmware_add_cmd(const struct cli_command *self, int argc, char **argv);
+/* db_cmd.c */
+int db_backup_cmd(const struct cli_command *self, int argc, char **argv);
+int db_check_cmd(const struct cli_command *self, int argc, char **argv);
 /* events_cmd.c */
 int events_cmd(const struct cli_command *self, int argc, char **argv);
 /* doctor_cmd.c */
@@ -47,6 +53,8 @@ int station_open(const struct client_options *common, struct client **out);
 int client_begin(const struct cli_command *self, int argc, char **argv,
                  const struct cli_option *options, const struct client_options *common, int count,
                  const char *needed, struct client **out);
+/* POST whose answer may take minutes; `body` stays the caller's. */
+int client_work(struct client *c, const char *path, json_t *body, json_t **out, struct err *err);
 /* Tells the error and the advice that came with it. */
 int client_fail(const struct client *c, const struct err *err);
 void client_json_free(json_t **j); /* for AUTO */
