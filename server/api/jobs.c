@@ -32,6 +32,7 @@ static void order_decode(struct fields *f, struct job_order *order)
     order->owner_ref = fields_string(f, "owner_ref", REF_MAX_BYTES);
     order->client_ref = fields_string(f, "client_ref", REF_MAX_BYTES);
     order->priority = (int)fields_int(f, "priority", -PRIORITY_MAX, PRIORITY_MAX, 0);
+    order->dry_run = fields_bool(f, "dry_run") == 1;
     fields_need(f, "recipe");
     if (order->serial)
         api_check_serial(f, "serial", order->serial);
@@ -84,8 +85,11 @@ static void job_post(struct http_call *call, void *arg)
         struct sha256 digest = sha256_of(http_body(call)); /* at most 64 KiB: fit for the loop */
         sha256_hex(&digest, hash);
         order.request_sha256 = hash;
-        station_job_submit(a->station, &order, ask_job_done,
-                           ask_new(a, call, 201, API_BASE "/jobs"));
+        if (order.dry_run)
+            station_job_submit(a->station, &order, ask_done, ask_new(a, call, 200, NULL));
+        else
+            station_job_submit(a->station, &order, ask_job_done,
+                               ask_new(a, call, 201, API_BASE "/jobs"));
     }
     json_decref(body);
 }

@@ -165,6 +165,7 @@ static void put_job(FILE *out, json_t *manifest)
     fact(out, "Client's reference", json_object_get(job, "client_ref"));
     fact(out, "Recipe", json_object_get(recipe, "name"));
     fact(out, "Recipe version", json_object_get(recipe, "version"));
+    fact(out, "Recipe's SHA-256", json_object_get(recipe, "sha256"));
     fact(out, "Firmware", json_object_get(firmware, "version"));
     fact(out, "Firmware on the phone before", json_object_get(manifest, "phone_version"));
     fact(out, "Ordered", json_object_get(job, "created_at"));

@@ -27,7 +27,7 @@ const struct cli_command client_commands[] = {
     {"restore",
      "--port PORT --serial SERIAL [--firmware ID] [--backup ID] [--imei IMEI]...\n"
      "      [--finish lk|upgrade] [--accept scan|usb] [--owner-ref T] [--client-ref T]\n"
-     "      [--key KEY] [--follow] " JSON,
+     "      [--key KEY] [--dry-run] [--follow] " JSON,
      "Orders the restore of one phone.\n\n"
      "--port PORT    id or label, see 'flashrack ports'\n"
      "--serial S     from the phone's label, begins with PDA\n"
@@ -38,6 +38,7 @@ const struct cli_command client_commands[] = {
      "--accept       scan: a person enters the phone's numbers at the end (default);\n"
      "               usb: the serial that the phone shows on USB is enough\n"
      "--key KEY      the same order sent again with the same key is the same job\n"
+     "--dry-run      checks the order and prints what would be written; no job\n"
      "--follow       shows it and exits with its result, as 'flashrack job' does" STATION,
      restore_cmd},
     {"answer", "ID [--serial SERIAL --imei IMEI... --wlan-mac MAC --bt-mac MAC] [--abort] " JSON,
@@ -48,8 +49,10 @@ const struct cli_command client_commands[] = {
     {"pause", "ID " JSON, "Lets a job wait after the step it is in." STATION, pause_cmd},
     {"resume", "ID " JSON, "Lets a paused job go on." STATION, resume_cmd},
     {"cancel", "ID " JSON, "Stops a job after the step it is in." STATION, cancel_cmd},
-    {"report get", "ID [-o FILE] " JSON,
-     "The signed report of a job that has ended, for 'flashrack report verify'." STATION,
+    {"report get", "ID [-o FILE] | --all -o DIR",
+     "The signed report of a job that has ended, for 'flashrack report verify'.\n\n"
+     "--all          every report, one file each, named so that DIR/*.json is the chain in order;\n"
+     "               those that are there already are not fetched again" STATION,
      report_get_cmd},
     {"report key", "[-o FILE] " JSON,
      "The public key that the station signs reports with, and its fingerprint." STATION,

@@ -121,6 +121,7 @@ int job_cmd(const struct cli_command *self, int argc, char **argv)
 struct order {
     const char *port, *serial, *firmware, *backup, *finish, *accept, *owner_ref, *client_ref, *key;
     const char *imeis[CLI_VALUES_MAX + 1];
+    bool dry_run;
 };
 
 static void text_put(json_t *body, const char *name, const char *text)
@@ -141,6 +142,8 @@ static json_t *order_json(const struct order *o)
     text_put(body, "accept", o->accept);
     text_put(body, "owner_ref", o->owner_ref);
     text_put(body, "client_ref", o->client_ref);
+    if (o->dry_run)
+        json_object_set_new(body, "dry_run", json_true());
     if (o->imeis[0]) {
         json_t *imeis = json_array();
         for (int i = 0; o->imeis[i]; i++)
@@ -169,6 +172,28 @@ static int order_send(struct client *c, const struct order *o, json_t **job_out,
     return rc;
 }
 
+/* What a job of this order may write. */
+static void plan_told(json_t *answer)
+{
+    AUTO(table_free) struct table *t = table_new("STEP\0PARTITION\0OFFSET\0SIZE\0IMAGE\0");
+    json_t *write, *writes = json_object_get(json_object_get(answer, "plan"), "writes");
+    size_t i;
+    json_array_foreach(writes, i, write)
+    {
+        json_int_t offset = json_integer_value(json_object_get(write, "offset_bytes"));
+        json_int_t size = json_integer_value(json_object_get(write, "size_bytes"));
+        AUTO(free_ptr) char *place = xasprintf("0x%llx", (unsigned long long)offset);
+        table_cell(t, text_of(write, "step"));
+        table_cell(t, text_of(write, "partition"));
+        table_cell(t, place);
+        table_cell(t, cli_bytes((uint64_t)size));
+        table_cell(t, text_of(write, "image"));
+    }
+    table_print(t);
+    puts("Of lk_a and lk_b each step takes the slot that needs it. Nothing else is written; no job "
+         "was made.");
+}
+
 static void order_told(json_t *job)
 {
     printf("job %s: restore of %s on %s, %s\n", text_or_dash(job, "id"),
@@ -193,6 +218,7 @@ int restore_cmd(const struct cli_command *self, int argc, char **argv)
                                          {"client-ref", &o.client_ref, NULL, 0},
                                          {"key", &o.key, NULL, 0},
                                          {"follow", NULL, &follow, 0},
+                                         {"dry-run", NULL, &o.dry_run, 0},
                                          {0}};
     AUTO(client_free) struct client *c = NULL;
     int rc = client_arguments(self, argc, argv, options, 0, "");
@@ -206,10 +232,12 @@ int restore_cmd(const struct cli_command *self, int argc, char **argv)
     AUTO(client_json_free) json_t *job = NULL;
     if (order_send(c, &o, &job, &err) < 0)
         return client_fail(c, &err);
-    if (follow)
+    if (follow && !o.dry_run)
         return job_follow(c, text_or_dash(job, "id"), common.json);
     if (common.json)
         cli_json_print(json_incref(job));
+    else if (o.dry_run)
+        plan_told(job);
     else
         order_told(job);
     return CLI_FINE;

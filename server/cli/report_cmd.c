@@ -1,8 +1,11 @@
 /* report_cmd.c: `report verify` works without a station; `report get` and `report key` ask one. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "server/cli/client_cmd.h"
 #include "server/cli/offline.h"
@@ -121,21 +124,89 @@ static int save_or_print(const char *path, const char *text)
                                                                        : CLI_FINE;
 }
 
+/* The report of a job as text, the caller's. */
+static int report_fetch(struct client *c, const char *job_id, char **out, struct err *err)
+{
+    AUTO(client_json_free) json_t *report = NULL;
+    AUTO(free_ptr) char *where = client_path("jobs", job_id, "report.json");
+    int rc = client_get(c, where, &report, err);
+    if (rc == 0)
+        *out = json_dumps(report, JSON_INDENT(2) | JSON_SORT_KEYS);
+    return rc;
+}
+
+/* "000017-job-21.json": a shell lists the files in the order of the chain. One that is there already is not fetched
+ * again: a report never changes. */
+static int report_save(struct client *c, const char *dir, json_t *place, struct err *err)
+{
+    const char *job_id = json_string_value(json_object_get(place, "job_id"));
+    AUTO(free_ptr) char *text = NULL;
+    AUTO(free_ptr)
+    char *path =
+        xasprintf("%s/%06lld-job-%s.json", dir,
+                  (long long)json_integer_value(json_object_get(place, "sequence")), job_id);
+    if (access(path, F_OK) == 0)
+        return 0;
+    int rc = report_fetch(c, job_id, &text, err);
+    return rc < 0 ? rc : new_file_write(path, span_of(text, strlen(text)), err);
+}
+
+static int reports_save_all(struct client *c, const char *dir, size_t *count, struct err *err)
+{
+    AUTO(free_ptr) char *after = NULL;
+    for (bool more = true; more;) {
+        AUTO(client_json_free) json_t *page = NULL;
+        AUTO(free_ptr) char *path = xstrdup(CLIENT_API "/reports");
+        client_query(&path, "after", after);
+        int rc = client_get(c, path, &page, err);
+        json_t *items = json_object_get(page, "items");
+        for (size_t i = 0; rc == 0 && i < json_array_size(items); i++, ++*count)
+            rc = report_save(c, dir, json_array_get(items, i), err);
+        if (rc < 0)
+            return rc;
+        free_ptr(&after);
+        after = xstrdup(json_string_value(json_object_get(page, "next")));
+        more = after != NULL;
+    }
+    return 0;
+}
+
+static int get_all(struct client *c, const char *dir)
+{
+    struct err err;
+    size_t count = 0;
+    if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
+        err_sys(&err, ERR_IO, "make folder '%s'", dir);
+        return cli_fail(&err, NULL);
+    }
+    if (reports_save_all(c, dir, &count, &err) < 0)
+        return client_fail(c, &err);
+    printf("%zu reports in %s\nNext: flashrack report verify --chain %s/*.json\n", count, dir, dir);
+    return CLI_FINE;
+}
+
 int report_get_cmd(const struct cli_command *self, int argc, char **argv)
 {
     struct client_options common = {0};
     const char *path = NULL;
-    const struct cli_option options[] = {CLIENT_OPTIONS(common), {"output", &path, NULL, 'o'}, {0}};
+    bool all = false;
+    const struct cli_option options[] = {
+        CLIENT_OPTIONS(common), {"output", &path, NULL, 'o'}, {"all", NULL, &all, 0}, {0}};
     AUTO(client_free) struct client *c = NULL;
-    int rc = client_begin(self, argc, argv, options, &common, 1, "a job's id is needed", &c);
+    argc = cli_options(self, argc, argv, options);
+    if (argc < 0)
+        return CLI_USAGE;
+    if (argc != (all ? 0 : 1) || (all && !path))
+        return cli_usage(self, "a job's id is needed, or --all and -o with a folder");
+    int rc = station_open(&common, &c);
     if (rc != CMD_GO_ON)
         return rc;
+    if (all)
+        return get_all(c, path);
     struct err err;
-    AUTO(client_json_free) json_t *report = NULL;
-    AUTO(free_ptr) char *where = client_path("jobs", argv[0], "report.json");
-    if (client_get(c, where, &report, &err) < 0)
+    AUTO(free_ptr) char *text = NULL;
+    if (report_fetch(c, argv[0], &text, &err) < 0)
         return client_fail(c, &err);
-    AUTO(free_ptr) char *text = json_dumps(report, JSON_INDENT(2) | JSON_SORT_KEYS);
     return save_or_print(path, text);
 }
 

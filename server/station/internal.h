@@ -114,6 +114,8 @@ struct job {
     bool queued, paused,
         permitted;         /* permitted: a permit was given, so its phone may be half written */
     const char *waits_for; /* why it is not running, a word of the API; NULL: nothing */
+    int64_t met_phone_id;  /* the last phone that it met and that is another one, */
+    int met_again;         /* and how often it met that one again since */
     int retries;           /* runs that failed before this one, and might pass */
     int64_t not_before_ms, retry_at_ms; /* back-off: by our clock; UTC for people */
     json_t *end_error, *end_result;     /* of an ended job, until they are stored */
@@ -129,8 +131,9 @@ struct job {
 
 /* port.c */
 struct port *port_find(struct station *s, const char *id);
-/* By id; else by the label that stands beside the socket. */
-struct port *port_named(struct station *s, const char *name);
+/* By id; else by the label that stands beside the socket; else a socket that nothing was plugged into yet. NULL:
+ * there can be no such port. */
+struct port *port_named(struct station *s, const char *name, struct err *err);
 struct port *port_add(struct station *s, const char *id); /* finds it when it is there already */
 /* Is this the name of a port that can exist here: one that was seen, or one of a configured rack? */
 bool port_id_possible(const struct station *s, const char *id);
@@ -195,6 +198,20 @@ extern const struct worker_events session_events;
 
 /* permit.c: from "backup is in the spool" to "may write" */
 void permit_begin(struct job *j, const struct wire_backup *asked);
+/* The phone is the job's: the store compares all numbers, then the worker gets its permit. */
+void permit_go_on(struct job *j);
+/* The worker may not write, and why: a failure id and a sentence. */
+void permit_deny(struct job *j, int code, const char *failure, const char *text);
+/* How every callback on this way begins: was the job ended meanwhile, did the call fail? False: nothing more to
+ * do. */
+bool permit_may_go_on(struct job *j, int code, const struct err *err, const char *failure);
+
+/* recognise.c: is this phone the one that the job is for? Goes on with permit_go_on() or permit_deny(). */
+#define RECOGNISE_PROMPT "is-it-this-phone"
+void recognise(struct job *j,
+               const char *serial_read); /* from its proinfo; NULL or empty: it has lost it */
+bool recognise_asks(const struct job *j);
+int recognise_answer(struct job *j, const char *answer, struct err *err);
 /* What an open conflict says to the person in front of the phone. The caller frees it. */
 char *conflict_sentence(json_t *conflict);
 

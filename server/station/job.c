@@ -364,12 +364,24 @@ static bool untouched(const struct job *j)
     return !j->permitted && state && strcmp(state, "untouched") == 0;
 }
 
+/* A phone that starts anew by itself looks like another one that came: it is not read again and again. */
+static void meet_less_often(struct job *j)
+{
+    enum { DOUBLINGS_MAX = 5 };
+    j->met_again = j->phone_id && j->phone_id == j->met_phone_id ? j->met_again + 1 : 0;
+    j->met_phone_id = j->phone_id;
+    int doublings = j->met_again <= DOUBLINGS_MAX ? j->met_again - 1 : DOUBLINGS_MAX;
+    if (j->met_again)
+        j->not_before_ms = clock_in((int64_t)RETRY_FIRST_MS << doublings);
+}
+
 /* A job that named no port met another phone than its own: that phone's own job may run here instead. */
 static void pass_on(struct job *j, json_t *error)
 {
     struct port *p = j->port;
     if (p->refused_count < PORT_REFUSALS_MAX)
         p->refused[p->refused_count++] = j->id;
+    meet_less_often(j);
     j->phone_id = j->wanted_phone_id = j->ordered_phone_id;
     j->chip_id[0] = j->soc_id[0] = '\0';
     j->waits_for = "phone";
@@ -432,7 +444,9 @@ void station_job_overlay(struct station *s, json_t *job)
     struct job *j = job_find(s, store_id(json_string_value(json_object_get(job, "id"))));
     if (!j)
         return;
+    const struct port *place = job_place(j);
     json_object_set_new(job, "progress", progress_json(j));
+    json_object_set_new(job, "port", place ? json_string(place->id) : json_null());
     json_object_set_new(job, "state", json_string(j->state));
     if (j->step[0])
         json_object_set_new(job, "step", json_string(j->step));
@@ -609,9 +623,9 @@ static void go_on(struct job *j, struct port *to)
 
 static int resume(struct job *j, const char *port, struct err *err)
 {
-    struct port *to = port ? port_named(j->s, port) : NULL;
+    struct port *to = port ? port_named(j->s, port, err) : NULL;
     if (port && !to)
-        return err_set(err, ERR_NOT_FOUND, "there is no port '%s'; GET /ports lists them", port);
+        return err->code;
     if (!j->worker && !j->queued)
         return err_set(err, ERR_CONFLICT, "job %lld is just starting", (long long)j->id);
     if (!j->worker) {
@@ -672,6 +686,10 @@ void station_job_answer(struct station *s, const char *job_id, const char *promp
         err_set(&err, ERR_CONFLICT, "job %s asks nothing at the moment", job_id);
     else if (!prompt_id || strcmp(prompt_id, asked) != 0)
         err_set(&err, ERR_CONFLICT, "job %s asks something else now: prompt %s", job_id, asked);
+    else if (recognise_asks(j) && recognise_answer(j, answer, &err) == 0) {
+        answer_with_job(j, done, arg);
+        return;
+    }
     if (err.code) {
         done_error(done, arg, &err);
         return;

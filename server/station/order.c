@@ -25,6 +25,8 @@ struct order {
     bool backs_off;
     int retries;
     json_t *package, *backup;
+    bool dry_run;
+    json_t *plan; /* of a dry run */
     const char *failure;
     station_done_fn *done;
     void *arg;
@@ -34,6 +36,7 @@ static void order_free(struct order *o)
 {
     json_decref(o->package);
     json_decref(o->backup);
+    json_decref(o->plan);
     free(o->owner_ref);
     free(o->client_ref);
     free(o->idempotency_key);
@@ -107,7 +110,8 @@ static int check_finish(const struct job_order *in, struct order *o, struct err 
 {
     const struct recipe *r = &o->recipe->recipe;
     if (!r->finish[0])
-        return check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish), err);
+        return check_choice(in->finish, "lk", "upgrade", "finish", o->finish, sizeof(o->finish),
+                            err);
     if (in->finish && in->finish[0] && strcmp(in->finish, r->finish) != 0)
         return err_set(err, ERR_INPUT, "recipe %s always has finish '%s'", r->name, r->finish);
     WIRE_TEXT(o->finish, r->finish);
@@ -129,16 +133,8 @@ static int check_port(const struct job_order *in, struct order *o, struct err *e
 {
     if (!in->port || !in->port[0])
         return 0; /* wherever its phone shows up */
-    o->port = port_named(o->s, in->port);
-    if (o->port)
-        return 0;
-    if (!port_id_possible(o->s, in->port))
-        return err_set(err, ERR_NOT_FOUND,
-                       "there is no port '%.100s'; GET /ports lists the ids, a "
-                       "port shows up there when something was plugged into it",
-                       in->port);
-    o->port = port_add(o->s, in->port);
-    return 0;
+    o->port = port_named(o->s, in->port, err);
+    return o->port ? 0 : err->code;
 }
 
 static int order_take(struct station *s, const struct job_order *in, struct order *o,
@@ -150,6 +146,10 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
                        in->recipe ? in->recipe : "");
     if (o->recipe->refusal)
         return err_set(err, ERR_CONFLICT, "%s", o->recipe->refusal);
+    if (in->recipe_sha256 && strcmp(in->recipe_sha256, o->recipe->sha256) != 0)
+        return err_set(err, ERR_CONFLICT,
+                       "recipe %s is another one than when this job was ordered: order it again",
+                       in->recipe);
     int rc = check_port(in, o, err);
     if (rc == 0 &&
         (!in->phone_id || in->serial)) /* else the phone's own, when the store has told it */
@@ -223,8 +223,20 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
     order_free(o);
 }
 
+static void answer_with_plan(struct order *o)
+{
+    json_t *body = json_pack("{s:b, s:O}", "dry_run", 1, "plan", o->plan);
+    o->done(o->arg, 0, NULL, body);
+    json_decref(body);
+    order_free(o);
+}
+
 static void add_to_store(struct order *o)
 {
+    if (o->dry_run) {
+        answer_with_plan(o);
+        return;
+    }
     if (o->resumed_job) { /* it is in the store already */
         json_t *body = json_pack(
             "{s:o, s:s}", "id", json_sprintf("%lld", (long long)o->resumed_job), "state", "queued");
@@ -305,6 +317,10 @@ static void check_plan(struct order *o)
     if (plan_build(&in, plan, &o->failure, &err) < 0) {
         order_fail(o, &err);
         return;
+    }
+    if (o->dry_run) {
+        AUTO(free_ptr) char *text = plan_encode(plan, o->recipe->json);
+        o->plan = json_loads(text, 0, NULL);
     }
     if (o->backup_id)
         store_order_check(o->s->store, o->backup_id, o->phone_id, o->serial, on_checked, o);
@@ -449,6 +465,7 @@ static struct order *order_new(struct station *s, const struct job_order *in, st
     o->idempotency_key = xstrdup(in->idempotency_key);
     o->request_sha256 = in->idempotency_key ? xstrdup(in->request_sha256) : NULL;
     o->priority = in->priority;
+    o->dry_run = in->dry_run;
     return o;
 }
 
@@ -483,6 +500,7 @@ static bool member_is(json_t *object, const char *key, const char *text)
 static struct order *order_of(struct station *s, json_t *job, const char *port, struct err *err)
 {
     struct job_order in = {.recipe = member(job, "recipe"),
+                           .recipe_sha256 = member(job, "recipe_sha256"),
                            .port = port ? port : member(job, "port"),
                            .serial = member(job, "serial"),
                            .firmware = member(job, "firmware"),

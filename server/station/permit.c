@@ -8,7 +8,7 @@
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
-static void deny(struct job *j, int code, const char *failure, const char *text)
+void permit_deny(struct job *j, int code, const char *failure, const char *text)
 {
     if (!j->worker || j->deny_sent)
         return;
@@ -21,10 +21,10 @@ static void deny(struct job *j, int code, const char *failure, const char *text)
 }
 
 /* Every callback begins so: was the job ended meanwhile, did the call fail? False: nothing more to do. */
-static bool go_on(struct job *j, int code, const struct err *err, const char *failure)
+bool permit_may_go_on(struct job *j, int code, const struct err *err, const char *failure)
 {
     if (code < 0)
-        deny(j, code, failure, err->text);
+        permit_deny(j, code, failure, err->text);
     return code == 0 && j->worker && !j->ended;
 }
 
@@ -51,10 +51,10 @@ static void on_permit(void *arg, int code, const struct err *err, json_t *body)
 {
     struct job *j = arg;
     json_t *conflict = json_object_get(body, "conflict");
-    if (go_on(j, code, err, "A2")) {
+    if (permit_may_go_on(j, code, err, "A2")) {
         AUTO(free_ptr) char *text = conflict ? conflict_sentence(conflict) : NULL;
         if (text)
-            deny(j, ERR_CONFLICT, "L7", text);
+            permit_deny(j, ERR_CONFLICT, "L7", text);
         else
             send_permit(j);
     }
@@ -63,7 +63,7 @@ static void on_permit(void *arg, int code, const struct err *err, json_t *body)
 
 /* The store compares the order's numbers with all that is known, binds an import to this phone and writes the row
  * that proves it, in one transaction: two phones that ask for one backup at once do not both get it. */
-static void ask_permit(struct job *j)
+void permit_go_on(struct job *j)
 {
     struct store_permit_new permit = {.job_id = j->id,
                                       .backup_id = j->pre_backup_id,
@@ -71,7 +71,7 @@ static void ask_permit(struct job *j)
                                       .plan = j->plan_sha256,
                                       .chip_id = j->chip_id};
     if (!sha256_parse(j->asked.manifest_sha256, &permit.manifest)) {
-        deny(j, ERR_PROTOCOL, "", "the worker named no manifest");
+        permit_deny(j, ERR_PROTOCOL, "", "the worker named no manifest");
         return;
     }
     j->pending++;
@@ -96,7 +96,7 @@ static void on_ingested(void *arg, int code, const struct err *err, json_t *body
     struct job *j = arg;
     json_t *backups = json_object_get(body, "backups");
     json_t *backup = json_array_get(backups, json_array_size(backups) - 1);
-    if (!go_on(j, code, err, "")) {
+    if (!permit_may_go_on(j, code, err, "")) {
         job_unref(j);
         return;
     }
@@ -104,13 +104,15 @@ static void on_ingested(void *arg, int code, const struct err *err, json_t *body
     const char *serial = json_string_value(json_object_get(backup, "serial"));
     const char *verdict = json_string_value(json_object_get(backup, "verdict"));
     if (!manifest || strcmp(manifest, j->asked.manifest_sha256) != 0) {
-        deny(j, ERR_VERIFY, "", "the backup that was committed is not the one the worker took");
+        permit_deny(j, ERR_VERIFY, "",
+                    "the backup that was committed is not the one the worker took");
     } else if (j->serial[0] && serial && serial[0] && strcmp(serial, j->serial) != 0) {
         AUTO(free_ptr)
         char *text = xasprintf("this phone holds the identity of %s, the job is for %s: "
                                "another phone is plugged in here",
                                serial, j->serial);
-        deny(j, ERR_MISMATCH, "F4", text);
+        WIRE_TEXT(j->port->phone_serial, serial);
+        permit_deny(j, ERR_MISMATCH, "F4", text);
     } else {
         j->pre_backup_id = store_id(json_string_value(json_object_get(backup, "id")));
         bool lost =
@@ -120,11 +122,12 @@ static void on_ingested(void *arg, int code, const struct err *err, json_t *body
         if (!j->writes)
             saved_only(j, lost ? NULL : serial);
         else if (lost && !j->backup_id)
-            deny(j, ERR_REFUSED, "A1",
-                 "this phone's identity is lost, and this recipe does not bring it back: restore it "
-                 "first");
+            permit_deny(
+                j, ERR_REFUSED, "A1",
+                "this phone's identity is lost, and this recipe does not bring it back: restore it "
+                "first");
         else
-            ask_permit(j);
+            recognise(j, serial);
     }
     job_unref(j);
 }
@@ -164,11 +167,12 @@ static void on_phone(void *arg, int code, const struct err *err, json_t *body)
 {
     struct job *j = arg;
     int64_t phone_id = store_id(json_string_value(json_object_get(body, "id")));
-    if (go_on(j, code, err, "") && j->wanted_phone_id && j->wanted_phone_id != phone_id) {
+    if (permit_may_go_on(j, code, err, "") && j->wanted_phone_id &&
+        j->wanted_phone_id != phone_id) {
         AUTO(free_ptr)
         char *text = xasprintf("the job is for phone %lld, this is phone %lld",
                                (long long)j->wanted_phone_id, (long long)phone_id);
-        deny(j, ERR_MISMATCH, "F4", text);
+        permit_deny(j, ERR_MISMATCH, "F4", text);
     } else if (code == 0 && j->worker && !j->ended) {
         take_phone(j, phone_id);
         struct store_backup_meta meta = {
@@ -186,7 +190,7 @@ void permit_begin(struct job *j, const struct wire_backup *asked)
     char plan[SHA256_HEX_BYTES];
     sha256_hex(&j->plan_sha256, plan);
     if (strcmp(asked->plan_sha256, plan) != 0) {
-        deny(j, ERR_MISMATCH, "", "the worker holds another plan");
+        permit_deny(j, ERR_MISMATCH, "", "the worker holds another plan");
         return;
     }
     WIRE_TEXT(j->chip_id, asked->chip_id);

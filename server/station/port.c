@@ -17,19 +17,6 @@ struct port *port_find(struct station *s, const char *id)
     return NULL;
 }
 
-struct port *port_named(struct station *s, const char *name)
-{
-    struct port *p = port_find(s, name), *at;
-    if (p)
-        return p;
-    LIST_FOREACH(at, &s->ports, link)
-    {
-        if (at->label[0] && strcmp(at->label, name) == 0)
-            return at;
-    }
-    return NULL;
-}
-
 struct port *port_add(struct station *s, const char *id)
 {
     struct port *p = port_find(s, id);
@@ -64,6 +51,26 @@ bool port_id_possible(const struct station *s, const char *id)
     /* a socket of this machine with nothing in it: controller and path say where it is */
     return s->usb && (strncmp(id, "pci-", 4) == 0 || strncmp(id, "platform-", 9) == 0) &&
            strstr(id, "-usb-0:") != NULL;
+}
+
+struct port *port_named(struct station *s, const char *name, struct err *err)
+{
+    struct port *p = port_find(s, name), *at;
+    if (p)
+        return p;
+    LIST_FOREACH(at, &s->ports, link)
+    {
+        if (at->label[0] && strcmp(at->label, name) == 0)
+            return at;
+    }
+    if (port_id_possible(s, name))
+        return port_add(s, name);
+    err_set(
+        err, ERR_NOT_FOUND,
+        "there is no port '%.100s'; GET /ports lists the ids, a port shows up there when something "
+        "was plugged into it",
+        name);
+    return NULL;
 }
 
 static const char *port_state(const struct port *p)

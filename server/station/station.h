@@ -61,9 +61,12 @@ struct job_order {
         *request_sha256; /* of the request body: the same key with another body is a conflict */
     const char *imeis[4];
     int priority;
+    bool dry_run; /* everything is checked and the plan is the answer; no job, no phone */
+    const char *recipe_sha256; /* of a resumed job: the recipe that it was ordered with */
     bool resumed; /* not an order: a job that a former process left in the queue */
 };
-/* body: the job as stored. A repeated idempotency key answers the first job again. */
+/* body: the job as stored. A repeated idempotency key answers the first job again. A dry run: {dry_run plan{}}, the plan as
+ * a worker would get it. */
 void station_job_submit(struct station *s, const struct job_order *order, station_done_fn *done,
                         void *arg);
 /* verb: cancel, pause, resume. port: with resume, where the phone is now, by id or label; NULL: where it was. */

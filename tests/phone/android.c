@@ -133,6 +133,14 @@ static json_t *mac_json(const uint8_t mac[6])
                         mac[5]);
 }
 
+/* Firmware numbers begin with the generation of their Android: PDA-1100, PDA-2.., PDA-3.. */
+static const char *android_of(const char *version)
+{
+    static const char *const releases[] = {"8.1", "9", "10"};
+    const char *digit = strchr(version, '-');
+    return digit && digit[1] >= '1' && digit[1] <= '3' ? releases[digit[1] - '1'] : "?";
+}
+
 /* *#06#, About, the Wi-Fi list. */
 static void screen_show(struct android *a)
 {
@@ -143,12 +151,13 @@ static void screen_show(struct android *a)
     json_t *imeis = json_array();
     for (int i = 0; i < 2 && a->baseband[0] && a->nv.imei_known; i++)
         json_array_append_new(imeis, json_string(a->nv.imei[i]));
-    json_t *screen = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:s, s:s}", "state",
-                               "android", "serial", a->serial, "imeis", imeis, "wlan_mac",
-                               mac_json(a->nv.wlan_mac), "bt_mac", mac_json(a->nv.bt_mac),
-                               "baseband", a->baseband[0] ? json_string(a->baseband) : json_null(),
-                               "wifi_warning", !a->nv.wifi_known, "service", a->sim_service,
-                               "version", version, "android", board_settings(a->b)->android);
+    const char *forced = board_settings(a->b)->android;
+    json_t *screen = json_pack(
+        "{s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:s, s:s}", "state", "android", "serial",
+        a->serial, "imeis", imeis, "wlan_mac", mac_json(a->nv.wlan_mac), "bt_mac",
+        mac_json(a->nv.bt_mac), "baseband", a->baseband[0] ? json_string(a->baseband) : json_null(),
+        "wifi_warning", !a->nv.wifi_known, "service", a->sim_service, "version", version, "android",
+        forced[0] ? forced : android_of(version));
     char *text = screen ? json_dumps(screen, JSON_COMPACT) : NULL;
     if (text)
         board_screen_set(a->b, text);

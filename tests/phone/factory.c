@@ -20,8 +20,11 @@
 
 #define PHONE_FILE "phone.json"
 
-static const char *const profile_names[] = {
-    [PROFILE_MINI] = "mini", [PROFILE_TINY] = "tiny", [PROFILE_FULL] = "full"};
+static const char *const profile_names[PROFILE_COUNT] = {[PROFILE_MINI] = "mini",
+                                                         [PROFILE_TINY] = "tiny",
+                                                         [PROFILE_FULL] = "full",
+                                                         [PROFILE_MINI64] = "mini64",
+                                                         [PROFILE_FULL64] = "full64"};
 
 const char *factory_profile_name(enum factory_profile profile)
 {
@@ -35,7 +38,7 @@ int factory_profile_parse(const char *name, enum factory_profile *out, struct er
             *out = (enum factory_profile)i;
             return 0;
         }
-    return err_set(err, ERR_INPUT, "no profile '%s': tiny, mini or full", name);
+    return err_set(err, ERR_INPUT, "no profile '%s': tiny, mini, mini64, full or full64", name);
 }
 
 /* The vendor's images, made once a process: every phone of a rack gets the same. */

@@ -14,7 +14,22 @@
 #include "tests/phone/board.h"
 #include "usb/base/err.h"
 
-enum factory_profile { PROFILE_MINI, PROFILE_TINY, PROFILE_FULL };
+/* The 64s are the same phones with the larger eMMC of the model: all that grows is userdata. */
+enum factory_profile {
+    PROFILE_MINI,
+    PROFILE_TINY,
+    PROFILE_FULL,
+    PROFILE_MINI64,
+    PROFILE_FULL64,
+    PROFILE_COUNT
+};
+/* Whose partitions and images a profile has but for userdata: one of the first three. */
+static inline enum factory_profile factory_profile_base(enum factory_profile profile)
+{
+    return profile == PROFILE_MINI64   ? PROFILE_MINI
+           : profile == PROFILE_FULL64 ? PROFILE_FULL
+                                       : profile;
+}
 const char *factory_profile_name(enum factory_profile profile);
 /* ERR_INPUT when there is no such profile. */
 int factory_profile_parse(const char *name, enum factory_profile *out, struct err *err);

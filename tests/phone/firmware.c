@@ -54,7 +54,7 @@ static size_t image_bytes(const struct firmware *f, const char *partition, unsig
     char slotted[40];
     snprintf(slotted, sizeof(slotted), "%s_a", partition);
     uint64_t size = layout_find(layout_of(f->profile), slotted)->size_bytes;
-    return (size_t)MIN_OF(size / 4 * 3, (uint64_t)caps[f->profile] * weight) / 512 * 512;
+    return (size_t)MIN_OF(size / 4 * 3, (uint64_t)caps[factory_profile_base(f->profile)] * weight) / 512 * 512;
 }
 
 /* ---- raw images
@@ -184,7 +184,8 @@ static void sparse_image(const struct firmware *f, const char *partition, uint64
                          struct buf *out)
 {
     uint32_t total = (uint32_t)(partition_bytes / SPARSE_BLOCK_BYTES);
-    uint32_t cap = strcmp(partition, "userdata") == 0 ? 8 : f->profile == PROFILE_FULL ? 2048 : 384;
+    bool full = factory_profile_base(f->profile) == PROFILE_FULL;
+    uint32_t cap = strcmp(partition, "userdata") == 0 ? 8 : full ? 2048 : 384;
     uint32_t piece = MAX_OF(MIN_OF(total / 16, cap), 1u);
     struct chunk chunks[] = {
         {CHUNK_RAW, piece, 0},      {CHUNK_FILL, total / 4, 0},

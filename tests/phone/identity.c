@@ -197,7 +197,7 @@ static size_t bulk_bytes(enum factory_profile profile)
 {
     static const size_t bytes[] = {
         [PROFILE_MINI] = 1 << 20, [PROFILE_TINY] = 64 << 10, [PROFILE_FULL] = 5 << 20};
-    return bytes[profile];
+    return bytes[factory_profile_base(profile)];
 }
 
 static int nvram_build(const struct factory_phone *phone, struct buf *out, struct err *err)

@@ -57,6 +57,8 @@ static const struct areas area_sizes[] = {
     [PROFILE_MINI] = {335544320, 0x400000, 0x400000, 0x80000, 0x100000, 0x100000, 0x800000},
     [PROFILE_TINY] = {0x600000, 0x40000, 0x40000, 0x20000, 0x20000, 0x20000, 0x10000},
     [PROFILE_FULL] = {31037849600, 0x400000, 0x400000, 0x80000, 0x2B00000, 0x1000000, 0x800000},
+    [PROFILE_MINI64] = {671088640, 0x400000, 0x400000, 0x80000, 0x100000, 0x100000, 0x800000},
+    [PROFILE_FULL64] = {62511906816, 0x400000, 0x400000, 0x80000, 0x2B00000, 0x1000000, 0x800000},
 };
 
 static void part_place(struct layout *l, unsigned index, const struct size_row *row,
@@ -71,7 +73,7 @@ static void part_place(struct layout *l, unsigned index, const struct size_row *
     }
     snprintf(p->name, sizeof(p->name), "%s%s", row->name, suffix);
     p->start_bytes = at;
-    p->size_bytes = (uint64_t)row->kib[l->profile] * 1024;
+    p->size_bytes = (uint64_t)row->kib[factory_profile_base(l->profile)] * 1024;
 }
 
 static void tail_place(struct layout *l)
@@ -110,11 +112,11 @@ static void layout_make(struct layout *l, enum factory_profile profile)
     tail_place(l);
 }
 
-static struct layout layouts[3];
+static struct layout layouts[PROFILE_COUNT];
 
 static void layouts_make(void)
 {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < PROFILE_COUNT; i++)
         layout_make(&layouts[i], (enum factory_profile)i);
 }
 

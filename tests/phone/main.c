@@ -23,7 +23,7 @@ static const char usage[] =
     "  --phones N           bus ids 1-1 to 1-N (default 1)\n"
     "  --state DIR          one folder a phone: flash, label, power; made when missing, kept\n"
     "                       between runs (default ./x5-state)\n"
-    "  --profile NAME       of phones that are made: tiny, mini (default), full\n"
+    "  --profile NAME       of phones that are made: tiny, mini (default), mini64, full, full64\n"
     "  --seed N             which phones are made, and every chance (default 1)\n"
     "  --slot a|b           active slot of phones that are made (default a)\n"
     "  --hands auto|none    a person who presses keys, plugs, and powers on as the procedure asks\n"

@@ -3,6 +3,7 @@
 cases run."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -78,6 +79,10 @@ class Reports(Tiny):
             self.tool("report", "get", closed["id"], "-o", path)
         self.assertIn("whole", self.tool("report", "verify", "--key", key, "--chain", *files))
         self.assertIn("missing", self.tool("report", "verify", "--chain", *reversed(files), status=1))
+        folder = os.path.join(self.dir, "reports")
+        self.assertIn("2 reports", self.tool("report", "get", "--all", "-o", folder))
+        chain = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+        self.assertIn("chain of 2 reports is whole", self.tool("report", "verify", "--key", key, "--chain", *chain))
         self.assertIn("another key", self.tool("report", "verify", "--key", "00" * 32, files[0], status=1))
 
         with open(files[1]) as f:
@@ -137,6 +142,43 @@ class Looking(Tiny):
         self.assertEqual(self.station.get(f"/phones/{job['phone_id']}")["serial"], self.rack.labels[0]["serial"])
 
 
+class Versions(Tiny):
+    def schema(self, name, **change):
+        """A schema folder in which x5-identify is changed."""
+        folder = os.path.join(self.dir, name)
+        shutil.copytree(os.path.join(bench.ROOT, "schema"), folder)
+        path = os.path.join(folder, "recipes", "x5-identify.json")
+        with open(path) as f:
+            recipe = json.load(f)
+        recipe.update(change)
+        with open(path, "w") as f:
+            json.dump(recipe, f)
+        return folder
+
+    def restart(self, schema):
+        self.stop_station()
+        self.station.args = [arg for arg in self.station.args if not arg.startswith("--schema=")] + \
+            ["--schema=" + schema]
+        self.station.start()
+
+    def test_a_used_version_is_one_document(self):
+        self.open(hands="none")
+        order = {"recipe": "x5-identify", "port": self.rack.port(0)}
+        _, waiting = (self.station.post("/jobs", order) for _ in range(2))
+        self.assertEqual((waiting["recipe_version"], len(waiting["recipe_sha256"])), (1, 64))
+        self.restart(self.schema("other", title="Another title"))
+        # what was ordered with the former document does not run with this one
+        job = self.station.wait(waiting["id"], until=("failed",))
+        self.assertIn("recipe x5-identify", job["error"]["message"])
+        self.assert_refused(lambda: self.station.post("/jobs", order), "version 1 was used before", "higher version")
+        with open(self.station.process.log) as f:
+            self.assertIn("x5-identify version 1 was used before", f.read())
+        self.restart(self.schema("higher", title="Another title", version=2))
+        self.assertEqual(self.station.post("/jobs", order)["recipe_version"], 2)
+        self.restart(os.path.join(bench.ROOT, "schema"))  # the first version is still what it was
+        self.assertEqual(self.station.post("/jobs", order)["recipe_version"], 1)
+
+
 class Upgrade(Tiny):
     def partition(self, name):
         """Its bytes on the phone's flash."""
@@ -176,6 +218,10 @@ class Upgrade(Tiny):
     def test_lost_identity_is_restored_first(self):
         self.open(hands="none")
         before = self.rack.hashes(0)
+        planned = self.order_upgrade(dry_run=True)["plan"]["writes"]
+        self.assertIn(("lk_b", "firmware/lk.img"), {(w["partition"], w["image"]) for w in planned})
+        self.assertEqual({w["class"] for w in planned}, {"commercial"})
+        self.assertEqual(self.station.get("/jobs")["items"], [])
         job = self.order_upgrade()
         self.station.wait(job["id"], until=("prompt",), step="S3")
         self.download_mode()

@@ -2,6 +2,7 @@
 """The station against emulated phones over the direct transport: whole restores, and every bad input with the proof
 that nothing was written. Usage: restore_test.py [CASE...]; without one all cases run."""
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,21 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import rack as bench  # noqa: E402
 
 QUICK = 0.2  # the phones' own waits (windows, restarts) run five times as fast; the station's do not
+
+
+def descriptors(pid):
+    """fd -> what it is, of another process; of one that went, none."""
+    found = {}
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return found
+    for fd in fds:
+        try:
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
+    return found
 
 
 class Bench(unittest.TestCase):
@@ -102,6 +118,7 @@ class Restore(Bench):
         self.assert_restored(self.restore(finish="lk"))
         phone = self.station.get("/phones")["items"][0]
         self.assertEqual(phone["identity"], "own")
+        self.assertEqual(self.rack.screen(0)["android"], "8.1")
         self.assertEqual(phone["serial"], self.rack.labels[0]["serial"])
         self.assertEqual(phone["chip_id"], self.rack.labels[0]["chip_id"])
 
@@ -128,10 +145,91 @@ class Restore(Bench):
             if step["name"].split()[0] in ("S4", "S5", "S7", "S13", "S19"):
                 self.assertIn(step["name"], spoken)
 
+    def take_run(self, job):
+        """What the worker of a job was given, out of its descriptors: plan, and a folder of inputs as x5-replay wants
+        it. Images are told by their hash, which the plan knows; the two that it does not list by their name."""
+        record = os.path.join(self.station.data, "record", f"job-{job['id']}.pcapng")
+        worker = next(pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+                      if record in descriptors(pid).values())
+        held = {fd: target for fd, target in descriptors(worker).items() if fd > 4}
+        plan_path, folder = os.path.join(self.dir, "plan"), os.path.join(self.dir, "inputs")
+        os.mkdir(folder)
+        plan_fd = next(fd for fd, target in held.items() if "memfd:plan" in target)
+        shutil.copyfile(f"/proc/{worker}/fd/{plan_fd}", plan_path)
+        with open(plan_path, encoding="utf-8") as f:
+            names = {write["sha256"]: write["image"] for write in json.load(f)["writes"]}
+        for fd, target in held.items():
+            if "/record/" in target or "/spool/" in target or "memfd" in target or not target.startswith("/"):
+                continue
+            with open(f"/proc/{worker}/fd/{fd}", "rb") as f:
+                data = f.read()
+            name = names.get(hashlib.sha256(data).hexdigest())
+            if os.path.basename(target).startswith("MTK_AllInOne_DA"):
+                name = "da"
+            elif os.path.basename(target).startswith("preloader_"):
+                name = "preloader"
+            if name:
+                with open(os.path.join(folder, name.replace("/", "+")), "wb") as f:
+                    f.write(data)
+        return plan_path, folder
+
+    def test_black_box_plays_the_job_again(self):
+        # the whole record, nothing cut, drives the host's code without a phone: same transfers, same result
+        self.package = bench.make_package(os.path.join(self.dir, "tiny"), "--profile", "tiny")
+        self.open(profile="tiny", hands_speed=5, station_extra=["--record-keep", str(4 << 20)])
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        plan, inputs = self.take_run(job)
+        acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
+        acceptor.start()
+        job = acceptor.finish(150)[job["id"]]
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        record = os.path.join(self.station.data, "record", f"job-{job['id']}.pcapng")
+
+        def play():
+            done = subprocess.run([bench.program("x5-replay"), record, plan, inputs], capture_output=True, text=True,
+                                  timeout=100)
+            return done.returncode, json.loads(done.stdout), done.stderr
+        status, played, log = play()
+        self.assertEqual((status, played["code"], played["transfers_left"]), (0, "ok", 0), f"{played} {log}")
+        for name in ("serial", "chip_id", "slot", "phone_version", "writes", "phone_state"):
+            self.assertEqual(played["result"][name], job["result"][name])
+        # another host would be noticed: this one has an agent with one bit changed
+        with open(os.path.join(inputs, "da"), "r+b") as f:
+            middle = os.fstat(f.fileno()).st_size // 2
+            byte = os.pread(f.fileno(), 1, middle)
+            os.pwrite(f.fileno(), bytes([byte[0] ^ 1]), middle)
+        status, played, log = play()
+        self.assertEqual(status, 1, played)
+        self.assertIn("is not what was recorded", log + played["text"])
+
     def test_finish_upgrade(self):
         self.open()
         self.prepare()
         self.assert_restored(self.restore(finish="upgrade"), finish="upgrade")
+
+    def with_android(self, version, android):
+        self.package = self.make_package("later", "--version", version)
+        self.open(version=version)
+        self.prepare()
+        self.assert_restored(self.restore())
+        screen = self.rack.screen(0)
+        self.assertEqual((screen["version"], screen["android"]), (version, android))
+
+    def test_android_9(self):
+        self.with_android("PDA-2150-0-00WW-B02", "9")
+
+    def test_android_10(self):
+        self.with_android("PDA-3260-0-00WW-B01", "10")
+
+    def test_larger_storage(self):
+        # the model's other eMMC: the same partitions, a longer userdata, the backup table somewhere else
+        self.profile = "mini64"
+        self.package = self.make_package("larger")
+        self.open()
+        self.prepare()
+        self.assert_restored(self.restore())
+        self.assertEqual(os.path.getsize(os.path.join(self.rack.phone_dir(0), "user.img")), 671088640)
 
     def test_slot_b_is_active(self):
         # a phone that is whole: its para says that slot b is active (the accident would have erased that, too)

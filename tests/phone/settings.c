@@ -77,7 +77,6 @@ void settings_default(struct board_settings *s)
         .fastboot_vid = 0x2e04,
         .fastboot_pid = 0xc009,
         .max_download = 0x8000000,
-        .android = "8.1",
         .preloader_vid = 0x0e8d,
         .preloader_pid = 0x2000,
         .verity_refusal = "dm-verity verify failed",

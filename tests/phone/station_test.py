@@ -13,7 +13,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rack as bench  # noqa: E402
-from restore_test import Bench  # noqa: E402
+from restore_test import Bench, descriptors  # noqa: E402
 
 
 class EarlierJob(Bench):
@@ -56,17 +56,6 @@ def children(pid, name):
         comm, rest = stat[stat.index("(") + 1:stat.rindex(")")], stat[stat.rindex(")") + 2:].split()
         if comm == name[:15] and int(rest[1]) == pid and rest[0] != "Z":
             found.append(int(entry))
-    return found
-
-
-def descriptors(pid):
-    """fd -> what it is, of another process."""
-    found = {}
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
-        except OSError:
-            continue
     return found
 
 
@@ -309,6 +298,13 @@ class Peers(unittest.TestCase):
             self.assertEqual(self.hello(path, 65534).stdout.strip(), "")  # and its credentials
             self.assertIn("hello", self.hello(path, 4711).stdout)
             self.assertIn("hello", self.hello(path, 0).stdout)
+
+    def test_rescan_out_of_bounds(self):
+        for value in ("99", "86400001", "1s", ""):
+            done = subprocess.run([bench.program("flashrack-portwatch"), "--listen", "unused", "--rescan-ms", value],
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, 2, value)
+            self.assertIn("--rescan-ms takes 100 to 86400000", done.stderr)
 
 
 class Queue(Processes):

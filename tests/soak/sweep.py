@@ -38,13 +38,15 @@ QUIET_OTHER_S = 20  # reads: a chunk, a second status
 BUSY_S = 20  # what a machine with other work adds, not scaled
 JOB_S = 1500  # of one job, whatever it does: four attempts of each of its steps are the bound, this is a net
 PATIENCE_S = 5  # of a person who did what the prompt says, before trying once more
-KINDS = ("reset", "stall", "short", "late", "corrupt", "lie")
-SPOILS_HOST_BYTES = ("short", "corrupt", "lie")  # of an OUT transfer: the phone hears what the host never said
+KINDS = ("reset", "stall", "short", "long", "late", "nak", "corrupt", "garbage", "lie")
+IN_ONLY = ("long",)
+SPOILS_HOST_BYTES = ("short", "corrupt", "garbage", "lie")  # of an OUT transfer: the phone hears what the host never said
 # Words that the emulated firmware asks for, and the steps at whose beginning they become due
 START, READS, WRITES = ("S4", "S18"), ("S5", "S6", "S9", "S18v", "S19"), ("S7", "S8", "S18w")
 FASTBOOT = ("S11", "S12", "S13", "S15")
 WORDS = {"da_checksum": START, "da_refused": START, "no_alive_byte": START, "emi_error": START, "digest_error": START,
-         "merged": READS + WRITES, "log_packet": READS + WRITES, "storage_read": READS, "storage_write": WRITES,
+         "oversized": START + READS, "da_status": READS + WRITES, "merged": READS + WRITES,
+         "log_packet": READS + WRITES, "storage_read": READS, "storage_write": WRITES,
          "lying_write": WRITES + ("S13",), "flash_fails": ("S13", "S14"), "info_flood": FASTBOOT, "long_reply": FASTBOOT,
          "reply_newline": FASTBOOT, "empty_getvar": ("S11",), "verity_unknown": ("S12",), "halt_stays": ("S15",),
          "no_serial_string": ("S11",)}
@@ -153,17 +155,21 @@ class Phone:
             with open(os.path.join(self.rack.phone_dir(self.index), name), "r+b") as f:
                 f.write(data)
 
-    def run(self, arm=None):
-        """One job; arm is called when it waits for the phone. (job, why it had to be given up or None)."""
+    def order(self):
+        return self.sweep.station.restore(self.rack.port(self.index), self.label["serial"], self.label["imeis"],
+                                          firmware=self.sweep.firmware["id"], backup=self.backup["id"])
+
+    def run(self, arm=None, until=lambda job: False):
+        """One job, led to its end or until until(job); arm is called when it waits for the phone. (job, why it had to
+        be given up or None)."""
         station, person = self.sweep.station, Person(self.sweep, self.index)
-        order = station.restore(self.rack.port(self.index), self.label["serial"], self.label["imeis"],
-                                firmware=self.sweep.firmware["id"], backup=self.backup["id"])
+        order = self.order()
         start = moved = time.monotonic()
         seen, armed, pause = None, False, 0.15
         while True:
             time.sleep(pause)
             job = station.job(order["id"])
-            if job["state"] in FINAL:
+            if job["state"] in FINAL or until(job):
                 return job, None
             now = time.monotonic()
             if arm and not armed and job["prompt"]:
@@ -253,15 +259,17 @@ class Processes:
 
 
 class Sweep:
-    def __init__(self, folder, phones, seed):
+    """The phones, the station and what came of each case. `rack`: other ways to make the rack (tests/vm/faults.py)."""
+
+    def __init__(self, folder, phones, seed, **rack):
         self.dir, self.seed = folder, seed
         self.model, self.build = MODELS[seed % 3], BUILDS[seed // 3 % 3]
         self.package = bench.make_package(os.path.join(folder, "package"), "--profile", "tiny")
+        how = {"hands": "none", "hands_speed": 50, "time_scale": PHONE_SCALE} | rack
         # windows are real time, so that a loaded machine does not miss them
-        self.rack = bench.Rack(folder, phones=phones, profile="tiny", hands="none", hands_speed=50,
-                               time_scale=PHONE_SCALE, seed=seed,
-                               settings=[f"brom_window_ms={int(20000 / PHONE_SCALE)}", f"usb_model={self.model}",
-                                         f"da_build={self.build}"])
+        how["settings"] = [f"brom_window_ms={int(20000 / how['time_scale'])}", f"usb_model={self.model}",
+                           f"da_build={self.build}", *how.get("settings", ())]
+        self.rack = bench.Rack(folder, phones=phones, profile="tiny", seed=seed, **how)
         self.counts = collections.Counter()
         self.by_code = collections.Counter()
         self.by_kind = collections.defaultdict(collections.Counter)
@@ -270,10 +278,12 @@ class Sweep:
         self.problems = []
         self.lock = threading.Lock()
 
+    def make_station(self):
+        return bench.Station(self.dir, racks=[self.rack.address], import_dirs=[self.dir], time_scale=STATION_SCALE)
+
     def open(self):
         self.rack.start()
-        self.station = bench.Station(self.dir, racks=[self.rack.address], import_dirs=[self.dir],
-                                     time_scale=STATION_SCALE)
+        self.station = self.make_station()
         self.station.start()
         self.processes = Processes(self.station)
         self.firmware = self.station.add_firmware(self.package)
@@ -438,7 +448,7 @@ def cases_of(transfers):
         once.setdefault((t["name"], t["message"]), t)
         steps.setdefault(t["name"].split(" ")[0], t)
     cases = [case_of(kind, f"{kind} {t['name']} {message}", t)
-             for kind in KINDS for (_, message), t in once.items()]
+             for kind in KINDS for (_, message), t in once.items() if t["in"] or kind not in IN_ONLY]
     cases += [case_of(word, f"{word} from {step} on", steps[step])
               for word, places in WORDS.items() for step in places if step in steps]
     cases += [case_of("unplug", f"unplug {t['name']} transfer {t['appearance']}.{t['transfer']} {t['message']}", t)

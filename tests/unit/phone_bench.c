@@ -46,6 +46,7 @@ int phone_bench_up(enum factory_profile profile)
                                      .profile = profile,
                                      .seed = 7,
                                      .slot = 'a',
+                                     .vhci = b->open != NULL,
                                      .hands_speed = 1000};
     if (rack_start(&order, &b->rack, &err) < 0 ||
         firmware_new(profile, FACTORY_VERSION, &b->firmware, &err) < 0 ||
@@ -123,6 +124,8 @@ static int import(struct transport **out, struct usb_identity *id_out, struct er
 {
     struct usbip_device device;
     AUTO(fd_close) int fd = -1;
+    if (phone_bench.open)
+        return phone_bench.open(out, id_out, err);
     int rc = usbip_import(phone_bench.host, phone_bench.port, "1-1", IMPORT_MS, &fd, &device, err);
     if (rc == 0)
         rc = transport_usbip_open(fd, usbip_devid(&device), (int)device.speed, out, id_out, err);

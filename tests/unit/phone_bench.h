@@ -30,6 +30,8 @@ struct phone_bench {
     struct span emi;
     struct record *record; /* not NULL: what passes goes there, too */
     struct replay *replay; /* not NULL: it answers in the place of the phone */
+    /* Not NULL: the phone is on this kernel's bus (vhci), and this opens it. Set before phone_bench_up(). */
+    int (*open)(struct transport **out, struct usb_identity *id_out, struct err *err);
 };
 extern struct phone_bench phone_bench;
 

@@ -566,6 +566,29 @@ static void phone_faults(void **state)
     end(s);
 }
 
+/* Both sizes of the model: the agent tells them, and the partition table goes by them. */
+static void both_sizes(void **state)
+{
+    static const struct {
+        enum factory_profile profile;
+        uint64_t user_bytes;
+    } sizes[] = {{PROFILE_MINI, 335544320}, {PROFILE_MINI64, 671088640}};
+    (void)state;
+    uint64_t userdata_bytes[ARRAY_LEN(sizes)];
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        assert_int_equal(phone_bench_down(), 0);
+        assert_int_equal(phone_bench_up(sizes[i].profile), 0);
+        begin(&session, &(struct variant){MODEL_FIELD, BUILD_2018});
+        phone_start_agent(&session, BROM_STAGE_BROM);
+        assert_int_equal(session.da.emmc.user_bytes, sizes[i].user_bytes);
+        phone_read_table(&session, table);
+        userdata_bytes[i] = userdata().size_bytes;
+        end(&session);
+    }
+    assert_int_equal(userdata_bytes[1] - userdata_bytes[0],
+                     sizes[1].user_bytes - sizes[0].user_bytes);
+}
+
 static void every_case_was_met(void **state)
 {
     (void)state;
@@ -610,7 +633,7 @@ int main(void)
                           {"damaged data", damaged_data},
                           {"the agent reads back", agent_reads_back},
                           {"what agents die of", what_agents_die_of}};
-    struct CMUnitTest tests[VARIANTS * PER_VARIANT + ARRAY_LEN(fault_rows) + 1];
+    struct CMUnitTest tests[VARIANTS * PER_VARIANT + ARRAY_LEN(fault_rows) + 2];
     size_t count = 0;
     for (size_t i = 0; i < VARIANTS; i++) {
         variants[i] = (struct variant){(enum usb_model)(i / 3), (enum da_build)(i % 3)};
@@ -628,6 +651,8 @@ int main(void)
                                              .test_func = phone_faults,
                                              .teardown_func = put_away,
                                              .initial_state = (void *)(uintptr_t)&fault_rows[i]};
+    tests[count++] = (struct CMUnitTest){
+        .name = "both sizes", .test_func = both_sizes, .teardown_func = put_away};
     tests[count++] =
         (struct CMUnitTest){.name = "every case was met", .test_func = every_case_was_met};
     return _cmocka_run_group_tests("matrix", tests, count, up, down);

@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-for name in fastboot usbip lsusb udev; do
+for name in fastboot usbip lsusb acm udev; do
     echo "---- $name"
     bash "$here/$name.sh" || { echo "FAILED: $name"; exit 1; }
 done

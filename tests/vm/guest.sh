@@ -48,6 +48,7 @@ show_leftovers() {
 }
 
 status=0
-"$here/vm.sh" "${options[@]}" -- "$interpreter" "$script" "$@" | tee "$said" || status=${PIPESTATUS[0]}
+{ "$here/vm.sh" "${options[@]}" -- "$interpreter" "$script" "$@" 2>&1 >&3 | tee -a "$said" >&2; } 3>&1 |
+    tee -a "$said" || status=$?
 [ "$status" = 0 ] || [ "$status" = 77 ] || show_leftovers "$status" >&2
 exit "$status"

@@ -1,8 +1,9 @@
 # lib.sh: what test scripts in the guest share (`. "$(dirname "$0")/lib.sh"`). Sourced by bash.
-# shellcheck shell=bash disable=SC2034 # output, status are for the tests
+# shellcheck shell=bash disable=SC2034 # output, status, here are for the tests
 set -euo pipefail
 
 [ -n "${FLASHRACK_VM-}" ] || { echo "this script runs in the guest: tests/vm/guest.sh $0" >&2; exit 2; }
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$FLASHRACK_VM_OUT
 work=$(mktemp -d)
 rack_pid=
@@ -29,6 +30,20 @@ expect() {
     grep -Eq -- "$pattern" <<<"$output" || fail "'$*' did not say '$pattern'"
 }
 
+# output_is NAME: what the last command said is expect/NAME, word for word but for times, the serial and bus addresses.
+# With FLASHRACK_EXPECT=write it becomes that file (README, "Expectations").
+output_is() {
+    local file=$here/expect/$1 said
+    said=$(sed -E -e 's/\[ *[0-9.]+s\]/[TIME]/' -e 's/(Total time: )[0-9.]+s/\1TIME/' \
+        -e "s/${serial:-no serial}/SERIAL/g" -e 's/^Bus [0-9]+ Device [0-9]+/Bus BUS Device DEVICE/' -e 's/[ \t]+$//' \
+        <<<"$output")
+    if [ "${FLASHRACK_EXPECT-}" = write ]; then
+        printf '%s\n' "$said" >"$out/$1"
+    else
+        diff -u "$file" - <<<"$said" || fail "not what ${file##*/} says"
+    fi
+}
+
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for() {
     local until=$((SECONDS + $1))
@@ -47,24 +62,25 @@ rack() {
         "$@" >"$out/emulated-x5.log" 2>&1 &
     rack_pid=$!
     wait_for 60 test -S "$work/control"
+    coproc HANDS { exec /usr/bin/python3 "$here/control.py" "$work/control"; }
+    hands_pid=$HANDS_PID
+    exec {hands_in}>&"${HANDS[1]}" {hands_out}<&"${HANDS[0]}" # copies: a coprocess's own are closed in subshells
 }
 
 rack_stop() {
     [ -n "$rack_pid" ] || return 0
-    kill "$rack_pid" 2>/dev/null || true
-    wait "$rack_pid" 2>/dev/null || true
+    exec {hands_in}>&- {hands_out}<&-
+    kill "$rack_pid" "$hands_pid" 2>/dev/null || true
+    wait "$rack_pid" "$hands_pid" 2>/dev/null || true
     rack_pid=
 }
 
 # control JSON: one order to the rack's hands, prints the answer.
 control() {
-    /usr/bin/python3 - "$work/control" "$1" <<'EOF'
-import socket, sys
-link = socket.socket(socket.AF_UNIX)
-link.connect(sys.argv[1])
-link.sendall(sys.argv[2].encode() + b"\n")
-print(link.makefile().readline().strip())
-EOF
+    local answer
+    printf '%s\n' "$1" >&"$hands_in"
+    read -r answer <&"$hands_out"
+    printf '%s\n' "$answer"
 }
 
 # usb_device VID:PID: prints the sysfs names of the devices with this id.

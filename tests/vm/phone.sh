@@ -5,11 +5,15 @@
 phone=1-1
 FASTBOOT_ID=2e04:c009
 BROM_ID=0e8d:0003
-rack_options=(--hands none --vhci)
+PRELOADER_ID=0e8d:2000
+ANDROID_ID=2e04:c026
+# lsusb is slow here, and nobody hurries.
+rack_options=(--hands none --vhci --profile tiny --hands-speed 10 --set brom_window_ms=600000)
 
 # A phone as it leaves the factory.
 make_phone() {
-    "$FLASHRACK_BUILD/x5-factory" rack --state "$work/rack" --phones 1 --slot a >/dev/null
+    "$FLASHRACK_BUILD/x5-factory" rack --state "$work/rack" --phones 1 --slot a --profile tiny \
+        >/dev/null
     serial=$(/usr/bin/python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[0]["serial"])' \
         "$work/rack/rack.json")
     dm_verity=$(printf '%s' "$serial" | md5sum | cut -c1-32 | tr a-f A-F)
@@ -61,3 +65,26 @@ into_brom() {
     wait_for 30 usb_has "$BROM_ID"
     order release >/dev/null
 }
+
+# Without keys its preloader comes first, for as long as preloader_window_ms says.
+into_preloader() {
+    order plug >/dev/null
+    wait_for 30 usb_has "$PRELOADER_ID"
+}
+
+# Started by its power key, the cable in.
+into_android() {
+    order power_long >/dev/null
+    order plug >/dev/null
+    wait_for 60 usb_has "$ANDROID_ID"
+}
+
+# Off and unplugged, its power key held if need be.
+off() {
+    order unplug >/dev/null
+    stage_is off || order power_long >/dev/null
+    wait_for 30 stage_is off
+}
+
+# Does the last output hold anything but descriptors?
+lsusb_complains() { grep -Eiq "warning|error|can't|cannot|couldn't|invalid|unrecognized|unknown" <<<"$output"; }

@@ -1,6 +1,5 @@
 """In the guest: phones attached through vhci_hcd are found by hotplug under stable port ids and restored in parallel,
-flashrackd without any rights, portwatch alone with USB rights. With --usbip: one phone, attached by Debian's own
-`usbip attach` instead.
+flashrackd without any rights, portwatch alone with USB rights.
 
 With --rough the kernel's side is as rough as it gets, and the jobs must not notice: udevd runs and handles each
 device with the shipped rule, cdc_acm takes every boot ROM before we do, USB transfers of all phones share 1 MiB, and
@@ -11,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -41,37 +39,25 @@ def open_up(folder):
 
 
 def start_portwatch(folder):
+    """It looks at sysfs once a day: what it finds the kernel has told it."""
     path = os.path.join(folder, "portwatch.sock")
     watch = bench.Process([bench.program("flashrack-portwatch"), "--listen", path, "--allow-uid", str(NOBODY),
-                           "--verbose"], os.path.join(folder, "portwatch.log"))
+                           "--verbose", "--rescan-ms", "86400000"], os.path.join(folder, "portwatch.log"))
     watch.ready("listening on")
     os.chown(path, NOBODY, NOBODY)
     return path, watch
+
+
+def keep_logs(*processes):
+    """Where guest.sh finds them and shows their end."""
+    for process in processes:
+        shutil.copy(process.log, os.environ["FLASHRACK_VM_OUT"])
 
 
 def complaints(process):
     """What a program warned of in its log."""
     with open(process.log, encoding="utf-8", errors="replace") as f:
         return [line.strip() for line in f if "level=warn" in line or "level=error" in line]
-
-
-class UsbipCable(threading.Thread):
-    """Attaches one phone with Debian's usbip, again each time it shows up on the rack, as a person who runs that
-    command would. No other device is attached, so it is always the first virtual port."""
-
-    def __init__(self, address):
-        super().__init__(daemon=True)
-        self.host, self.port = address.rsplit(":", 1)
-        self.stopping = threading.Event()
-        self.attached = 0
-
-    def run(self):
-        while not self.stopping.is_set():
-            done = subprocess.run(["usbip", "--tcp-port", self.port, "attach", "-r", self.host, "-b", "1-1"],
-                                  capture_output=True, check=False)
-            if done.returncode == 0:
-                self.attached += 1
-            time.sleep(0.2)
 
 
 def start_udevd():
@@ -168,9 +154,7 @@ def restore_all(rack, station, package, given, finish, seconds):
 def run(args, folder):
     package = bench.make_package(os.path.join(folder, "package"), "--profile", args.profile)
     rack = bench.Rack(folder, phones=args.phones, profile=args.profile, hands_speed=20, time_scale=args.scale / 2,
-                      vhci=not args.usbip)
-    if args.usbip:
-        rack.port = lambda index: "platform-vhci_hcd.0-usb-0:1"
+                      vhci=True)
     station_dir = open_up(folder)
     path, watch = start_portwatch(folder)
     station = bench.Station(station_dir, import_dirs=[folder], usb=True, time_scale=args.scale,
@@ -179,20 +163,13 @@ def run(args, folder):
         given = take_in(rack, station, package)
         rough = Rough(rack) if args.rough else None
         with rack:
-            cable = UsbipCable(rack.address) if args.usbip else None
-            if cable:
-                cable.start()
             start = time.monotonic()
             bad = restore_all(rack, station, package, given, args.finish, args.seconds)
             seconds = round(time.monotonic() - start, 1)
-            if cable:
-                cable.stopping.set()
-                say(f"attached {cable.attached} times by usbip")
-                bad += cable.attached < 3
             if rough:
                 bad += rough.verdict(watch)
         if bad:
-            say(station.process.tail(30) + watch.tail(20))
+            keep_logs(station.process, watch)
     say(json.dumps({"phones": args.phones, "seconds": seconds, "failures": bad}))
     watch.stop()
     return 1 if bad else 0
@@ -201,7 +178,6 @@ def run(args, folder):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--phones", type=int, default=4)
-    p.add_argument("--usbip", action="store_true")
     p.add_argument("--rough", action="store_true")
     p.add_argument("--profile", default="mini")
     p.add_argument("--finish", default="lk")

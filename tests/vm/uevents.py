@@ -1,6 +1,9 @@
 """What the kernel announces about USB devices (netlink, as udevd and portwatch hear it): which driver had an interface
-before ours, and the moment at which something can be done to a device. Used in the guest only."""
+before ours, and the moment at which something can be done to a device; and who opens device nodes. Used in the guest
+only."""
 import collections
+import ctypes
+import glob
 import os
 import re
 import socket
@@ -58,6 +61,39 @@ class Uevents(threading.Thread):
             self.lost[path] += 1
             if self.lost[path] == 2:
                 self.taken_over[port] += 1
+
+
+class NodeOpens:
+    """Counts how often a device node of a virtual controller's high-speed bus was opened, by inotify on the bus's
+    folder. A udevd would be counted, too: for tests without one."""
+    IN_OPEN, NONBLOCK, EVENT_BYTES = 0x20, os.O_NONBLOCK, 16
+
+    def __init__(self, controller):
+        bus = next(path for path in glob.glob(f"/sys/devices/platform/vhci_hcd.{controller}/usb[0-9]*")
+                   if self.read(os.path.join(path, "speed")) == "480")
+        folder = f"/dev/bus/usb/{int(self.read(os.path.join(bus, 'busnum'))):03}"
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(self.NONBLOCK)
+        if self.fd < 0 or libc.inotify_add_watch(self.fd, folder.encode(), self.IN_OPEN) < 0:
+            raise OSError(ctypes.get_errno(), f"inotify on {folder}")
+
+    @staticmethod
+    def read(path):
+        with open(path, encoding="ascii") as f:
+            return f.read().strip()
+
+    def take(self):
+        """Names of the nodes that were opened since the last call, one for each time."""
+        try:
+            data = os.read(self.fd, 65536)
+        except BlockingIOError:
+            return []
+        names, at = [], 0
+        while at < len(data):
+            size = int.from_bytes(data[at + 12:at + 16], "little")
+            names.append(data[at + self.EVENT_BYTES:at + self.EVENT_BYTES + size].rstrip(b"\0").decode())
+            at += self.EVENT_BYTES + size
+        return [name for name in names if name]
 
 
 class MemoryRefusals:

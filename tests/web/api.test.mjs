@@ -116,6 +116,7 @@ function mutations(valid) {
 const order = {
   recipe: "x5-restore", port: "usbip-127.0.0.1:3240-1-5", serial: "PDAGAD0123456789", imeis: ["490154203237518"],
   phone_id: "1", firmware: "1", backup: "1", finish: "lk", accept: "scan", owner_ref: "o", client_ref: "c", priority: 5,
+  dry_run: false,
 };
 const values = { serial: "PDAGAD0123456789", imeis: ["490154203237518"], wlan_mac: "a4:50:46:01:02:03", bt_mac: "A4:50:46:01:02:04" };
 const cases = [
@@ -164,6 +165,14 @@ test("a check digit is more than a schema can say", async () => {
 });
 
 // ---- behaviour that a schema does not tell ----
+
+test("a dry run makes no job", async () => {
+  const before = (await call(bench.url, "GET", "/api/v1/jobs")).body.items[0].id;
+  const answer = await call(bench.url, "POST", "/api/v1/jobs", { ...order, dry_run: true });
+  assert.equal(answer.status, 200);
+  assert.ok(schemaOf("DryRun")(answer.body));
+  assert.equal((await call(bench.url, "GET", "/api/v1/jobs")).body.items[0].id, before);
+});
 
 test("one Idempotency-Key is one job", async () => {
   const send = (body, key) => call(bench.url, "POST", "/api/v1/jobs", body, { "Idempotency-Key": key });

@@ -370,6 +370,12 @@ void station_job_submit(struct station *s, const struct job_order *o, station_do
         fail(done, arg, ERR_INPUT, "field 'port': there is no such port");
         return;
     }
+    if (o->dry_run) {
+        json_t *plan = json_pack("{s:b, s:{s:[]}}", "dry_run", 1, "plan", "writes");
+        done(arg, 0, NULL, plan);
+        json_decref(plan);
+        return;
+    }
     json_t *job = job_new(s, o);
     if (o->idempotency_key)
         json_object_set_new(

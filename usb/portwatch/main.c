@@ -21,11 +21,19 @@
 #include "usb/portwatch/sysfs.h"
 #include "usb/wire/wire.h"
 
-enum { RESCAN_MS = 1000, RETRY_MS = 5, CHANNELS_MAX = 512, UID_ANY = -1 };
+enum {
+    RESCAN_MS = 1000,
+    RESCAN_MIN_MS = 100,
+    RESCAN_MAX_MS = 24 * 3600 * 1000,
+    RETRY_MS = 5,
+    CHANNELS_MAX = 512,
+    UID_ANY = -1
+};
 
 struct portwatch {
     struct ports *ports;
     int listener, server, uevents;
+    int rescan_ms;  /* sysfs is looked at at least this often, whatever the kernel announces */
     long allow_uid; /* whose flashrackd may talk to us, besides our own user and root */
     bool usb, exit_with_client;
     const char *sysfs_root;
@@ -159,7 +167,7 @@ static void run(struct portwatch *pw)
     int64_t rescan_at = 0;
     while (!stopping) {
         int n = collect(pw, fds);
-        int wait_ms = pw->usb ? clock_left(rescan_at, RESCAN_MS) : RESCAN_MS;
+        int wait_ms = pw->usb ? clock_left(rescan_at, pw->rescan_ms) : RESCAN_MS;
         if (ports_flush(pw->ports))
             wait_ms = RETRY_MS;
         if (poll(fds, (nfds_t)n, wait_ms) < 0 && errno != EINTR)
@@ -176,8 +184,8 @@ static void run(struct portwatch *pw)
             look = true; /* a new want may be for something that is here already */
         }
         if (pw->usb && (look || clock_now_ms() >= rescan_at))
-            rescan_at =
-                clock_now_ms() + (sysfs_rescan(pw->ports, pw->sysfs_root) ? RETRY_MS : RESCAN_MS);
+            rescan_at = clock_now_ms() +
+                        (sysfs_rescan(pw->ports, pw->sysfs_root) ? RETRY_MS : pw->rescan_ms);
     }
 }
 
@@ -188,80 +196,121 @@ static const char usage[] =
     "  --allow-uid UID     this user's flashrackd may connect, besides root and our own user\n"
     "  --usbip HOST:PORT   also watch this USB/IP rack (repeatable; flashrackd can ask for more)\n"
     "  --no-usb            do not look at this machine's own USB ports\n"
+    "  --rescan-ms N       look at all USB ports at least this often, 100 to 86400000 (default 1000);\n"
+    "                      kernel events tell of changes at once, this catches what they missed\n"
     "  --exit-with-client  end when flashrackd closes the connection\n"
     "  --log-format F      text (default) or json\n"
     "  --verbose           log every change of a port\n"
     "  --help, --version\n";
 
-static int start_racks(struct portwatch *pw, char **racks, int count)
+struct options {
+    const char *path;
+    char *racks[64];
+    int rack_count;
+};
+
+static int start_racks(struct portwatch *pw, const struct options *o)
 {
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < o->rack_count; i++) {
         struct err err = {0};
-        if (rack_watch(pw->ports, racks[i], &err) < 0) {
-            fprintf(stderr, "flashrack-portwatch: --usbip %s: %s\n", racks[i], err.text);
+        if (rack_watch(pw->ports, o->racks[i], &err) < 0) {
+            fprintf(stderr, "flashrack-portwatch: --usbip %s: %s\n", o->racks[i], err.text);
             return -1;
         }
     }
     return 0;
 }
 
-int main(int argc, char **argv)
+static bool rescan_parse(const char *text, int *ms_out)
+{
+    char *end;
+    long ms = strtol(text, &end, 10);
+    if (end == text || *end || ms < RESCAN_MIN_MS || ms > RESCAN_MAX_MS)
+        return false;
+    *ms_out = (int)ms;
+    return true;
+}
+
+enum { GO_ON = -1 }; /* else the exit status */
+
+/* One option that has a value or switches something. */
+static int take_option(int c, struct portwatch *pw, struct options *o)
+{
+    switch (c) {
+    case 'l':
+        o->path = optarg;
+        return GO_ON;
+    case 'u':
+        pw->allow_uid = strtol(optarg, NULL, 10);
+        return GO_ON;
+    case 'r':
+        if (o->rack_count < (int)ARRAY_LEN(o->racks))
+            o->racks[o->rack_count++] = optarg;
+        return GO_ON;
+    case 'n':
+        pw->usb = false;
+        return GO_ON;
+    case 's':
+        if (rescan_parse(optarg, &pw->rescan_ms))
+            return GO_ON;
+        fprintf(stderr, "flashrack-portwatch: --rescan-ms takes %d to %d, not '%s'\n",
+                RESCAN_MIN_MS, RESCAN_MAX_MS, optarg);
+        return 2;
+    case 'x':
+        pw->exit_with_client = true;
+        return GO_ON;
+    case 'f':
+        log_json_set(strcmp(optarg, "json") == 0);
+        return GO_ON;
+    case 'v':
+        log_level_set(LOG_DEBUG);
+        return GO_ON;
+    case 'h':
+        fputs(usage, stdout);
+        return 0;
+    case 'V':
+        puts("flashrack-portwatch " FLASHRACK_VERSION);
+        return 0;
+    default:
+        fputs(usage, stderr);
+        return 2;
+    }
+}
+
+static int parse_options(int argc, char **argv, struct portwatch *pw, struct options *o)
 {
     static const struct option options[] = {
         {"listen", required_argument, 0, 'l'},     {"allow-uid", required_argument, 0, 'u'},
         {"usbip", required_argument, 0, 'r'},      {"no-usb", no_argument, 0, 'n'},
         {"exit-with-client", no_argument, 0, 'x'}, {"log-format", required_argument, 0, 'f'},
         {"verbose", no_argument, 0, 'v'},          {"help", no_argument, 0, 'h'},
-        {"version", no_argument, 0, 'V'},          {0}};
+        {"version", no_argument, 0, 'V'},          {"rescan-ms", required_argument, 0, 's'},
+        {0}};
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        int status = take_option(c, pw, o);
+        if (status != GO_ON)
+            return status;
+    }
+    if (o->path && optind == argc)
+        return GO_ON;
+    fputs(usage, stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
     struct portwatch pw = {.listener = -1,
                            .server = -1,
                            .uevents = -1,
                            .allow_uid = UID_ANY,
                            .usb = true,
+                           .rescan_ms = RESCAN_MS,
                            .sysfs_root = "/sys"};
-    const char *path = NULL;
-    char *racks[64];
-    int rack_count = 0;
+    struct options options = {0};
     log_program_set("portwatch");
-    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (c) {
-        case 'l':
-            path = optarg;
-            break;
-        case 'u':
-            pw.allow_uid = strtol(optarg, NULL, 10);
-            break;
-        case 'r':
-            if (rack_count < (int)ARRAY_LEN(racks))
-                racks[rack_count++] = optarg;
-            break;
-        case 'n':
-            pw.usb = false;
-            break;
-        case 'x':
-            pw.exit_with_client = true;
-            break;
-        case 'f':
-            log_json_set(strcmp(optarg, "json") == 0);
-            break;
-        case 'v':
-            log_level_set(LOG_DEBUG);
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return 0;
-        case 'V':
-            puts("flashrack-portwatch " FLASHRACK_VERSION);
-            return 0;
-        default:
-            fputs(usage, stderr);
-            return 2;
-        }
-    }
-    if (!path || optind != argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    int status = parse_options(argc, argv, &pw, &options);
+    if (status != GO_ON)
+        return status;
     struct sigaction sa = {.sa_handler = on_signal};
     sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGINT, &sa, NULL);
@@ -269,8 +318,8 @@ int main(int argc, char **argv)
 
     struct err err = {0};
     pw.ports = ports_new();
-    pw.listener = listen_on(path, &err);
-    if (pw.listener < 0 || start_racks(&pw, racks, rack_count) < 0) {
+    pw.listener = listen_on(options.path, &err);
+    if (pw.listener < 0 || start_racks(&pw, &options) < 0) {
         if (err.code)
             fprintf(stderr, "flashrack-portwatch: %s\n", err.text);
         return 1;
@@ -280,8 +329,8 @@ int main(int argc, char **argv)
         if (pw.uevents < 0)
             log_line(LOG_WARN, "portwatch", NULL, "%s; looking once a second instead", err.text);
     }
-    log_line(LOG_INFO, "portwatch", NULL, "listening on %s", path);
+    log_line(LOG_INFO, "portwatch", NULL, "listening on %s", options.path);
     run(&pw);
-    unlink(path);
+    unlink(options.path);
     return 0; /* rack threads and channels end with the process */
 }

@@ -1,0 +1,347 @@
+#!/usr/bin/python3
+"""Whose turn it is, and where: jobs by serial, by phone, by nothing; limits, pause, retry, moved phones, a full disk.
+Usage: schedule_test.py [CASE...]; without one all cases run."""
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import time
+import unittest
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rack as bench  # noqa: E402
+from station_test import Processes  # noqa: E402
+
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+class Schedule(Processes):
+    def begin(self, phones=1, retries=0, extra=(), **rack):
+        self.open(phones=phones, station_extra=["--retries", str(retries), *extra], **rack)
+        self.firmware = self.station.add_firmware(self.package)
+        for index in range(phones):
+            self.station.import_dump(self.rack.dump(index), self.rack.labels[index]["serial"])
+
+    def anywhere(self, index, **more):
+        """An order that names no port."""
+        label = self.rack.labels[index]
+        return self.station.post("/jobs", {"recipe": "x5-restore", "serial": label["serial"], "imeis": label["imeis"],
+                                           "firmware": self.firmware["id"], **more})
+
+    def on_port(self, index, **more):
+        return self.anywhere(index, port=self.rack.port(index), **more)
+
+    def port(self, index):
+        return self.station.get("/ports/" + self.rack.port(index))
+
+    def change_port(self, index, **change):
+        return self.station.call("PATCH", "/api/v1/ports/" + self.rack.port(index), change)
+
+    def takes_work(self, index, yes=True):
+        return self.change_port(index, takes_work=yes)
+
+    def waits_for(self, job, what, seconds=90):
+        def so():
+            waits = self.station.job(job["id"])["waits_for"]
+            return bool(waits) and waits["what"] == what
+        self.until(so, f"job {job['id']} waits for {what}: {self.station.job(job['id'])}", seconds)
+
+    def verb(self, job, verb, **body):
+        return self.station.post(f"/jobs/{job['id']}/{verb}", body)
+
+    def answer(self, job, answer):
+        return self.verb(job, "answer", prompt_id=job["prompt"]["id"], answer=answer)
+
+    def asked_about_the_phone(self, job):
+        return self.station.wait(job["id"], until=("prompt",), step="S5", seconds=60)
+
+    def second_pass(self, job):
+        """With nobody's hands a job comes as far as the prompt before the second connection."""
+        job = self.station.wait(job["id"], until=("prompt",), step="S17", seconds=90)
+        self.assertEqual(job["state"], "prompt", job.get("error"))
+        return job
+
+    def hands(self, index):
+        self.download_mode(index)
+        self.rack.control(index, "release", keys=["vol_up", "vol_down"])
+
+
+class Anywhere(Schedule):
+    def test_next_phone_on_a_port_that_takes_work(self):
+        self.begin(phones=3, hands="none")
+        first, second = self.anywhere(0), self.anywhere(1)
+        self.waits_for(first, "phone")
+        self.assertIsNone(self.station.job(first["id"])["port"])
+        self.download_mode(1)  # a phone that nobody asked about is only looked at
+        self.until(lambda: any(p["mode"] == "brom" for p in self.station.get("/ports")["items"]), "a boot ROM")
+        self.waits_for(second, "phone")
+        before = self.rack.hashes(1)
+        self.takes_work(1)
+        # the first job meets it, and a person sees on the label that it is the other phone
+        job = self.asked_about_the_phone(first)
+        self.assertEqual(job["port"], self.rack.port(1))
+        self.assertIn(self.rack.labels[0]["serial"], job["prompt"]["text"])
+        with self.assertRaises(bench.ApiError):
+            self.answer(job, "retry")
+        self.answer(job, "abort")
+        self.waits_for(first, "phone")
+        self.assertIsNone(self.station.job(first["id"])["phone_id"])
+        self.assertEqual(self.rack.hashes(1), before)
+        # so the phone's own job has it next
+        self.rack.control(1, "unplug")
+        self.rack.control(1, "power_long")
+        self.hands(1)
+        job = self.asked_about_the_phone(second)
+        self.answer(job, "ok")
+        job = self.second_pass(second)
+        # by phone_id alone: serial and IMEIs are known by now
+        other = self.station.post("/jobs", {"recipe": "x5-restore", "phone_id": job["phone_id"],
+                                            "firmware": self.firmware["id"]})
+        self.assertEqual(self.station.job(other["id"])["serial"], self.rack.labels[1]["serial"])
+        self.waits_for(other, "phone_busy")
+        self.verb(second, "cancel")
+        self.station.wait(second["id"])
+        self.waits_for(other, "phone")
+        self.assert_refused(lambda: self.station.post("/jobs", {"recipe": "x5-restore"}), "serial")
+        # a person who names the port is believed, as in an order
+        self.verb(first, "resume", port=self.rack.port(0))
+        self.station.wait(first["id"], until=("prompt",), step="S3")
+
+
+class FakePortwatch:
+    """Ports that a test makes up: what portwatch would say of them. Hands no device to anybody."""
+
+    def __init__(self, path):
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.listener.settimeout(30)
+        self.peer = None
+
+    def accept(self):
+        self.peer, _ = self.listener.accept()
+        self.peer.settimeout(30)
+        self.say(**json.loads(self.peer.recv(65536)))  # the same build as the station's hello says
+
+    def say(self, **message):
+        self.peer.send(json.dumps(message).encode())
+
+    def port(self, port, mode="android", serial="", speed=3):
+        self.say(type="port", port=port, mode=mode, vid=0x2e04, pid=1, speed=speed, serial=serial)
+
+    def close(self):
+        self.peer.close()
+        self.listener.close()
+
+
+XHCI = "pci-0000:00:14.0-usb-0:"
+
+
+class MadeUpPorts(Schedule):
+    """No phone is needed to see where a job goes."""
+
+    def setUp(self):
+        super().setUp()
+        self.rack = bench.Rack(self.dir, phones=2, profile="tiny", lost=False)
+        path = os.path.join(self.dir, "pw")
+        self.watch = FakePortwatch(path)
+        self.station = bench.Station(self.dir, import_dirs=[self.dir], extra=["--portwatch", path])
+        self.station.start()
+        self.watch.accept()
+        self.addCleanup(self.watch.close)
+        self.addCleanup(self.stop_station)
+        self.firmware = self.station.add_firmware(self.package)
+        for index in range(2):
+            self.station.import_dump(self.rack.dump(index), self.rack.labels[index]["serial"])
+
+    def test_phone_that_shows_its_serial(self):
+        serial = self.rack.labels[0]["serial"]
+        for place, shown in (("1.1", "0123456789ABCDEF"), ("1.2", "0123456789ABCDEF"), ("1.3", serial), ("1.4", serial)):
+            self.watch.port(XHCI + place, serial=shown)
+        self.until(lambda: len(self.station.get("/ports")["items"]) == 4, "four ports")
+        job = self.anywhere(0)
+        self.waits_for(job, "phone")  # two ports show it: a person must say which
+        self.watch.port(XHCI + "1.4", mode="none", speed=0)
+        job = self.station.wait(job["id"], until=("running",), seconds=30)
+        self.assertEqual(job["port"], XHCI + "1.3")
+        port = self.station.get("/ports/" + XHCI + "1.3")
+        self.assertEqual((port["speed"], port["usb_serial"], port["job_id"]), ("high", serial, job["id"]))
+        other = self.anywhere(1)  # no placeholder is anybody's serial
+        self.waits_for(other, "phone")
+
+    def test_labels_and_ids(self):
+        for place in ("1", "2"):
+            self.watch.port(XHCI + place)
+        self.until(lambda: len(self.station.get("/ports")["items"]) == 2, "two ports")
+        path = "/api/v1/ports/" + XHCI
+        self.station.call("PATCH", path + "1", {"label": "A1"})
+        self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": "A1"}), "label")
+        self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": XHCI + "1"}), "id of a port")
+        job = self.anywhere(0, port="A1")
+        self.assertEqual(self.station.wait(job["id"], until=("running",), seconds=30)["port"], XHCI + "1")
+
+
+class Turns(Schedule):
+    def states(self):
+        """Every state of every job, in the order of the events."""
+        request = urllib.request.Request(self.station.url + "/api/v1/events", headers={"Last-Event-ID": "0"})
+        last = max(int(self.station.job(job["id"])["id"]) for job in self.station.get("/jobs")["items"])
+        seen, kind, ended = [], None, set()
+        with urllib.request.urlopen(request, timeout=60) as stream:
+            for line in stream:
+                text = line.decode().strip()
+                if text.startswith("event:"):
+                    kind = text[6:].strip()
+                elif text.startswith("data:") and kind == "job":
+                    job = json.loads(text[5:])
+                    seen.append((job["id"], job["state"]))
+                    if job["state"] in ENDED:
+                        ended.add(job["id"])
+                if len(ended) == last:
+                    return seen
+        return seen
+
+    def test_limit_and_order(self):
+        self.begin(phones=4, extra=["--jobs-max", "2"])
+        jobs = {}
+        for index, priority in enumerate((0, 0, 0, 7)):
+            jobs[self.on_port(index, priority=priority)["id"]] = index
+        acceptor = bench.Acceptor(self.station, self.rack, jobs)
+        acceptor.start()
+        ended = acceptor.finish(170)
+        for job_id, index in jobs.items():
+            self.assert_restored(ended.get(job_id) or self.station.job(job_id), index)
+        busy, peak, order = set(), 0, []
+        for job_id, state in self.states():
+            if state in ("running", "prompt"):
+                if job_id not in order:
+                    order.append(job_id)
+                busy.add(job_id)
+            else:
+                busy.discard(job_id)
+            peak = max(peak, len(busy))
+        self.assertEqual(peak, 2)
+        self.assertEqual(order[2], list(jobs)[3], f"the urgent one is next: {order}")
+        history = self.station.get(f"/ports/{self.rack.port(0)}/history")["items"]
+        self.assertEqual([(r["id"], r["state"]) for r in history], [(list(jobs)[0], "succeeded")])
+
+    def test_pause_over_a_restart(self):
+        self.begin(phones=2, hands="none")
+        running = self.station.wait(self.on_port(0)["id"], until=("prompt",))
+        queued = self.on_port(0)
+        self.verb(queued, "pause")
+        self.verb(running, "pause")
+        self.hands(0)
+        self.station.wait(running["id"], until=("paused",))
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            self.restart(how)
+            for job in (running, queued):
+                self.assertEqual(self.station.job(job["id"])["state"], "paused")
+        self.verb(running, "resume")
+        self.rack.control(0, "unplug")
+        self.rack.control(0, "power_long")
+        self.station.wait(running["id"], until=("prompt",), step="S3")
+        self.verb(queued, "resume")
+        self.waits_for(queued, "port")
+
+    def test_disk_full_at_the_end(self):
+        """What the store cannot take is told again: the row ends, and the port is free."""
+        self.begin(hands="none")
+        job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
+        second = self.on_port(0)
+        limits = resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+        os.kill(self.worker(job), signal.SIGKILL)
+        self.station.process.ready("could not be stored")
+        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
+        self.assertEqual(self.station.wait(job["id"], seconds=30)["state"], "interrupted")
+        self.station.wait(second["id"], until=("prompt",), step="S3")
+
+
+class HalfWritten(Schedule):
+    profile = "mini"  # a tiny phone is through before anybody can kill its worker
+
+    def test_half_written_phone_keeps_its_port(self):
+        self.begin(hands="none")
+        job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
+        next_job = self.on_port(0)
+        self.hands(0)
+        job = self.station.wait(job["id"], until=("running",), step="S7", seconds=60)
+        os.kill(self.worker(job), signal.SIGKILL)
+        self.assertEqual(self.station.wait(job["id"])["state"], "interrupted")
+        self.waits_for(next_job, "kept_port")
+        self.assertEqual(self.port(0)["kept_for"], job["id"])
+        self.restart()
+        self.waits_for(next_job, "kept_port")
+        self.rack.control(0, "unplug")
+        self.station.wait(next_job["id"], until=("prompt",), step="S3")
+        self.verb(job, "cancel")
+        self.assertEqual(self.station.job(job["id"])["state"], "cancelled")
+
+
+class Again(Schedule):
+    def wrong_phone(self, **more):
+        """A job that meets another phone than its own, on the port that it names."""
+        self.begin(phones=2, lost=False, hands="none", retries=3, **more)
+        job = self.station.wait(self.anywhere(0, port=self.rack.port(1))["id"], until=("prompt",), step="S3")
+        self.hands(1)
+        return job
+
+    def test_failure_that_passes(self):
+        """In this catalogue another phone is a thing that passes: runs that fail by themselves take a minute."""
+        schema = os.path.join(self.dir, "schema")
+        shutil.copytree(os.path.join(bench.ROOT, "schema"), schema)
+        path = os.path.join(schema, "failures.json")
+        with open(path) as f:
+            catalogue = json.load(f)
+        next(failure for failure in catalogue["failures"] if failure["id"] == "F4")["class"] = "retry"
+        with open(path, "w") as f:
+            json.dump(catalogue, f)
+        job = self.wrong_phone(extra=["--schema", schema])
+        self.waits_for(job, "retry")
+        waiting = self.station.job(job["id"])
+        self.assertEqual(waiting["retries"], 1)
+        self.assertTrue(waiting["retry_at"])
+        self.assertEqual(waiting["error"]["code"], "another_phone")
+        self.station.wait(job["id"], until=("prompt",), step="S3")  # by itself, after ten seconds
+        self.assertIsNone(self.station.job(job["id"])["error"])
+        job = self.station.job(job["id"])
+        connects = [(s["attempt"], s["state"]) for s in job["steps"] if s["name"].startswith("S3")]
+        self.assertEqual(connects, [(1, "done"), (2, "running")], "every attempt is kept")
+
+    def test_failure_that_does_not_pass(self):
+        job = self.wrong_phone()
+        job = self.station.wait(job["id"], seconds=90)
+        self.assert_failed(job, "another_phone")
+        self.assertEqual(job["retries"], 0)
+
+
+class Moved(Schedule):
+    def test_phone_on_another_port(self):
+        self.begin(phones=2, hands="none")
+        job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
+        self.assert_refused(lambda: self.verb(job, "resume", port="no-such-port"), "port")
+        self.hands(0)
+        self.second_pass(job)
+        self.rack.stop()
+        self.rack.args[self.rack.args.index("--listen") + 1] = self.rack.address
+        folders = [self.rack.phone_dir(0), self.rack.phone_dir(1)]
+        for old, new in ((folders[0], "x"), (folders[1], folders[0]), ("x", folders[1])):
+            os.rename(os.path.join(self.rack.state, old), os.path.join(self.rack.state, new))
+        self.rack.start()
+        self.verb(job, "resume", port=self.rack.port(1))
+        self.assertEqual(self.station.job(job["id"])["port"], self.rack.port(1))
+        self.assertIsNone(self.port(0)["job_id"])
+        self.rack.control(1, "unplug")
+        self.download_mode(1)
+        job = self.station.wait(job["id"], until=("running", "prompt"), step="S20", seconds=90)
+        self.assertIn(job["state"], ("running", "prompt"), job.get("error"))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
