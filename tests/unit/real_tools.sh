@@ -109,6 +109,8 @@ for packed in good.img.zst good.img.gz good.7z good.zip; do
     check "extract from $packed" "$flashrack" dump extract "$packed" -o "out-$packed" --only $identity
     check "the same as from the file" cmp out/SHA256SUMS "out-$packed/SHA256SUMS"
 done
+7z a -bso0 -ms=on -mx=3 solid.7z out/*.img good.img
+check "a solid .7z with other files in front" "$flashrack" dump list solid.7z
 head -c 500000 good.img.gz >cut.gz
 refused "a cut archive" "ends before the end of nvram" "$flashrack" dump extract cut.gz -o cutgz --only nvram
 zstd -q -1 -c good.img | head -c 500000 >cut.zst

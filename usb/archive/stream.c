@@ -52,6 +52,21 @@ bool archive_recognised(int fd)
     return false;
 }
 
+/* libarchive 3.6 loses its place in a solid .7z when files are skipped ("Truncated 7-Zip file body"):
+ * what stands before is read instead, which unpacking would do anyway. */
+static int pass_over(struct archive *a, struct err *err)
+{
+    if (archive_format(a) != ARCHIVE_FORMAT_7ZIP)
+        return 0;
+    const void *block;
+    size_t len;
+    la_int64_t offset;
+    int rc;
+    while ((rc = archive_read_data_block(a, &block, &len, &offset)) == ARCHIVE_OK)
+        ;
+    return rc == ARCHIVE_EOF ? 0 : archive_reader_error(a, err);
+}
+
 /* Moves to regular file number `member`. */
 static int to_member(struct archive *a, int member, struct archive_entry **out, struct err *err)
 {
@@ -68,6 +83,9 @@ static int to_member(struct archive *a, int member, struct archive_entry **out, 
             *out = e;
             return 0;
         }
+        rc = pass_over(a, err);
+        if (rc < 0)
+            return rc;
     }
 }
 
