@@ -50,6 +50,7 @@ void api_unref(struct api *a)
     if (--a->refs > 0)
         return;
     json_decref(a->recipes);
+    json_decref(a->recipe_items);
     json_decref(a->open_jobs);
     free(a->routes);
     free(a);

@@ -17,7 +17,8 @@ struct api {
     struct store *store;
     struct sse *sse;
     struct http_route *routes;
-    json_t *recipes;   /* name -> document */
+    json_t *recipes;      /* name -> document */
+    json_t *recipe_items; /* what a list of them says */
     json_t *open_jobs; /* ids that were seen before they ended, for the counters below */
     uint64_t jobs_succeeded, jobs_failed, jobs_cancelled, jobs_interrupted;
 };

@@ -6,6 +6,7 @@
 
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
+#include "usb/plan/recipe.h"
 
 #define RECIPE_MAX_BYTES ((size_t)256 * 1024)
 
@@ -13,6 +14,29 @@ static void dir_close(DIR **d)
 {
     if (*d)
         closedir(*d);
+}
+
+/* What a list needs: whether an order wants serial, package and backup; the steps are in the recipe itself. */
+static json_t *summary(const char *name, json_t *doc, const struct recipe *r)
+{
+    json_t *item = json_pack("{s:s, s:b, s:b, s:b}", "name", name, "writes", recipe_writes(r),
+                             "wants_firmware", r->wants_firmware, "wants_backup", r->wants_backup);
+    static const char *const keys[] = {"version", "title", "description", "finish"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (json_object_get(doc, keys[i]))
+            json_object_set(item, keys[i], json_object_get(doc, keys[i]));
+    return item;
+}
+
+/* By name: a folder lists its files in any order. */
+static void list_insert(json_t *items, json_t *item)
+{
+    const char *name = json_string_value(json_object_get(item, "name"));
+    size_t at = 0;
+    while (at < json_array_size(items) &&
+           strcmp(json_string_value(json_object_get(json_array_get(items, at), "name")), name) < 0)
+        at++;
+    json_array_insert_new(items, at, item);
 }
 
 /* "x5-restore.json" is the recipe "x5-restore". */
@@ -30,13 +54,18 @@ static int recipe_load(struct api *a, int dir_fd, const char *file, struct err *
         return err_set(err, ERR_FORMAT, "recipe '%s': line %d: %s", file, e.line, e.text);
     }
     AUTO(free_ptr) char *name = xasprintf("%.*s", (int)(strlen(file) - strlen(".json")), file);
+    AUTO(free_ptr) struct recipe *recipe = xcalloc(1, sizeof(*recipe));
     json_object_set_new(a->recipes, name, doc);
+    if (recipe_decode(doc, recipe, err) < 0)
+        return err_in(err, "recipe '%s'", file);
+    list_insert(a->recipe_items, summary(name, doc, recipe));
     return 0;
 }
 
 int api_recipes_load(struct api *a, const char *dir, struct err *err)
 {
     a->recipes = json_object();
+    a->recipe_items = json_array();
     AUTO(dir_close) DIR *d = opendir(dir);
     if (!d)
         return err_sys(err, ERR_IO, "recipes in '%s'", dir);
@@ -52,24 +81,10 @@ int api_recipes_load(struct api *a, const char *dir, struct err *err)
     return 0;
 }
 
-/* What a list needs; the steps are in the recipe itself. */
-static json_t *summary(const char *name, json_t *doc)
-{
-    json_t *item = json_pack("{s:s}", "name", name);
-    static const char *const keys[] = {"version", "title", "description"};
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (json_object_get(doc, keys[i]))
-            json_object_set(item, keys[i], json_object_get(doc, keys[i]));
-    return item;
-}
-
 static void recipes_list(struct http_call *call, void *arg)
 {
     struct api *a = arg;
-    json_t *items = json_array(), *doc;
-    const char *name;
-    json_object_foreach(a->recipes, name, doc) json_array_append_new(items, summary(name, doc));
-    json_t *body = json_pack("{s:o, s:n}", "items", items, "next");
+    json_t *body = json_pack("{s:O, s:n}", "items", a->recipe_items, "next");
     http_reply_json(call, 200, body);
     json_decref(body);
 }

@@ -64,6 +64,9 @@ static void usage(FILE *out)
     }
     fputs("  --config FILE              lines of `name = value`, # comments\n"
           "  --help, --version\n\n"
+          "SIGTERM ends the station, SIGHUP starts it anew, as another version if one was installed; "
+          "workers\n"
+          "end the step they are in, and jobs go on by themselves after the next start.\n\n"
           "Every option is also a variable: --import-dir is FLASHRACK_IMPORT_DIR (lists: a "
           "':'-separated\n"
           "list for folders, ',' for the others). Command line wins over variables, they over the "

@@ -20,18 +20,21 @@
 
 struct daemon {
     struct event_base *base;
+    bool again; /* SIGHUP: this program, or a newer one at its place, takes over */
     struct store *store;
     struct station *station;
     struct http *http;
     struct api *api;
 };
 
-static void on_stop(evutil_socket_t signo, short what, void *arg)
+static void on_signal(evutil_socket_t signo, short what, void *arg)
 {
     (void)what;
-    log_line(LOG_INFO, "daemon", NULL, "signal %d: ending; workers finish the step they are in",
-             (int)signo);
-    event_base_loopbreak(arg);
+    struct daemon *d = arg;
+    d->again = signo == SIGHUP;
+    log_line(LOG_INFO, "daemon", NULL, "signal %d: %s; workers finish the step they are in",
+             (int)signo, d->again ? "starting anew" : "ending");
+    event_base_loopbreak(d->base);
 }
 
 static int make_dirs(struct config *c, char *data, size_t size, struct err *err)
@@ -113,18 +116,21 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int serve(struct config *c, struct err *err)
+/* Runs until a signal; *again: one that asks for a new start. */
+static int serve(struct config *c, bool *again, struct err *err)
 {
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
     char data[PATH_MAX];
     int rc = make_dirs(c, data, sizeof(data), err);
     if (rc < 0)
         return rc;
     raise_descriptor_limit();
     struct daemon d = {.base = event_base_new()};
-    struct event *stop[] = {evsignal_new(d.base, SIGTERM, on_stop, d.base),
-                            evsignal_new(d.base, SIGINT, on_stop, d.base)};
-    for (size_t i = 0; i < ARRAY_LEN(stop); i++)
+    struct event *stop[ARRAY_LEN(signals)];
+    for (size_t i = 0; i < ARRAY_LEN(stop); i++) {
+        stop[i] = evsignal_new(d.base, signals[i], on_signal, &d);
         event_add(stop[i], NULL);
+    }
     rc = daemon_start(&d, c, data, err);
     if (rc == 0) {
         log_line(LOG_INFO, "daemon", NULL, "dashboard and API at %s", http_url(d.http));
@@ -136,7 +142,18 @@ static int serve(struct config *c, struct err *err)
     for (size_t i = 0; i < ARRAY_LEN(stop); i++)
         event_free(stop[i]);
     event_base_free(d.base);
+    *again = rc == 0 && d.again;
     return rc;
+}
+
+/* The path of this program before anybody replaced the file: an upgrade lies under the same name. */
+static int own_path(char *out, size_t size, struct err *err)
+{
+    ssize_t n = readlink("/proc/self/exe", out, size - 1);
+    if (n < 0)
+        return err_sys(err, ERR_IO, "own program");
+    out[n] = '\0';
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -146,10 +163,18 @@ int main(int argc, char **argv)
     log_program_set("flashrackd");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, not our end */
+    char program[PATH_MAX];
+    bool again = false;
     int rc = config_load(&c, argc, argv, &err);
+    if (rc == 0)
+        rc = own_path(program, sizeof(program), &err);
     if (rc == 0) {
         log_json_set(c.log_format && strcmp(c.log_format, "json") == 0);
-        rc = serve(&c, &err);
+        rc = serve(&c, &again, &err);
+    }
+    if (again) {
+        execv(program, argv);
+        rc = err_sys(&err, ERR_IO, "start '%s' anew", program);
     }
     if (rc < 0)
         fprintf(stderr, "flashrackd: %s\n", err.text);

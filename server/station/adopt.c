@@ -17,12 +17,14 @@
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
-enum { LOCK_RETRY_MS = 250 };
+enum { LOCK_RETRY_MS = 250, DISK_RETRY_MS = 2000 };
 
 struct adoption {
     struct station *s;
-    struct port *port; /* held until the worker is gone; NULL: none */
+    struct port *port; /* held until all is known; NULL: none */
     int64_t job_id, phone_id;
+    struct job *job; /* of this process; NULL: see owner */
+    json_t *owner;   /* the job as stored */
     int fd;
     bool said;
     struct event *timer;
@@ -55,9 +57,18 @@ void spool_remove(const struct station *s, int64_t job_id)
         log_line(LOG_WARN, "spool", NULL, "remove '%s': %s", path, strerror(errno));
 }
 
+bool spool_is_there(const struct station *s, int64_t job_id)
+{
+    AUTO(free_ptr) char *path = spool_path(s, job_id);
+    return access(path, F_OK) == 0;
+}
+
 static void adoption_free(struct adoption *a)
 {
     LIST_REMOVE(a, link);
+    if (a->port)
+        a->port->held--;
+    json_decref(a->owner);
     fd_close(&a->fd);
     if (a->timer)
         event_free(a->timer);
@@ -66,20 +77,13 @@ static void adoption_free(struct adoption *a)
 
 void adoptions_free(struct station *s)
 {
-    while (!LIST_EMPTY(&s->adoptions))
-        adoption_free(LIST_FIRST(&s->adoptions));
+    while (!LIST_EMPTY(&s->adoptions)) {
+        struct adoption *a = LIST_FIRST(&s->adoptions);
+        if (a->job)
+            a->job->pending--; /* station_free() frees it */
+        adoption_free(a);
+    }
 }
-
-static void release_port(struct adoption *a)
-{
-    struct port *p = STEAL(a->port);
-    if (!p)
-        return;
-    p->held--;
-    schedule_poke(p->s);
-}
-
-/* ---- what lies in it ---------------------------------------------------------------------------------- */
 
 static const char *text_of(json_t *object, const char *key)
 {
@@ -87,68 +91,44 @@ static const char *text_of(json_t *object, const char *key)
     return s ? s : "";
 }
 
-/* Failures of these calls mean that the station had heard it already, which is the usual case. */
-static void heard_before(void *arg, int code, const struct err *err, json_t *body)
+static void look_again(struct adoption *a, int ms)
 {
-    (void)arg, (void)code, (void)err, (void)body;
+    struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
+    evtimer_add(a->timer, &tv);
 }
 
-static void end_step(struct station *s, int64_t job_id, json_t *record)
+/* The disk, or a queue that is full: nothing is wrong with the file. */
+static bool for_now(int code)
 {
-    const char *code = text_of(record, "code"), *step = text_of(record, "step");
-    bool ok = strcmp(code, "ok") == 0;
-    json_t *error =
-        ok ? NULL : json_pack("{s:s, s:s}", "code", code, "message", text_of(record, "text"));
-    store_step_end(s->store, job_id, step, ok ? "done" : "failed", error, NULL, heard_before, NULL);
-    json_decref(error);
+    return code == ERR_DISK || code == ERR_LIMIT || code == ERR_IO || code == ERR_INTERNAL;
 }
 
-/* Results that the station did not hear; an intent without a result is the step that was cut. */
-static void take_records(struct adoption *a, json_t *records)
+static void keep_aside(struct adoption *a, const struct err *err)
 {
-    size_t i;
-    json_t *record, *open = NULL;
-    json_array_foreach(records, i, record)
-    {
-        const char *type = text_of(record, "type");
-        json_t *body = json_object_get(record, "body");
-        if (strcmp(type, "step_intent") == 0)
-            open = body;
-        if (strcmp(type, "step_result") != 0)
-            continue;
-        end_step(a->s, a->job_id, body);
-        open = NULL;
-    }
-    if (!open)
-        return;
-    json_t *error =
-        json_pack("{s:s, s:s}", "code", "interrupted", "message",
-                  "the worker ended in this step: what it did to the phone is not known");
-    store_step_end(a->s->store, a->job_id, text_of(open, "step"), "interrupted", error, NULL,
-                   heard_before, NULL);
-    json_decref(error);
+    AUTO(free_ptr) char *path = spool_path(a->s, a->job_id);
+    AUTO(free_ptr) char *kept = xasprintf("%s.kept", path);
+    (void)rename(path, kept);
+    log_line(LOG_ERROR, "spool", LOG_KV({"err", err_name(err->code)}), "%s; kept as %s", err->text,
+             kept);
 }
 
 static void on_adopted(void *arg, int code, const struct err *err, json_t *body)
 {
     struct adoption *a = arg;
-    if (code == 0) {
-        take_records(a, json_object_get(body, "records"));
-        spool_remove(a->s, a->job_id);
-    } else if (code != ERR_CANCELLED) { /* the store closes: the next start does it */
-        AUTO(free_ptr) char *path = spool_path(a->s, a->job_id);
-        AUTO(free_ptr) char *kept = xasprintf("%s.kept", path);
-        (void)rename(path, kept);
-        log_line(LOG_ERROR, "spool", LOG_KV({"err", err_name(code)}), "%s; kept as %s", err->text,
-                 kept);
+    if (for_now(code)) {
+        log_line(LOG_ERROR, "spool", LOG_KV({"err", err_name(code)}),
+                 "%s; job %lld waits, it is tried again", err->text, (long long)a->job_id);
+        look_again(a, DISK_RETRY_MS);
+        return;
     }
+    if (code < 0 && code != ERR_CANCELLED)
+        keep_aside(a, err);
+    if (code != ERR_CANCELLED) /* the store closes: the next start does it */
+        run_settle(a->s, a->job, a->owner, json_object_get(body, "records"), a->port);
+    struct job *j = a->job;
     adoption_free(a);
-}
-
-static void look_again(struct adoption *a, int ms)
-{
-    struct timeval tv = {0, ms * 1000};
-    evtimer_add(a->timer, &tv);
+    if (j)
+        job_unref(j);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -164,34 +144,43 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         look_again(a, LOCK_RETRY_MS);
         return;
     }
-    release_port(a);
     struct store_backup_meta meta = {
         .job_id = a->job_id, .phone_id = a->phone_id, .origin = "station"};
     store_spool_ingest(a->s->store, a->fd, 0, &meta, on_adopted, a);
 }
 
-void spool_adopt(struct station *s, int64_t job_id, int64_t phone_id, struct port *port)
+static void adopt(struct station *s, struct job *j, json_t *owner, struct port *port, int first_ms)
 {
+    int64_t job_id = j ? j->id : store_id(text_of(owner, "id"));
     AUTO(free_ptr) char *path = spool_path(s, job_id);
-    struct stat st;
     AUTO(fd_close) int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0 || s->stopping)
+    if (fd < 0) { /* nothing was ever written into one */
+        json_auto_t *nothing = json_array();
+        run_settle(s, j, owner, nothing, port);
         return;
+    }
     struct adoption *a = xcalloc(1, sizeof(*a));
-    *a = (struct adoption){.s = s, .port = port, .job_id = job_id, .phone_id = phone_id};
-    bool empty = fstat(fd, &st) == 0 && st.st_size == 0;
+    *a = (struct adoption){.s = s, .port = port, .job = j, .job_id = job_id};
+    a->phone_id = j ? j->phone_id : store_id(text_of(owner, "phone_id"));
+    a->owner = json_incref(owner);
     a->fd = STEAL_FD(fd);
     a->timer = evtimer_new(s->base, on_timer, a);
     LIST_INSERT_HEAD(&s->adoptions, a, link);
     if (port)
         port->held++;
-    if (empty && flock(a->fd, LOCK_EX | LOCK_NB) == 0) { /* its job never began */
-        spool_remove(s, job_id);
-        release_port(a);
-        adoption_free(a);
-        return;
-    }
-    look_again(a, 0);
+    if (j)
+        j->pending++;
+    look_again(a, first_ms);
+}
+
+void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *port)
+{
+    adopt(s, j, owner, port, 0);
+}
+
+void spool_adopt_later(struct station *s, struct job *j, json_t *owner)
+{
+    adopt(s, j, owner, NULL, DISK_RETRY_MS);
 }
 
 /* ---- at start ----------------------------------------------------------------------------------------- */
@@ -208,8 +197,7 @@ static void on_owner(void *arg, int code, const struct err *err, json_t *job)
     (void)err;
     if (code == 0) {
         const char *port = json_string_value(json_object_get(job, "port"));
-        int64_t phone_id = store_id(text_of(job, "phone_id"));
-        spool_adopt(s, f->job_id, phone_id, port ? port_add(s, port) : NULL);
+        spool_adopt(s, NULL, job, port ? port_add(s, port) : NULL);
     } else if (code == ERR_NOT_FOUND) {
         spool_remove(s, f->job_id);
     }

@@ -120,6 +120,10 @@ struct job {
     int64_t not_before_ms, retry_at_ms; /* back-off: by our clock; UTC for people */
     json_t *end_error, *end_result;     /* of an ended job, until they are stored */
     struct event *save;                 /* stores again what the store did not take */
+    char why[200];              /* its worker ended, in words */
+    int run;                    /* of this job, from 1 */
+    char pinned_chip[72];       /* the only phone that a later run may go on with; empty: any */
+    struct phone_facts *before; /* what the runs before left on it; NULL until the run began */
     int64_t done_bytes, total_bytes, rate_from_ms, rate_from_bytes;
     double bytes_per_s;
     int64_t told_ms; /* when progress was last published */
@@ -155,6 +159,8 @@ json_t *failure_json(const struct station *s, const char *id, const char *code, 
 /* order.c: from POST /jobs to a job that waits for its port */
 /* Jobs that a former process left, from this cursor on; NULL: all. */
 void orders_resume(struct station *s, const char *after);
+/* A job that is queued or paused in the store goes back to its place; one that cannot ends as failed. */
+void order_requeue(struct station *s, json_t *job);
 /* An interrupted job goes into the queue again; port NULL: where it was. body: the job. */
 void order_again(struct station *s, json_t *job, const char *port, station_done_fn *done,
                  void *arg);
@@ -194,6 +200,9 @@ bool port_is_free(const struct port *p, const struct job *j);
 
 /* session.c: what a job and its worker say to one another */
 void session_start(struct job *j);
+void session_collect(struct job *j); /* the run has begun in the store: its inputs, then a worker */
+void session_end(struct job *j);     /* as its worker's `done` says */
+void fail_before_start(struct job *j, const struct err *err);
 extern const struct worker_events session_events;
 
 /* permit.c: from "backup is in the spool" to "may write" */
@@ -215,12 +224,37 @@ int recognise_answer(struct job *j, const char *answer, struct err *err);
 /* What an open conflict says to the person in front of the phone. The caller frees it. */
 char *conflict_sentence(json_t *conflict);
 
+/* resume.c: runs: how one begins, what is made of its end, how a job is taken up again */
+void run_begin(struct job *j); /* then session_collect() */
+/* A run is over: what its worker left (`records` of its spool; NULL: unreadable) goes into the store, then the job
+ * ends or waits to be taken up again. `j` NULL: the run of a former process, `owner` is its job as stored. `port`
+ * (may be NULL) gives no job away before that. */
+void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records,
+                struct port *port);
+/* A job that a former process left running, at a prompt or paused. */
+void run_found(struct station *s, json_t *owner);
+/* What a person is told of the phone goes into the error of a run. */
+void error_add_phone(json_t *error, const char *phone_state);
+/* What a person read on the screen is known of this phone now; the label's numbers were learned with the permit. */
+void acceptance_learn(struct station *s, const char *chip_id, const char *port_id, json_t *result,
+                      store_done_fn *done, void *arg);
+/* What that call's answer means for the job; NULL: it has succeeded. */
+json_t *acceptance_error(const struct station *s, int code, const struct err *err, json_t *body);
+/* A new run of a job that is interrupted; port NULL: where it was. `job` as stored. body: the job. */
+void resume_begin(struct station *s, json_t *job, const char *port, station_done_fn *done,
+                  void *arg);
+/* Why an interrupted job that a person gives up ended, and what its phone is left as. */
+json_t *cancelled_error(const struct station *s, json_t *job);
+
 /* adopt.c: spool files */
 int spool_open(const struct station *s, const char *name, struct err *err);
 void spool_remove(const struct station *s, int64_t job_id);
-/* Takes what a worker left in its spool into the store when it is gone, then removes the file. The port (may be
- * NULL) gives no job away before that. */
-void spool_adopt(struct station *s, int64_t job_id, int64_t phone_id, struct port *port);
+/* Takes what a worker left in its spool into the store when it is gone, then run_settle(). What fails for now (a
+ * full disk) is tried again; `port` (may be NULL) gives no job away before it is through. */
+void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *port);
+/* The same once more, after something else failed for now. */
+void spool_adopt_later(struct station *s, struct job *j, json_t *owner);
+bool spool_is_there(const struct station *s, int64_t job_id);
 void spools_find(struct station *s); /* those of a former process; then station_settled() */
 void adoptions_free(struct station *s);
 
@@ -232,8 +266,9 @@ void job_watch_again(struct job *j);
 /* inputs.c: runs without a port: dumps and packages */
 int path_allowed(const struct station *s, const char *path, char *resolved, size_t size,
                  struct err *err);
-/* record.c: the black box of a job, DATA/record/job-N.pcapng. A fresh file, or ERR_IO; old ones go. */
-int record_open(const struct station *s, int64_t job_id, struct err *err);
+/* record.c: the black box of a job, DATA/record/job-N.pcapng, of a later run job-N-run-R.pcapng. A fresh file, or
+ * ERR_IO; old ones go. */
+int record_open(const struct station *s, int64_t job_id, int run, struct err *err);
 enum { RECORD_KEEP_BYTES = 512, RECORD_MAX_BYTES = 64 << 20, RECORDS_MAX = 500 };
 int memfd_sealed(const char *name, const char *text, struct err *err);
 

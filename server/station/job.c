@@ -45,6 +45,7 @@ static void job_free(struct job *j)
     if (j->save)
         event_free(j->save);
     free(j->plan_text);
+    free(j->before);
     free(j);
 }
 
@@ -220,7 +221,7 @@ static void remember_result(struct port *p, const struct job *j, const char *sta
     WIRE_TEXT(p->last_text, message ? message : j->serial);
 }
 
-/* Only what is committed makes the spool superfluous; an interrupted job's is adopted instead. */
+/* Only what is committed makes the spool superfluous. */
 static void on_end_stored(void *arg, int code, const struct err *err, json_t *body)
 {
     (void)body;
@@ -232,7 +233,7 @@ static void on_end_stored(void *arg, int code, const struct err *err, json_t *bo
         j->saved = true;
         if (j->port)
             j->port->held--;
-        if (code == 0 && strcmp(j->state, "interrupted") != 0)
+        if (code == 0)
             spool_remove(j->s, j->id);
         schedule_poke(j->s);
     }
@@ -488,7 +489,7 @@ static void on_cancelled(void *arg, int code, const struct err *err, json_t *bod
 
 static void cancel_interrupted(struct verb_call *c, json_t *job)
 {
-    json_t *error = json_deep_copy(json_object_get(job, "error"));
+    json_t *error = cancelled_error(c->s, job);
     struct store_job_change change = {.state = "cancelled", .error = error};
     store_job_change(c->s->store, c->job_id, &change, on_cancelled, c);
     json_decref(error);
@@ -507,7 +508,7 @@ static void on_other_job(void *arg, int code, const struct err *err, json_t *bod
         return;
     }
     if (code == 0 && interrupted && strcmp(c->verb, "resume") == 0) {
-        order_again(c->s, body, c->has_port ? c->port : NULL, c->done, c->arg);
+        resume_begin(c->s, body, c->has_port ? c->port : NULL, c->done, c->arg);
         free(c);
         return;
     }

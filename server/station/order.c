@@ -526,18 +526,6 @@ static struct order *order_of(struct station *s, json_t *job, const char *port, 
     return o;
 }
 
-static void interrupt_one(struct station *s, json_t *job)
-{
-    const char *step = member(job, "step");
-    AUTO(free_ptr)
-    char *text =
-        xasprintf("the station ended while this job was in step %s", step ? step : "(none)");
-    json_t *error = failure_json(s, "F5", "interrupted", text);
-    struct store_job_change change = {.state = "interrupted", .error = error};
-    store_job_change(s->store, store_id(member(job, "id")), &change, NULL, NULL);
-    json_decref(error);
-}
-
 /* Its phone may be half written and still be plugged in. */
 static void keep_its_port(struct station *s, json_t *job)
 {
@@ -546,20 +534,8 @@ static void keep_its_port(struct station *s, json_t *job)
         port_keep(port_add(s, port), store_id(member(job, "id")));
 }
 
-/* A job that ran when the former process ended is interrupted: what its worker did lies in its spool, what
- * its phone needs is said by the step it was in. One that only waited, or was paused, does so again. */
-static void resume_one(struct station *s, json_t *job)
+void order_requeue(struct station *s, json_t *job)
 {
-    if (member_is(job, "state", "interrupted")) {
-        keep_its_port(s, job); /* by an earlier end; it waits for a person */
-        return;
-    }
-    if (!member_is(job, "state", "queued") && !member_is(job, "state", "waiting") &&
-        !member_is(job, "state", "paused")) {
-        keep_its_port(s, job);
-        interrupt_one(s, job);
-        return;
-    }
     struct err err = {0};
     struct order *o = order_of(s, job, NULL, &err);
     if (!o) {
@@ -570,6 +546,21 @@ static void resume_one(struct station *s, json_t *job)
         return;
     }
     order_go(o);
+}
+
+/* What a job that ran has done is taken from its spool first, then it goes on (run_settle()). One that only waited,
+ * or was paused, does so again. */
+static void resume_one(struct station *s, json_t *job)
+{
+    bool ran = member_is(job, "state", "running") || member_is(job, "state", "prompt");
+    if (member_is(job, "state", "paused"))
+        ran = spool_is_there(s, store_id(member(job, "id")));
+    if (ran || member_is(job, "state", "interrupted"))
+        keep_its_port(s, job); /* interrupted: by an earlier end; it waits for a person */
+    if (ran)
+        run_found(s, job);
+    else if (!member_is(job, "state", "interrupted"))
+        order_requeue(s, job);
 }
 
 void order_again(struct station *s, json_t *job, const char *port, station_done_fn *done, void *arg)

@@ -17,9 +17,11 @@
 
 enum { TELL_MS = 200 };
 
-static void fail_before_start(struct job *j, const struct err *err)
+void fail_before_start(struct job *j, const struct err *err)
 {
     json_t *error = failure_json(j->s, NULL, err_name(err->code), err->text);
+    if (j->before && j->before->count)
+        error_add_phone(error, phone_state(j->before));
     job_end(j, "failed", error, NULL);
     json_decref(error);
 }
@@ -133,7 +135,11 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
     const char *imeis[PLAN_IMEIS_MAX], *failure = NULL;
     for (size_t i = 0; i < j->imei_count; i++)
         imeis[i] = j->imeis[i];
+    json_t *before = phone_facts_encode(j->before);
     struct plan_inputs in = {.job_id = j->id,
+                             .run = j->run,
+                             .chip_id = j->pinned_chip,
+                             .before = before,
                              .recipe = &j->recipe->recipe,
                              .package = json_object_get(j->package, "detail"),
                              .backup = j->backup,
@@ -143,6 +149,7 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
                              .imeis = imeis,
                              .imei_count = j->imei_count};
     int rc = plan_build(&in, plan, &failure, err);
+    json_decref(before);
     if (rc < 0)
         return rc;
     j->writes = plan->write_count > 0;
@@ -154,12 +161,18 @@ static int make_plan(struct job *j, struct plan *plan, struct err *err)
 
 void session_start(struct job *j)
 {
+    job_set_state(j, "running");
+    run_begin(j);
+}
+
+void session_collect(struct job *j)
+{
     struct err err = {0};
     AUTO(free_ptr) struct plan *plan = xcalloc(1, sizeof(*plan));
     char name[40];
     snprintf(name, sizeof(name), "job-%lld.spool", (long long)j->id);
-    job_set_state(j, "running");
     int rc = make_plan(j, plan, &err);
+    spool_remove(j->s, j->id); /* of the run before: it was taken in before this one began */
     if (rc == 0)
         rc = j->spool_fd = spool_open(j->s, name, &err);
     if (rc >= 0)
@@ -179,7 +192,7 @@ void session_start(struct job *j)
 static void send_record(struct job *j)
 {
     struct err err = {0};
-    AUTO(fd_close) int fd = record_open(j->s, j->id, &err);
+    AUTO(fd_close) int fd = record_open(j->s, j->id, j->run, &err);
     struct wire_message m = {
         .type = WIRE_record, .fd = fd, .u.record = {RECORD_MAX_BYTES, j->s->record_keep_bytes}};
     if (fd >= 0)
@@ -361,88 +374,47 @@ static void on_message(void *arg, struct worker *w, const struct wire_message *m
 
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
-/* What the phone needs now stands above the advice for the failure: a person reads it first. */
-static void phone_advice(json_t *error, const char *phone_state)
-{
-    static const struct {
-        const char *state, *text;
-    } table[] = {
-        {"untouched", "Nothing was written to the phone."},
-        {"first_start", "All is written and verified; only its first start was not seen."},
-        {"booted", "All is written and verified."},
-        {"commercial_lk_verified",
-         "The bootloader is the commercial one again; the identity was not verified after "
-         "that: do not start the phone, start the job again."},
-    };
-    const char *text = "The phone is in the middle of its restoration: do not start it; order the "
-                       "job again and plug "
-                       "it in with both volume keys held.";
-    for (size_t i = 0; phone_state && i < ARRAY_LEN(table); i++)
-        if (strcmp(table[i].state, phone_state) == 0)
-            text = table[i].text;
-    const char *advice = json_string_value(json_object_get(error, "advice"));
-    json_object_set_new(error, "advice", json_sprintf("%s %s", text, advice ? advice : ""));
-    json_object_set_new(error, "phone_state", json_string(phone_state ? phone_state : "unknown"));
-}
-
 /* A number that another phone has, too (law 7): the phone is whole and must not leave the bench as it is. */
 static void on_accepted(void *arg, int code, const struct err *err, json_t *body)
 {
     struct job *j = arg;
-    json_t *conflict = json_array_get(json_object_get(body, "conflicts"), 0);
-    AUTO(free_ptr) char *text = conflict ? conflict_sentence(conflict) : NULL;
-    if (j->ended) {
-        job_unref(j);
-        return;
-    }
-    if (code < 0 || conflict) {
-        json_t *error =
-            failure_json(j->s, conflict ? "L7" : NULL, err_name(conflict ? ERR_CONFLICT : code),
-                         conflict ? text : err->text);
-        phone_advice(error, "booted");
-        job_end(j, "failed", error, j->done.result);
+    if (!j->ended) {
+        json_t *error = acceptance_error(j->s, code, err, body);
+        const char *state = error ? "failed" : "succeeded";
+        if (!error)
+            store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
+        const char *phone = json_string_value(json_object_get(j->done.result, "phone_state"));
+        store_run_end(j->s->store, j->id, state, error, phone, NULL, NULL);
+        job_end(j, state, error, j->done.result);
         json_decref(error);
-    } else {
-        store_phone_identity(j->s->store, j->phone_id, "own", NULL, NULL);
-        job_end(j, "succeeded", NULL, j->done.result);
     }
     job_unref(j);
 }
 
-/* What a person read on the screen is known of this phone now; the label's numbers were learned with the permit. */
-static void learn_acceptance(struct job *j)
+static void end_well(struct job *j, const char *phone)
 {
-    json_t *screen = json_object_get(j->done.result, "accepted");
-    json_t *imeis = json_object_get(screen, "imeis");
-    struct store_phone_seen seen = {.chip_id = j->chip_id,
-                                    .soc_id = j->soc_id[0] ? j->soc_id : NULL,
-                                    .port_id = j->port->id,
-                                    .serial = json_string_value(json_object_get(screen, "serial")),
-                                    .wlan_mac =
-                                        json_string_value(json_object_get(screen, "wlan_mac")),
-                                    .bt_mac = json_string_value(json_object_get(screen, "bt_mac")),
-                                    .source = "screen"};
-    for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
-        seen.imeis[i] = json_string_value(json_array_get(imeis, i));
-    j->pending++;
-    store_phone_seen(j->s->store, &seen, on_accepted, j);
+    if (j->phone_id && j->writes) {
+        j->pending++;
+        acceptance_learn(j->s, j->chip_id, j->port->id, j->done.result, on_accepted, j);
+        return;
+    }
+    store_run_end(j->s->store, j->id, "succeeded", NULL, phone, NULL, NULL);
+    job_end(j, "succeeded", NULL, j->done.result);
 }
 
-static void end_by_done(struct job *j)
+void session_end(struct job *j)
 {
+    const char *phone = json_string_value(json_object_get(j->done.result, "phone_state"));
     if (strcmp(j->done.code, "ok") == 0) {
-        if (j->phone_id && j->writes)
-            learn_acceptance(j);
-        else
-            job_end(j, "succeeded", NULL, j->done.result);
+        end_well(j, phone);
         return;
     }
     json_t *error = failure_json(j->s, j->done.failure, j->done.code, j->done.text);
-    const char *state = json_string_value(json_object_get(j->done.result, "phone_state"));
-    phone_advice(error, state);
-    bool cancelled = strcmp(j->done.code, "cancelled") == 0;
+    error_add_phone(error, phone);
+    const char *state = strcmp(j->done.code, "cancelled") == 0 ? "cancelled" : "failed";
+    store_run_end(j->s->store, j->id, state, error, phone, NULL, NULL);
     if (!job_try_again(j, error))
-        job_end(j, cancelled ? "cancelled" : "failed", error, j->done.result);
+        job_end(j, state, error, j->done.result);
     json_decref(error);
 }
 
@@ -452,17 +424,12 @@ static void on_ended(void *arg, struct worker *w, const char *why)
     struct job *j = arg;
     j->pending++;
     j->worker = NULL;
-    if (j->has_done) {
-        end_by_done(j);
-    } else if (!j->ended) {
-        AUTO(free_ptr)
-        char *text = xasprintf("%s, in step %s", why, j->step[0] ? j->step : "(none)");
-        json_t *error = failure_json(j->s, "F5", "interrupted", text);
-        bool paused = j->s->stopping && strcmp(j->state, "paused") == 0;
-        job_end(j, paused ? "paused" : "interrupted", error, NULL); /* paused: a person's wish */
-        json_decref(error);
-        spool_adopt(j->s, j->id, j->phone_id, NULL);
-    }
+    fd_close(&j->spool_fd); /* its lock goes with the last descriptor */
+    WIRE_TEXT(j->why, why);
+    if (j->has_done && strcmp(j->done.code, "ok") == 0)
+        session_end(j);
+    else if (!j->ended && !j->s->stopping) /* else its spool tells the next start */
+        spool_adopt(j->s, j, NULL, NULL);
     job_unref(j);
 }
 

@@ -95,9 +95,33 @@ static int add_partitions(struct conn *conn, json_t *manifest, int64_t id, struc
     return 0;
 }
 
+/* A station that died between the phone's chip id and its backup has not noted the phone. */
+static int know_phone(struct conn *conn, json_t *manifest, struct err *err)
+{
+    const char *origin = json_string_value(json_object_get(manifest, "origin"));
+    json_auto_t *row = NULL;
+    if (!origin || strcmp(origin, "station") != 0 ||
+        !json_is_null(json_object_get(manifest, "phone_id")) ||
+        json_is_null(json_object_get(manifest, "chip_id")))
+        return 0;
+    json_object_set_new(manifest, "now", json_integer(clock_utc_ms()));
+    int code = db_run(conn->station,
+                      "INSERT INTO phone (chip_id, first_seen_ms, last_seen_ms) VALUES (:chip_id,"
+                      " :now, :now) ON CONFLICT DO NOTHING",
+                      manifest, err);
+    if (code >= 0)
+        code = db_row(conn->station, "SELECT id FROM phone WHERE chip_id = :chip_id", manifest,
+                      &row, err);
+    if (code > 0)
+        json_object_set(manifest, "phone_id", json_object_get(row, "id"));
+    return code < 0 ? code : 0;
+}
+
 static int add(struct conn *conn, struct task *task, json_t *manifest, int64_t *id_out)
 {
-    int code = check_chip(conn, manifest, &task->err);
+    int code = know_phone(conn, manifest, &task->err);
+    if (code == 0)
+        code = check_chip(conn, manifest, &task->err);
     if (code < 0)
         return code;
     json_object_set_new(manifest, "now", json_integer(clock_utc_ms()));

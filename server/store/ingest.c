@@ -176,6 +176,10 @@ static int take(struct ingest *in, const struct spool_record *record)
         return take_note(in, record, "step_result");
     case SPOOL_NOTE:
         return take_note(in, record, "note");
+    case SPOOL_EXTENT:
+        return take_note(in, record, "extent");
+    case SPOOL_DONE:
+        return take_note(in, record, "done");
     }
     return 0; /* spool_next lets no other type pass */
 }

@@ -16,7 +16,7 @@
     " j.any_port AS \"any_port:bool\", j.retries, j.retry_ms AS \"retry_at:time\","                \
     " EXISTS (SELECT 1 FROM permit p WHERE p.job_id = j.id) AS \"permitted:bool\","                \
     " j.client_ref, j.prompt AS \"prompt:json\", j.error AS \"error:json\","                       \
-    " j.result AS \"result:json\", j.created_ms AS \"created_at:time\","                           \
+    " j.result AS \"result:json\", j.chip_id, j.phone_state, j.run_count, j.created_ms AS \"created_at:time\","                           \
     " j.started_ms AS \"started_at:time\", j.ended_ms AS \"ended_at:time\" FROM job j"
 
 static const char job_sql[] = JOB_COLUMNS " WHERE j.id = :id";
@@ -186,6 +186,11 @@ static const char change_sql[] =
     " ended_ms = CASE WHEN :state IN ('succeeded', 'failed', 'cancelled') THEN :now END"
     " WHERE id = :id AND ended_ms IS NULL";
 
+/* A run does not outlive its job. */
+static const char end_run_sql[] =
+    "UPDATE run SET ended_ms = :now, outcome = :state, error = :error WHERE job_id = :id AND"
+    " ended_ms IS NULL AND :state IN ('succeeded', 'failed', 'cancelled', 'interrupted')";
+
 /* The update found no open job. */
 static int explain_no_change(struct conn *conn, struct task *task, int64_t id)
 {
@@ -230,6 +235,8 @@ static int change(struct conn *conn, struct task *task)
     if (code == 0)
         return explain_no_change(conn, task, id);
     if (code > 0)
+        code = db_run(conn->station, end_run_sql, task->args, &task->err);
+    if (code >= 0)
         code = answer_with_job(conn, task, id);
     if (code >= 0 && closes_job(task))
         code = manifest_add(conn, task, id);

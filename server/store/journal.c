@@ -7,7 +7,7 @@
 #include "usb/base/mem.h"
 
 #define STEP_COLUMNS                                                                               \
-    "seq, name, attempt, state, intent AS \"intent:json\", error AS \"error:json\","               \
+    "seq, run, name, attempt, state, intent AS \"intent:json\", error AS \"error:json\","               \
     " result AS \"result:json\", started_ms AS \"started_at:time\", ended_ms AS \"ended_at:time\""
 
 static const char steps_sql[] =
@@ -39,8 +39,9 @@ static int answer_with_step(struct conn *conn, struct task *task, json_t *seq)
 static const char enter_sql[] =
     "UPDATE job SET step = :name WHERE id = :job_id AND ended_ms IS NULL";
 static const char begin_sql[] =
-    "INSERT INTO step (job_id, seq, name, attempt, intent, started_ms)"
-    " SELECT :job_id, (SELECT coalesce(max(seq), 0) + 1 FROM step WHERE job_id = :job_id), :name,"
+    "INSERT INTO step (job_id, seq, run, name, attempt, intent, started_ms)"
+    " SELECT :job_id, (SELECT coalesce(max(seq), 0) + 1 FROM step WHERE job_id = :job_id),"
+    " (SELECT max(run_count, 1) FROM job WHERE id = :job_id), :name,"
     " (SELECT coalesce(max(attempt), 0) + 1 FROM step WHERE job_id = :job_id AND name = :name),"
     " :intent, :now RETURNING seq";
 

@@ -165,7 +165,7 @@ void store_job_change(struct store *s, int64_t job_id, const struct store_job_ch
                       store_done_fn *done, void *arg);
 /* id recipe state step progress steps[] prompt error{code message advice} created_at started_at
  * ended_at result port serial imeis[] phone_id firmware backup finish accept owner_ref client_ref
- * priority; progress is all zeros (it is not stored). */
+ * priority chip_id phone_state run_count; progress is all zeros (it is not stored). */
 void store_job_get(struct store *s, int64_t job_id, store_done_fn *done, void *arg);
 struct store_job_filter { /* NULL or 0: any */
     const char *state, *port_id, *serial, *client_ref;
@@ -175,6 +175,22 @@ struct store_job_filter { /* NULL or 0: any */
 /* Newest first, but see `open`. */
 void store_job_list(struct store *s, const struct store_job_filter *filter,
                     const struct store_page *page, store_done_fn *done, void *arg);
+
+/* A run: one worker's way through the job. Ends one that was left open; go on when `done` has run. body:
+ * {state run chip_id extents[{run step kind partition phase offset length sha256 at}]}: chip_id is
+ * the only phone that the job may go on with, or null; extents are those of all runs before. */
+void store_run_begin(struct store *s, int64_t job_id, const char *port_id, store_done_fn *done,
+                     void *arg);
+/* What the worker of the open run left in its spool: all its steps {name state error started_ms
+ * ended_ms} and extents {step kind partition phase offset length sha256 at_ms}, in order. Rows that
+ * are missing are made, steps that still run are ended. Doing it again changes nothing. body: as
+ * above, with these. */
+void store_run_adopt(struct store *s, int64_t job_id, json_t *steps, json_t *extents,
+                     store_done_fn *done, void *arg);
+/* outcome: succeeded failed cancelled interrupted. Ends the open run and what still runs of its
+ * steps, and says what the phone was left as. error may be NULL. */
+void store_run_end(struct store *s, int64_t job_id, const char *outcome, json_t *error,
+                   const char *phone_state, store_done_fn *done, void *arg);
 
 /* The journal. Intent before the phone is touched: go on when `done` has run. body: {job_id seq
  * name attempt state started_at ...}: `attempt` counts from 1, every attempt is kept. Event `job`.

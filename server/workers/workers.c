@@ -254,6 +254,29 @@ static void on_respawn(evutil_socket_t fd, short what, void *arg)
     respawn_soon(pool, 2000);
 }
 
+/* After an upgrade (SIGHUP) the workers of before are still our children; they are known by their name only. */
+static void reap_strangers(const struct worker_pool *pool)
+{
+    siginfo_t who = {0};
+    while (waitid(P_ALL, 0, &who, WEXITED | WNOHANG | WNOWAIT) == 0 && who.si_pid > 0) {
+        char path[40], name[16] = "";
+        const struct worker *w;
+        snprintf(path, sizeof(path), "/proc/%d/comm", (int)who.si_pid);
+        FILE *f = fopen(path, "re");
+        bool worker = f && fscanf(f, "%15s", name) == 1 && strcmp(name, "flashrack-worke") == 0;
+        if (f)
+            fclose(f);
+        LIST_FOREACH(w, &pool->all, link)
+        {
+            worker &= w->pid != who.si_pid;
+        }
+        if (!worker)
+            return; /* somebody else waits for that one */
+        waitpid(who.si_pid, NULL, 0);
+        who.si_pid = 0;
+    }
+}
+
 static void on_sigchld(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -278,6 +301,7 @@ static void on_sigchld(evutil_socket_t fd, short what, void *arg)
         if (spare) /* do not spin when the program cannot start at all */
             respawn_soon(pool, 1000);
     }
+    reap_strangers(pool);
 }
 
 int worker_pool_new(struct event_base *base, const struct worker_pool_config *config,

@@ -19,6 +19,7 @@ endfunction()
 
 phone_cases(restore_test.py)
 phone_cases(station_test.py)
+phone_cases(resume_test.py)
 phone_cases(identity_test.py)
 phone_cases(recipes_test.py)
 phone_cases(schedule_test.py)

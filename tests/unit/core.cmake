@@ -1,4 +1,5 @@
 unit_test(wire DEPS usb/wire)
+unit_test(phone_state DEPS usb/plan)
 add_test(NAME unit/includes COMMAND bash ${CMAKE_SOURCE_DIR}/tests/unit/includes.sh ${CMAKE_SOURCE_DIR})
 add_test(NAME unit/gate_alone_writes COMMAND bash ${CMAKE_SOURCE_DIR}/tests/unit/gate.sh ${CMAKE_SOURCE_DIR})
 add_test(NAME unit/stands_alone COMMAND bash ${CMAKE_SOURCE_DIR}/tests/unit/stands_alone.sh ${CMAKE_SOURCE_DIR})

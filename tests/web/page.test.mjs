@@ -308,6 +308,26 @@ test("the keyboard is enough", onlyDouble, async () => {
   });
 });
 
+test("a recipe that only looks wants a port and nothing else", onlyDouble, async () => {
+  await withDouble([], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      await page.keyboard.press("n");
+      await until("recipes in the form", () => page.locator("select[name=recipe] option").count());
+      assert.equal(await page.inputValue("select[name=recipe]"), "x5-restore"); // whatever else there is
+      await page.getByText("More").click();
+      await page.selectOption("select[name=recipe]", "x5-upgrade");
+      assert.equal(await page.inputValue("select[name=finish]"), "upgrade");
+      await page.selectOption("select[name=recipe]", "x5-identify");
+      for (const name of ["firmware", "backup", "finish"]) assert.ok(await page.locator(`select[name=${name}]`).isDisabled(), name);
+      await page.getByRole("button", { name: "Start job" }).click();
+      await page.locator(".toast").waitFor();
+      const jobs = await (await fetch(`${bench.url}/api/v1/jobs`)).json();
+      assert.equal(jobs.items[0].recipe, "x5-identify");
+      assert.equal(jobs.items[0].serial, null);
+    });
+  });
+});
+
 test("a refused order says why and keeps what was typed", onlyDouble, async () => {
   await withDouble([], async (bench) => {
     await withPage(bench.url, {}, async (page) => {

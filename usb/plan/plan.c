@@ -293,7 +293,12 @@ static int take_job(const struct plan_inputs *in, struct plan *p, struct err *er
 {
     p->job_id = in->job_id;
     memcpy(&p->recipe, in->recipe, sizeof(p->recipe));
+    p->run = in->run > 0 ? in->run : 1;
     int rc = copy_text(p->serial, sizeof(p->serial), in->serial, "serial", err);
+    if (rc == 0 && in->chip_id)
+        rc = copy_text(p->chip_id, sizeof(p->chip_id), in->chip_id, "chip id", err);
+    if (rc == 0)
+        rc = phone_facts_decode(in->before, &p->before, err);
     const char *finish = in->recipe->finish[0] ? in->recipe->finish : in->finish;
     if (rc == 0)
         rc = copy_text(p->finish, sizeof(p->finish), finish, "finish", err);
@@ -359,10 +364,11 @@ char *plan_encode(const struct plan *p, json_t *recipe_json)
     for (size_t i = 0; i < p->imei_count; i++)
         json_array_append_new(imeis, json_string(p->imeis[i]));
     json_t *root =
-        json_pack("{s:i, s:I, s:s, s:o, s:s, s:s, s:s, s:O, s:o, s:o}", "plan_version", 1, "job_id",
-                  (json_int_t)p->job_id, "serial", p->serial, "imeis", imeis, "finish", p->finish,
-                  "accept", p->accept, "package_version", p->package_version, "recipe", recipe_json,
-                  "layout", layout, "writes", writes);
+        json_pack("{s:i, s:I, s:i, s:s, s:o, s:s, s:o, s:s, s:s, s:s, s:O, s:o, s:o}",
+                  "plan_version", 1, "job_id", (json_int_t)p->job_id, "run", p->run, "chip_id",
+                  p->chip_id, "before", phone_facts_encode(&p->before), "serial", p->serial,
+                  "imeis", imeis, "finish", p->finish, "accept", p->accept, "package_version",
+                  p->package_version, "recipe", recipe_json, "layout", layout, "writes", writes);
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text;
@@ -438,8 +444,13 @@ int plan_decode(const char *text, size_t len, struct plan *out, struct err *err)
         rc = err_set(err, ERR_FORMAT, "not a plan of version 1: %s", root ? "version" : why.text);
     if (rc == 0) {
         p->job_id = (int64_t)number_of(root, "job_id");
-        rc = copy_text(p->serial, sizeof(p->serial), text_of(root, "serial"), "serial", err);
+        p->run = (int)number_of(root, "run");
+        rc = copy_text(p->chip_id, sizeof(p->chip_id), text_of(root, "chip_id"), "chip id", err);
     }
+    if (rc == 0)
+        rc = phone_facts_decode(json_object_get(root, "before"), &p->before, err);
+    if (rc == 0)
+        rc = copy_text(p->serial, sizeof(p->serial), text_of(root, "serial"), "serial", err);
     if (rc == 0)
         rc = copy_text(p->finish, sizeof(p->finish), text_of(root, "finish"), "finish", err);
     if (rc == 0)

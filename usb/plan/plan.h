@@ -5,6 +5,7 @@
 #define FLASHRACK_USB_PLAN_PLAN_H
 
 #include "usb/base/hash.h"
+#include "usb/plan/phone_state.h"
 #include "usb/plan/recipe.h"
 
 enum { PLAN_WRITES_MAX = 128, PLAN_LAYOUT_MAX = 128, PLAN_IMEIS_MAX = 4 };
@@ -36,6 +37,9 @@ struct plan_extent { /* one entry of the scatter, as the phone's GPT must have i
 
 struct plan {
     int64_t job_id;
+    int run;                /* of this job, from 1; a later one takes up what those before it left */
+    char chip_id[65];       /* the only phone that a later run may touch; empty: not known yet */
+    struct phone_facts before; /* what the runs before left on the phone */
     char serial[32];
     size_t imei_count;
     char imeis[PLAN_IMEIS_MAX][20];
@@ -52,6 +56,9 @@ struct plan {
 /* What the planner knows of the package: the catalogue entry's `detail` (usb/worker, run "firmware"). */
 struct plan_inputs {
     int64_t job_id;
+    int run;             /* 0: the first */
+    const char *chip_id; /* NULL: not known */
+    json_t *before;      /* phone_facts_encode(); NULL: nothing */
     const struct recipe *recipe;
     /* either may be NULL when the recipe wants none */
     json_t *package;     /* {name platform project version layout[] files[] upgrade[]} */

@@ -130,6 +130,7 @@ static int check_words(const struct recipe_step *s, struct err *err)
                                           "da_start",
                                           "backup",
                                           "inspect",
+                                          "survey",
                                           "write",
                                           "verify",
                                           "leave",

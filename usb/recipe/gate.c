@@ -12,7 +12,8 @@
 struct gate {
     const struct plan *plan;
     struct sha256 plan_sha256;
-    char chip_id[65];   /* of the job: the first phone seen */
+    char chip_id[65];   /* of the job: by the plan of a later run, else the first phone seen */
+    bool chip_seen;     /* that phone was here, in this run */
     bool chip_here;     /* the phone that is attached now has shown this id */
     bool layout_here;   /* and this table */
     bool fastboot_here; /* in fastboot: its serial was the job's */
@@ -27,6 +28,7 @@ struct gate *gate_new(const struct plan *plan, const struct sha256 *plan_sha256)
     struct gate *g = xcalloc(1, sizeof(*g));
     g->plan = plan;
     g->plan_sha256 = *plan_sha256;
+    snprintf(g->chip_id, sizeof(g->chip_id), "%s", plan->chip_id);
     return g;
 }
 
@@ -53,7 +55,7 @@ int gate_see_chip(struct gate *g, const char *chip_id, struct err *err)
             "id %.16s..., this one has %.16s...",
             g->chip_id, chip_id);
     }
-    g->chip_here = true;
+    g->chip_here = g->chip_seen = true;
     return 0;
 }
 
@@ -85,7 +87,7 @@ int gate_see_layout(struct gate *g, const struct gpt *table, struct err *err)
 
 int gate_see_fastboot_serial(struct gate *g, const char *serial, struct err *err)
 {
-    if (!g->chip_id[0] || g->shut)
+    if (!g->chip_seen || g->shut)
         return err_set(err, ERR_REFUSED,
                        "this phone did not show its chip id on this port before it "
                        "came in fastboot");

@@ -19,7 +19,7 @@ void gate_free(struct gate **g);
 
 /* A device was attached: whatever was known of the one before does not count any more. */
 void gate_attached(struct gate *g);
-/* Chip id read from boot ROM or preloader. The first one is the job's; another one is ERR_MISMATCH and shuts
+/* Chip id read from boot ROM or preloader. The one that the plan pins is the job's, else the first; another one is ERR_MISMATCH and shuts
  * the gate for the rest of this process. */
 int gate_see_chip(struct gate *g, const char *chip_id, struct err *err);
 /* The phone's own table against the plan's layout: every partition up to the stretching one must have the same

@@ -21,7 +21,8 @@ struct image {
     struct image_spec spec;
     int64_t file_bytes, file_at;
     uint64_t sent;
-    struct hasher *hasher;
+    struct hasher *hasher;        /* of the stream */
+    struct hasher *file_hasher;   /* of the file */
     struct sparse_reader *reader; /* NULL for raw files */
     struct part *parts;           /* of the last feed */
     size_t part_count, part_cap, part_at;
@@ -60,6 +61,7 @@ int image_open(const struct image_spec *spec, struct image **out, struct err *er
     im->spec = *spec;
     im->file_bytes = size;
     im->hasher = hasher_new();
+    im->file_hasher = hasher_new();
     buf_init(&im->raw, 2 * FEED_BYTES);
     if (spec->sparse) {
         struct sparse_options options = {.output_bytes_max = spec->size_bytes};
@@ -83,6 +85,7 @@ static int feed_more(struct image *im, struct err *err)
     if (rc < 0)
         return rc;
     im->file_at += (int64_t)n;
+    hasher_update(im->file_hasher, im->feed, n);
     return sparse_feed(im->reader, span_of(im->feed, n), err);
 }
 
@@ -122,13 +125,22 @@ static int expand(struct image *im, uint8_t *dst, size_t len, struct err *err)
     return 0;
 }
 
+static int read_raw(struct image *im, uint8_t *dst, size_t len, struct err *err)
+{
+    int rc = io_pread(im->spec.fd, dst, len, im->file_at, err);
+    if (rc < 0)
+        return rc;
+    im->file_at += (int64_t)len;
+    hasher_update(im->file_hasher, dst, len);
+    return 0;
+}
+
 int image_source(void *arg, void *dst, size_t len, struct err *err)
 {
     struct image *im = arg;
     uint64_t left = im->sent < im->spec.size_bytes ? im->spec.size_bytes - im->sent : 0;
     size_t n = left < len ? (size_t)left : len;
-    int rc = im->reader ? expand(im, dst, n, err)
-                        : io_pread(im->spec.fd, dst, n, (int64_t)im->sent, err);
+    int rc = im->reader ? expand(im, dst, n, err) : read_raw(im, dst, n, err);
     if (rc < 0)
         return rc;
     memset((uint8_t *)dst + n, 0, len - n);
@@ -142,11 +154,24 @@ struct sha256 image_sent(struct image *im)
     return hasher_finish(im->hasher);
 }
 
+int image_read(struct image *im, struct sha256 *out, struct err *err)
+{
+    while (im->file_at < im->file_bytes) {
+        size_t n = (size_t)MIN_OF(im->file_bytes - im->file_at, (int64_t)FEED_BYTES);
+        int rc = read_raw(im, im->feed, n, err);
+        if (rc < 0)
+            return rc;
+    }
+    *out = hasher_finish(im->file_hasher);
+    return 0;
+}
+
 void image_close(struct image **im)
 {
     if (!*im)
         return;
     hasher_free(&(*im)->hasher);
+    hasher_free(&(*im)->file_hasher);
     sparse_reader_free(&(*im)->reader);
     buf_deinit(&(*im)->raw);
     free((*im)->parts);

@@ -20,6 +20,8 @@ int image_open(const struct image_spec *spec, struct image **out, struct err *er
 int image_source(void *arg, void *dst, size_t len, struct err *err);
 /* SHA-256 of everything the source gave since image_open(). */
 struct sha256 image_sent(struct image *image);
+/* SHA-256 of the file itself, as it was read for the stream; what the stream did not need is read now. */
+int image_read(struct image *image, struct sha256 *out, struct err *err);
 void image_close(struct image **image);
 
 /* SHA-256 of a whole file as it is, in constant memory; `tick` (may be NULL) runs between pieces. */

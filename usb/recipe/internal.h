@@ -45,7 +45,9 @@ struct session {
     bool serial_on_usb;    /* Android showed the job's serial there */
     json_t *accepted;
     char failure[8];
-    const char *phone_state; /* README.md, "phone_state" */
+    struct phone_facts facts; /* what was journaled of the phone, by this run and those before */
+    bool surveyed;            /* a later run has read what the runs before left */
+    bool nvram_whole;         /* it was when it came, or is written and verified */
     uint64_t base_bytes, step_bytes; /* progress of the step */
 };
 
@@ -53,8 +55,8 @@ struct session {
 typedef int action_fn(struct session *s, const struct recipe_step *step, struct err *err);
 enum { ACTION_SKIPPED = 1 };
 
-action_fn action_connect, action_da_start, action_backup, action_inspect, action_write, action_verify,
-    action_leave, action_fastboot_check, action_fastboot_authorise, action_fastboot_flash,
+action_fn action_connect, action_da_start, action_backup, action_inspect, action_survey, action_write,
+    action_verify, action_leave, action_fastboot_check, action_fastboot_authorise, action_fastboot_flash,
     action_fastboot_halt, action_boot, action_accept, action_identify, action_release;
 
 /* Sets the failure id and the error in one go. */
@@ -73,9 +75,30 @@ void session_wait_gone(struct session *s);
 int session_attach(struct session *s, const char *modes, int timeout_s, bool ask_at_once,
                    struct err *err);
 int session_input(const struct session *s, const char *name);
+/* Length of the stream that is sent for this entry of the plan. */
+uint64_t session_padded(const struct session *s, const struct plan_write *w);
+struct image; /* usb/recipe/image.h */
+int session_image_open(const struct session *s, const struct plan_write *w, struct image **out,
+                       struct err *err);
+/* Writes an entry of the plan through the gate: intent, bytes, result. */
+int session_write(struct session *s, size_t index, bool by_fastboot, struct err *err);
+/* SHA-256 of the beginning of a partition, read by the download agent. */
+int session_read_hash(struct session *s, const char *partition, uint64_t length_bytes,
+                      struct sha256 *out, struct err *err);
 /* Whole small input in memory. ERR_NOT_FOUND, ERR_LIMIT. */
 int session_slurp(const struct session *s, const char *name, size_t max_bytes, struct buf *out,
                   struct err *err);
+/* The kind of a write by the action of its step. */
+enum phone_kind session_kind(const struct session *s, const struct plan_write *w);
+/* Journals an extent: before the phone is touched, and after. */
+int session_extent(struct session *s, size_t index, enum phone_phase phase, struct err *err);
+/* The same for letting the phone start. */
+int session_started(struct session *s, enum phone_phase phase, struct err *err);
+/* Law 4: all that was written was read back; but_fastboot: except what fastboot wrote. */
+int session_check_verified(struct session *s, bool but_fastboot, struct err *err);
+/* Laws 4 and 5, before a phone may start and at the end of every recipe, whatever its steps were: all is read back,
+ * each slot that held the service LK holds the commercial one, the nvram is whole. */
+int session_check_releasable(struct session *s, struct err *err);
 /* Does this entry of the plan apply now: slot of lk, step? */
 bool write_applies(const struct session *s, const struct plan_write *w, const char *step_id);
 

@@ -24,6 +24,7 @@ static const struct {
     {"da_start", action_da_start},
     {"backup", action_backup},
     {"inspect", action_inspect},
+    {"survey", action_survey},
     {"write", action_write},
     {"verify", action_verify},
     {"leave", action_leave},
@@ -236,6 +237,109 @@ bool write_applies(const struct session *s, const struct plan_write *w, const ch
            (strcmp(s->plan->finish, "upgrade") == 0 && (w->slot == 'a' || !plan_has_service_lk(s->plan)));
 }
 
+/* ---- what is known of the phone ----------------------------------------------------------------------- */
+
+enum phone_kind session_kind(const struct session *s, const struct plan_write *w)
+{
+    const struct recipe_step *step = recipe_step_find(&s->plan->recipe, w->step);
+    if (w->write_class != PLAN_IDENTITY)
+        return w->write_class == PLAN_SERVICE_LK ? PHONE_SERVICE_LK : PHONE_COMMERCIAL;
+    if (w->optional)
+        return PHONE_EXTRA;
+    return step && strcmp(step->action, "fastboot_flash") == 0 ? PHONE_NVRAM : PHONE_IDENTITY;
+}
+
+static int journal_extent(struct session *s, const struct phone_extent *e, uint64_t offset_bytes,
+                          struct err *err)
+{
+    phone_facts_note(&s->facts, e);
+    return s->host.extent(s->host.arg, s->title, e, offset_bytes, err);
+}
+
+int session_extent(struct session *s, size_t index, enum phone_phase phase, struct err *err)
+{
+    const struct plan_write *w = &s->plan->writes[index];
+    struct phone_extent e = {.kind = session_kind(s, w),
+                             .phase = phase,
+                             .length_bytes = s->writes[index].length_bytes};
+    if (phase == PHONE_SENT || phase == PHONE_VERIFIED)
+        e.sha256 = s->writes[index].flash;
+    snprintf(e.partition, sizeof(e.partition), "%s", w->partition);
+    if (strcmp(w->partition, "nvram") == 0)
+        s->nvram_whole = phase == PHONE_VERIFIED;
+    return journal_extent(s, &e, w->offset_bytes, err);
+}
+
+int session_started(struct session *s, enum phone_phase phase, struct err *err)
+{
+    return journal_extent(s, &(struct phone_extent){.kind = PHONE_START, .phase = phase}, 0, err);
+}
+
+/* What the runs before left. Slots that they gave the service bootloader are theirs to clean, whatever is found
+ * there now. Once the phone was let start, all had been read back, and Android writes to its flash by itself: then
+ * those readings count, and the phone is not asked again. */
+static void take_up(struct session *s)
+{
+    s->facts = s->plan->before;
+    s->service_lk[0] = phone_facts_find(&s->facts, PHONE_SERVICE_LK, "lk_a") != NULL;
+    s->service_lk[1] = phone_facts_find(&s->facts, PHONE_SERVICE_LK, "lk_b") != NULL;
+    if (!phone_facts_started(&s->facts))
+        return;
+    s->nvram_whole = true;
+    snprintf(s->chip_id, sizeof(s->chip_id), "%s", s->plan->chip_id);
+    for (size_t i = 0; i < s->plan->write_count; i++) {
+        const struct plan_write *w = &s->plan->writes[i];
+        const struct phone_extent *e = phone_facts_find(&s->facts, session_kind(s, w), w->partition);
+        if (!e || e->phase != PHONE_VERIFIED)
+            continue;
+        s->writes[i] = (struct write_state){true, true, e->sha256, e->length_bytes};
+    }
+}
+
+static bool all_verified(const struct session *s, const char *step_id)
+{
+    for (size_t i = 0; i < s->plan->write_count; i++)
+        if (write_applies(s, &s->plan->writes[i], step_id) && !s->writes[i].verified)
+            return false;
+    return true;
+}
+
+/* All that needs the service bootloader is on the phone, and something is left to be done after it. */
+static bool identity_proven(const struct session *s)
+{
+    bool commercial = false;
+    for (size_t i = 0; i < s->plan->write_count; i++) {
+        const struct plan_write *w = &s->plan->writes[i];
+        if (w->write_class == PLAN_IDENTITY && !s->writes[i].verified)
+            return false;
+        commercial |= w->write_class == PLAN_COMMERCIAL && write_applies(s, w, w->step);
+    }
+    return commercial;
+}
+
+static bool comes_before_commercial(const struct session *s, const struct recipe_step *step)
+{
+    const struct recipe *r = &s->plan->recipe;
+    for (size_t i = (size_t)(step - r->steps); i < r->step_count; i++)
+        if (strcmp(r->steps[i].write_class, "commercial") == 0)
+            return step != &r->steps[i];
+    return false;
+}
+
+/* A later run passes over what the survey has proven to be done; reading back is never passed over. */
+static bool pass_over(const struct session *s, const struct recipe_step *step)
+{
+    if (strcmp(step->action, "survey") == 0)
+        return s->plan->run <= 1; /* nothing to look for */
+    if (phone_facts_started(&s->plan->before))
+        return strcmp(step->action, "boot") != 0 && strcmp(step->action, "accept") != 0;
+    if (!s->surveyed)
+        return false;
+    if (strcmp(step->action, "write") == 0 && all_verified(s, step->id))
+        return true;
+    return comes_before_commercial(s, step) && identity_proven(s);
+}
+
 /* ---- before the phone is touched --------------------------------------------------------------------- */
 
 /* Every file of the plan is hashed: what was catalogued is what will be written. */
@@ -391,19 +495,28 @@ static json_t *result_json(struct session *s)
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:o*}", "serial", s->plan->serial,
                      "chip_id", s->chip_id, "slot", slot, "phone_version", s->phone_version,
                      "backup_manifest_sha256", manifest, "writes", writes_json(s), "phone_state",
-                     s->phone_state, "accepted", s->accepted);
+                     phone_state(&s->facts), "accepted", s->accepted);
 }
 
-/* Laws 4 and 5 at the end of every recipe, whatever its steps were: all that was written was read back, and each
- * slot that held the service LK holds the commercial one. */
-static int check_releasable(struct session *s, struct err *err)
+int session_check_verified(struct session *s, bool but_fastboot, struct err *err)
+{
+    for (size_t i = 0; i < s->plan->write_count; i++) {
+        const struct plan_write *w = &s->plan->writes[i];
+        enum phone_kind kind = session_kind(s, w);
+        if (but_fastboot && (kind == PHONE_NVRAM || kind == PHONE_EXTRA))
+            continue;
+        if (s->writes[i].written && !s->writes[i].verified)
+            return fail(s, "L1", err, ERR_REFUSED, "%s was written and never read back",
+                        w->partition);
+    }
+    return 0;
+}
+
+static int check_slots(struct session *s, struct err *err)
 {
     bool clean[2] = {!s->service_lk[0], !s->service_lk[1]};
     for (size_t i = 0; i < s->plan->write_count; i++) {
         const struct plan_write *w = &s->plan->writes[i];
-        if (s->writes[i].written && !s->writes[i].verified)
-            return fail(s, "L1", err, ERR_REFUSED, "%s was written and never read back",
-                        w->partition);
         if (w->write_class == PLAN_COMMERCIAL && w->slot && s->writes[i].verified)
             clean[w->slot - 'a'] = true;
     }
@@ -414,6 +527,17 @@ static int check_releasable(struct session *s, struct err *err)
     return 0;
 }
 
+int session_check_releasable(struct session *s, struct err *err)
+{
+    int rc = session_check_verified(s, false, err);
+    if (rc == 0)
+        rc = check_slots(s, err);
+    if (rc == 0 && s->facts.count && !s->nvram_whole)
+        rc = fail(s, "L1", err, ERR_REFUSED,
+                  "nvram is not whole: Android would build a new one without the phone's numbers");
+    return rc;
+}
+
 int session_run(const struct session_config *config, struct session_outcome *out, struct err *err)
 {
     AUTO(free_ptr) struct session *s = xcalloc(1, sizeof(*s));
@@ -421,15 +545,16 @@ int session_run(const struct session_config *config, struct session_outcome *out
     s->plan = config->plan;
     s->host = config->host;
     s->gate = gate_new(config->plan, &config->plan_sha256);
-    s->phone_state = "untouched";
+    take_up(s);
     snprintf(s->title, sizeof(s->title), "prepare");
     int rc = check_inputs(s, err);
     for (size_t i = 0; rc == 0 && i < s->plan->recipe.step_count; i++)
-        rc = run_step_with_tries(s, &s->plan->recipe.steps[i], err);
+        if (!pass_over(s, &s->plan->recipe.steps[i]))
+            rc = run_step_with_tries(s, &s->plan->recipe.steps[i], err);
     if (rc < 0 && !s->failure[0])
         snprintf(s->failure, sizeof(s->failure), "%s", name_of(s, rc));
     if (rc == 0)
-        rc = check_releasable(s, err);
+        rc = session_check_releasable(s, err);
     session_close_device(s);
     out->result = result_json(s);
     s->accepted = NULL; /* went into the result */

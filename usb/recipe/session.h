@@ -36,6 +36,9 @@ struct session_host {
     /* Intent and result of a step, durable when it returns. */
     int (*journal)(void *arg, bool result, const char *title, int attempt, int code,
                    const char *text, struct err *err);
+    /* An extent before and after bytes go to the phone, durable when it returns. */
+    int (*extent)(void *arg, const char *title, const struct phone_extent *extent,
+                  uint64_t offset_bytes, struct err *err);
     /* The next device in one of these modes ("brom preloader"); ERR_TIMEOUT at until_ms. The transport is the
      * session's, with the tick of the host set. */
     int (*device)(void *arg, const char *modes, int64_t until_ms, struct transport **out,

@@ -378,6 +378,8 @@ static int save_member(struct saving *v, const struct member *m, struct set_item
         return fail(v->s, "C8", err, ERR_VERIFY, "%s reads differently the second time", m->name);
     plausible_end(&v->scan, &item->judged);
     item->name = m->name;
+    if (strcmp(m->name, "nvram") == 0)
+        v->s->nvram_whole = item->judged.verdict != PLAUSIBLE_NO;
     struct session_image image = {.name = m->name,
                                   .area = m->area,
                                   .offset_bytes = m->offset_bytes,
@@ -617,61 +619,25 @@ int action_inspect(struct session *s, const struct recipe_step *step, struct err
 
 /* ---- S7, S8, S18: writing ---------------------------------------------------------------------------------- */
 
-/* LK slots are filled to their end, so that nothing of the LK before stays behind a shorter one; other images
- * to the next block. */
-static uint64_t padded(const struct plan_write *w)
-{
-    if (w->write_class == PLAN_IDENTITY || w->slot)
-        return w->partition_bytes;
-    return (w->size_bytes + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
-}
-
-static int write_one(struct session *s, size_t index, struct err *err)
-{
-    const struct plan_write *w = &s->plan->writes[index];
-    struct write_state *state = &s->writes[index];
-    AUTO(image_close) struct image *image = NULL;
-    struct image_spec spec = {.fd = session_input(s, w->image),
-                              .sparse = w->sparse,
-                              .size_bytes = w->size_bytes,
-                              .padded_bytes = padded(w)};
-    int rc = image_open(&spec, &image, err);
-    if (rc < 0)
-        return rc;
-    if (w->write_class == PLAN_SERVICE_LK)
-        s->service_lk[w->slot - 'a'] = true; /* also when the write breaks off in the middle */
-    state->written = state->verified = false;
-    rc = gate_download(s->gate, w, &s->da, spec.padded_bytes, image_source, image, err);
-    s->base_bytes += spec.padded_bytes;
-    if (rc < 0)
-        return err_in(err, "write %s", w->partition);
-    state->written = true;
-    state->flash = image_sent(image);
-    state->length_bytes = spec.padded_bytes;
-    return 0;
-}
-
 int action_write(struct session *s, const struct recipe_step *step, struct err *err)
 {
     uint64_t total = 0;
     for (size_t i = 0; i < s->plan->write_count; i++)
         if (write_applies(s, &s->plan->writes[i], step->id))
-            total += padded(&s->plan->writes[i]);
+            total += session_padded(s, &s->plan->writes[i]);
     if (total == 0)
         return err_set(err, ERR_INTERNAL, "nothing to write in this step");
     progress_begin(s, total);
-    if (strcmp(step->write_class, "identity") == 0)
-        s->phone_state = "identity_partly_written";
-    else if (strcmp(step->write_class, "service_lk") == 0)
-        s->phone_state = "service_lk_unverified";
-    else
-        s->phone_state = "commercial_firmware_partly_written";
     for (size_t i = 0; i < s->plan->write_count; i++) {
-        if (!write_applies(s, &s->plan->writes[i], step->id))
-            continue;
-        int rc = write_one(s, i, err);
-        if (rc < 0)
-            return s->failure[0] ? rc : failed(s, "C8", err);
+        if (!write_applies(s, &s->plan->writes[i], step->id) || s->writes[i].verified)
+            continue; /* verified before it is written: the survey of a later run has read it there */
+        int rc = session_write(s, i, false, err);
+        if (rc < 0 && s->failure[0])
+            return rc;
+        if (rc < 0) {
+            err_in(err, "write %s", s->plan->writes[i].partition);
+            return failed(s, "C8", err);
+        }
     }
     return 0;
 }
@@ -685,23 +651,34 @@ static int hash_sink(void *arg, const void *data, size_t len, struct err *err)
     return 0;
 }
 
-static int verify_one(struct session *s, size_t index, struct hasher *h, struct err *err)
+int session_read_hash(struct session *s, const char *partition, uint64_t length_bytes,
+                      struct sha256 *out, struct err *err)
+{
+    AUTO(hasher_free) struct hasher *h = hasher_new();
+    struct extent e;
+    int rc = gpt_lookup(&s->gpt, partition, &e, err);
+    if (rc == 0)
+        rc = da_read(&s->da, XFLASH_USER, e.start_bytes, length_bytes, hash_sink, h, err);
+    s->base_bytes += length_bytes;
+    if (rc == 0)
+        *out = hasher_finish(h);
+    return rc;
+}
+
+static int verify_one(struct session *s, size_t index, struct err *err)
 {
     const struct plan_write *w = &s->plan->writes[index];
     struct write_state *state = &s->writes[index];
-    struct extent e;
-    int rc = gpt_lookup(&s->gpt, w->partition, &e, err);
-    if (rc == 0)
-        rc = da_read(&s->da, XFLASH_USER, e.start_bytes, state->length_bytes, hash_sink, h, err);
-    s->base_bytes += state->length_bytes;
-    struct sha256 got = hasher_finish(h);
+    struct sha256 got;
+    int rc = session_read_hash(s, w->partition, state->length_bytes, &got, err);
     if (rc < 0)
         return rc;
     state->verified = sha256_equal(&got, &state->flash);
-    if (!state->verified)
-        return fail(s, w->write_class == PLAN_IDENTITY ? "E4" : "C8", err, ERR_VERIFY,
-                    "%s reads back differently from what was written", w->partition);
-    return 0;
+    rc = session_extent(s, index, state->verified ? PHONE_VERIFIED : PHONE_DIFFERS, err);
+    if (rc == 0 && !state->verified)
+        rc = fail(s, w->write_class == PLAN_IDENTITY ? "E4" : "C8", err, ERR_VERIFY,
+                  "%s reads back differently from what was written", w->partition);
+    return rc;
 }
 
 int action_verify(struct session *s, const struct recipe_step *step, struct err *err)
@@ -711,7 +688,6 @@ int action_verify(struct session *s, const struct recipe_step *step, struct err 
         if (recipe_list_has(&step->of, s->plan->writes[i].step) && s->writes[i].written)
             total += s->writes[i].length_bytes;
     progress_begin(s, total);
-    AUTO(hasher_free) struct hasher *h = hasher_new();
     for (size_t i = 0; i < s->plan->write_count; i++) {
         const struct plan_write *w = &s->plan->writes[i];
         if (!recipe_list_has(&step->of, w->step))
@@ -721,13 +697,10 @@ int action_verify(struct session *s, const struct recipe_step *step, struct err 
             return err_set(err, ERR_INTERNAL, "%s was not written", w->partition);
         if (!s->writes[i].written)
             continue;
-        int rc = verify_one(s, i, h, err);
+        int rc = verify_one(s, i, err);
         if (rc < 0)
             return rc;
     }
-    s->phone_state = recipe_list_has(&step->of, "S18w") ? "commercial_lk_verified"
-                     : recipe_list_has(&step->of, "S8") ? "service_lk_verified"
-                                                        : "identity_verified";
     return 0;
 }
 
@@ -738,7 +711,9 @@ int action_leave(struct session *s, const struct recipe_step *step, struct err *
     if (strcmp(step->target, "fastboot") != 0)
         return err_set(err, ERR_UNSUPPORTED, "target '%s'", step->target);
     const struct xflash_shutdown how = DA_SHUTDOWN_FASTBOOT;
-    int rc = da_shutdown(&s->da, &how, err);
+    int rc = session_check_verified(s, true, err); /* what is torn does not boot */
+    if (rc == 0)
+        rc = da_shutdown(&s->da, &how, err);
     if (rc < 0)
         return rc;
     session_wait_gone(s);

@@ -6,7 +6,6 @@
 
 #include "usb/base/mem.h"
 #include "usb/format/serial.h"
-#include "usb/recipe/image.h"
 #include "usb/recipe/internal.h"
 
 enum { ALIVE_PAUSE_MS = 2000, QUERY_MS = 5000, HALT_MS = 5000 };
@@ -148,28 +147,6 @@ int action_fastboot_authorise(struct session *s, const struct recipe_step *step,
     return rc < 0 ? failed(s, "D8", err) : 0;
 }
 
-static int flash_one(struct session *s, size_t index, struct err *err)
-{
-    const struct plan_write *w = &s->plan->writes[index];
-    AUTO(image_close) struct image *image = NULL;
-    struct image_spec spec = {.fd = session_input(s, w->image),
-                              .sparse = w->sparse,
-                              .size_bytes = w->size_bytes,
-                              .padded_bytes = w->partition_bytes};
-    int rc = image_open(&spec, &image, err);
-    if (rc < 0)
-        return rc;
-    s->writes[index].written = s->writes[index].verified = false;
-    rc = gate_flash(s->gate, w, &s->fb, spec.padded_bytes, image_source, image, err);
-    if (rc < 0)
-        return rc;
-    s->writes[index].written = true;
-    s->writes[index].flash = image_sent(image);
-    s->writes[index].length_bytes = spec.padded_bytes;
-    s->base_bytes += spec.padded_bytes;
-    return 0;
-}
-
 /* The phone says that it lacks what it was seen to have: the command was mangled on its way. */
 static bool cannot_be(const struct session *s, const struct plan_write *w, enum fastboot_fail why)
 {
@@ -182,7 +159,7 @@ static bool cannot_be(const struct session *s, const struct plan_write *w, enum 
  * answer that cannot be. */
 static int flash_with_permission(struct session *s, size_t index, struct err *err)
 {
-    int rc = flash_one(s, index, err);
+    int rc = session_write(s, index, true, err);
     if (rc >= 0)
         return rc;
     enum fastboot_fail why = fastboot_fail_classify(err->text);
@@ -193,7 +170,7 @@ static int flash_with_permission(struct session *s, size_t index, struct err *er
         note(s, "warn", "%s; saying it once more", err->text);
         rc = 0;
     }
-    return rc < 0 ? rc : flash_one(s, index, err);
+    return rc < 0 ? rc : session_write(s, index, true, err);
 }
 
 int action_fastboot_flash(struct session *s, const struct recipe_step *step, struct err *err)
@@ -207,17 +184,14 @@ int action_fastboot_flash(struct session *s, const struct recipe_step *step, str
         return ACTION_SKIPPED;
     }
     progress_begin(s, total);
-    if (!step->optional)
-        s->phone_state = "nvram_partly_written_do_not_boot";
     for (size_t i = 0; i < s->plan->write_count; i++) {
         if (!write_applies(s, &s->plan->writes[i], step->id))
             continue;
         int rc = flash_with_permission(s, i, err);
         if (rc < 0)
-            return failed(s, failure_of(fastboot_fail_classify(err->text)), err);
+            return s->failure[0] ? rc
+                                 : failed(s, failure_of(fastboot_fail_classify(err->text)), err);
     }
-    if (!step->optional)
-        s->phone_state = "nvram_written_service_lk_in_place";
     return 0;
 }
 

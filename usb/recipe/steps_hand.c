@@ -8,23 +8,33 @@
 #include "usb/format/serial.h"
 #include "usb/recipe/internal.h"
 
-enum { DAY_S = 86400 };
+enum { DAY_S = 86400, ASK_SOON_MS = 20000 };
+
+static int let_start(struct session *s, struct err *err)
+{
+    const struct xflash_shutdown how = DA_SHUTDOWN_REBOOT;
+    int rc = da_shutdown(&s->da, &how, err);
+    if (rc == 0)
+        session_wait_gone(s);
+    return rc;
+}
 
 int action_boot(struct session *s, const struct recipe_step *step, struct err *err)
 {
     const struct session_host *h = &s->host;
-    if (s->da_up) {
-        const struct xflash_shutdown how = DA_SHUTDOWN_REBOOT;
-        int rc = da_shutdown(&s->da, &how, err);
-        if (rc < 0)
-            return rc;
-        session_wait_gone(s);
-    }
-    s->phone_state = "first_start";
+    bool in_agent = s->da_up;
+    int rc = session_check_releasable(s, err);
+    if (rc == 0)
+        rc = session_started(s, PHONE_INTENT, err);
+    if (rc == 0 && in_agent)
+        rc = let_start(s, err);
+    if (rc < 0)
+        return rc;
     char serial[64] = "";
     int64_t until = clock_in((int64_t)step->timeout_s * 1000);
-    int64_t hand = clock_in((int64_t)step->hand_after_s * 1000);
-    int rc = h->seen(h->arg, "android", hand, serial, sizeof(serial), err);
+    /* a phone that a run before let start may have been switched off since: a person is asked at once */
+    int64_t hand = clock_in(in_agent ? (int64_t)step->hand_after_s * 1000 : ASK_SOON_MS);
+    rc = h->seen(h->arg, "android", hand, serial, sizeof(serial), err);
     if (rc == ERR_TIMEOUT) {
         h->prompt(h->arg, s->title, step->id, step->prompt_text, step->prompt_todo, "usb");
         rc = h->seen(h->arg, "android", until, serial, sizeof(serial), err);
@@ -37,8 +47,7 @@ int action_boot(struct session *s, const struct recipe_step *step, struct err *e
         return fail(s, "E9", err, ERR_MISMATCH, "the phone started as %.40s, the label says %s", serial,
                     s->plan->serial);
     s->serial_on_usb = serial[0] != '\0';
-    s->phone_state = "booted";
-    return 0;
+    return session_started(s, PHONE_SENT, err);
 }
 
 static const char *text_of(json_t *object, const char *key)
@@ -141,6 +150,8 @@ static int ask_person(struct session *s, const struct recipe_step *step, struct 
 int action_accept(struct session *s, const struct recipe_step *step, struct err *err)
 {
     bool by_usb = strcmp(s->plan->accept, "usb") == 0;
+    if (session_check_releasable(s, err) < 0)
+        return err->code;
     if (by_usb && !s->serial_on_usb)
         note(s, "warn", "the phone shows no serial on USB: a person has to compare the numbers");
     if (by_usb && s->serial_on_usb) {
@@ -152,6 +163,5 @@ int action_accept(struct session *s, const struct recipe_step *step, struct err 
             return rc;
         json_object_set_new(s->accepted, "by", json_string("person"));
     }
-    s->phone_state = "restored";
-    return 0;
+    return session_started(s, PHONE_VERIFIED, err);
 }

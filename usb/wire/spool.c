@@ -20,6 +20,8 @@ static size_t payload_max(unsigned type)
     case SPOOL_STEP_INTENT:
     case SPOOL_STEP_RESULT:
     case SPOOL_NOTE:
+    case SPOOL_EXTENT:
+    case SPOOL_DONE:
         return SPOOL_JSON_MAX_BYTES;
     default:
         return 0;

@@ -39,6 +39,9 @@ enum spool_type {
         4, /* JSON object with "step" and "attempt": written before the phone is touched */
     SPOOL_STEP_RESULT = 5, /* JSON object with "step", "attempt", "code" ... */
     SPOOL_NOTE = 6,        /* JSON object */
+    SPOOL_EXTENT = 7,      /* JSON object with "step", "kind", "partition", "phase" ...: before and after
+                              bytes go to the phone */
+    SPOOL_DONE = 8,        /* JSON object with "code", "failure", "text", "result": the run's end */
 };
 
 /* ---- writing (worker) ---- */

@@ -27,6 +27,8 @@ void host_deinit(struct host *h)
 {
     for (size_t i = 0; i < h->input_count; i++)
         fd_close(&h->inputs[i].fd);
+    for (size_t i = 0; i < HOST_QUEUE_MAX; i++)
+        free(h->unsent[i]);
     fd_close(&h->attach_fd);
     fd_close(&h->run_fd);
     fd_close(&h->spool_fd);
@@ -39,11 +41,49 @@ void host_deinit(struct host *h)
     buf_deinit(&h->packed);
 }
 
+/* What waits goes first: messages keep their order. */
+static void send_waiting(struct host *h)
+{
+    while (h->unsent_count && !h->server_gone) {
+        struct err err = {0};
+        int rc = wire_send_text(WORKER_CHANNEL_FD, h->unsent[h->unsent_at], -1, MSG_DONTWAIT, &err);
+        if (rc == ERR_TIMEOUT)
+            return;
+        h->server_gone = rc < 0;
+        free_ptr(&h->unsent[h->unsent_at]);
+        h->unsent_at = (h->unsent_at + 1) % HOST_QUEUE_MAX;
+        h->unsent_count--;
+    }
+}
+
+/* A write to a phone must not stop because the station stands still. Steps, extents and the end are in the spool
+ * besides, so that a message for which there is no room at all is not lost. */
 void host_send(struct host *h, const struct wire_message *m)
 {
     struct err err = {0};
-    if (!h->server_gone && wire_send(WORKER_CHANNEL_FD, m, 0, &err) < 0)
-        h->server_gone = true;
+    send_waiting(h);
+    if (h->server_gone)
+        return;
+    int rc = h->unsent_count ? ERR_TIMEOUT : wire_send(WORKER_CHANNEL_FD, m, MSG_DONTWAIT, &err);
+    if (rc != ERR_TIMEOUT) {
+        h->server_gone = rc < 0;
+        return;
+    }
+    if (m->type == WIRE_beat || m->type == WIRE_progress || h->unsent_count == HOST_QUEUE_MAX)
+        return;
+    json_auto_t *body = wire_encode(m);
+    h->unsent[(h->unsent_at + h->unsent_count++) % HOST_QUEUE_MAX] =
+        json_dumps(body, JSON_COMPACT);
+}
+
+void host_flush(struct host *h, int64_t until_ms)
+{
+    send_waiting(h);
+    while (h->unsent_count && !h->server_gone && clock_now_ms() < until_ms) {
+        struct pollfd fd = {WORKER_CHANNEL_FD, POLLOUT, 0};
+        (void)poll(&fd, 1, clock_left(until_ms, SLICE_MS));
+        send_waiting(h);
+    }
 }
 
 static void beat(struct host *h)
@@ -186,6 +226,7 @@ static void drain(struct host *h, int fd, bool *gone,
 
 void host_pump(struct host *h, int64_t until_ms)
 {
+    send_waiting(h);
     beat(h);
     struct pollfd fds[] = {{h->server_gone ? -1 : WORKER_CHANNEL_FD, POLLIN, 0},
                            {h->portwatch_gone ? -1 : WORKER_DEVICE_FD, POLLIN, 0}};
@@ -294,6 +335,23 @@ static int host_journal(void *arg, bool result, const char *title, int attempt, 
         json_object_set_new(record, "text", json_string(text));
     int rc =
         spool_append_json(&h->spool, result ? SPOOL_STEP_RESULT : SPOOL_STEP_INTENT, record, err);
+    json_decref(record);
+    return rc < 0 ? rc : spool_sync(&h->spool, err);
+}
+
+static int host_extent(void *arg, const char *title, const struct phone_extent *e,
+                       uint64_t offset_bytes, struct err *err)
+{
+    struct host *h = arg;
+    char hex[SHA256_HEX_BYTES];
+    sha256_hex(&e->sha256, hex);
+    bool hashed = e->phase == PHONE_SENT || e->phase == PHONE_VERIFIED;
+    json_t *record = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:s?, s:I}", "step", title, "kind",
+        phone_kind_name(e->kind), "partition", e->partition, "phase", phone_phase_name(e->phase),
+        "offset", (json_int_t)offset_bytes, "length", (json_int_t)e->length_bytes, "sha256",
+        hashed && e->partition[0] ? hex : NULL, "at_ms", (json_int_t)clock_utc_ms());
+    int rc = spool_append_json(&h->spool, SPOOL_EXTENT, record, err);
     json_decref(record);
     return rc < 0 ? rc : spool_sync(&h->spool, err);
 }
@@ -567,7 +625,9 @@ static int host_manifest(void *arg, const char *chip_id, const char *serial, con
                          bool complete, struct sha256 *manifest_out, struct err *err)
 {
     struct host *h = arg;
-    WIRE_TEXT(h->backup.key, "pre");
+    /* each run of a job takes a backup of its own */
+    snprintf(h->backup.key, sizeof(h->backup.key), h->run_number > 1 ? "pre-%d" : "pre",
+             h->run_number);
     WIRE_TEXT(h->backup.chip_id, chip_id);
     WIRE_TEXT(h->backup.serial, serial);
     WIRE_TEXT(h->backup.verdict, verdict_name(verdict));
@@ -615,6 +675,7 @@ struct session_host host_session(struct host *h)
                                  .prompt = host_prompt,
                                  .facts = host_facts,
                                  .journal = host_journal,
+                                 .extent = host_extent,
                                  .device = host_device,
                                  .seen = host_seen,
                                  .answer = host_answer,

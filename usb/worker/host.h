@@ -9,7 +9,12 @@
 #include "usb/wire/spool.h"
 #include "usb/wire/wire.h"
 
-enum { WORKER_CHANNEL_FD = 3, WORKER_DEVICE_FD = 4, HOST_INPUTS_MAX = 520 /* FIRMWARE_FILES_MAX and some */ };
+enum {
+    WORKER_CHANNEL_FD = 3,
+    WORKER_DEVICE_FD = 4,
+    HOST_INPUTS_MAX = 520, /* FIRMWARE_FILES_MAX and some */
+    HOST_QUEUE_MAX = 512,
+};
 
 struct host_input {
     char name[WIRE_NAME_MAX * 2];
@@ -20,6 +25,8 @@ struct host {
     int64_t job_id;
     char port[WIRE_NAME_MAX];
     bool server_gone, portwatch_gone, cancelled, paused;
+    char *unsent[HOST_QUEUE_MAX]; /* messages that a station that does not read has no room for; a ring */
+    size_t unsent_at, unsent_count;
     int64_t beat_at_ms, look_at_ms, progress_at_ms;
     /* what came and waits to be taken */
     bool has_permit, has_deny, has_answer, has_attach, run_asked;
@@ -33,6 +40,7 @@ struct host {
     bool seen_none; /* since the last device was handed over */
     struct wire_run run;
     int run_fd;
+    int run_number; /* of this job, from 1 */
     struct host_input inputs[HOST_INPUTS_MAX];
     size_t input_count;
     int record_fd;
@@ -48,8 +56,11 @@ struct host {
 
 void host_init(struct host *h);
 void host_deinit(struct host *h);
-/* Sends; a station that is gone is remembered, not an error. */
+/* Sends, never waits: what a station that does not read has no room for is sent later, heartbeat and progress not
+ * at all. A station that is gone is remembered, not an error. */
 void host_send(struct host *h, const struct wire_message *m);
+/* Waits until all is sent or the station is gone, at most until until_ms: before the process ends. */
+void host_flush(struct host *h, int64_t until_ms);
 /* Reads what came and waits until something does, at most until until_ms and one second. */
 void host_pump(struct host *h, int64_t until_ms);
 /* The same without waiting, at most ten times a second: the tick hook of transports and long loops. */

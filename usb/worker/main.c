@@ -18,7 +18,10 @@
 #include "usb/sandbox/sandbox.h"
 #include "usb/worker/runs.h"
 
-enum { RUN_TEXT_MAX_BYTES = 4 << 20 };
+enum {
+    RUN_TEXT_MAX_BYTES = 4 << 20,
+    LAST_WORDS_MS = 60000, /* a station that stands still so long reads the end in the spool */
+};
 
 static const struct {
     const char *kind;
@@ -56,6 +59,7 @@ static void do_run(struct host *h)
     if (!m.u.done.result)
         m.u.done.result = json_object();
     host_send(h, &m);
+    host_flush(h, clock_in(LAST_WORDS_MS));
     wire_message_deinit(&m);
 }
 

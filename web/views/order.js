@@ -30,9 +30,24 @@ function fillPorts(select, wanted) {
   return ports.find((p) => !busy.has(p.id))?.id ?? "";
 }
 
+const DEFAULT_RECIPE = "x5-restore";
+
+// What a recipe does not use is not asked for, and not sent: the station would refuse it.
+function fit(form, recipe) {
+  form.serial.required = recipe.writes;
+  form.firmware.disabled = !recipe.wants_firmware;
+  form.backup.disabled = !recipe.wants_backup;
+  form.finish.disabled = !recipe.writes || Boolean(recipe.finish);
+  if (recipe.finish) form.finish.value = recipe.finish;
+}
+
 async function choices(form) {
   const [recipes, firmware, backups] = await Promise.all([api.recipes(), api.firmware({ limit: 1000 }), api.backups({ limit: 1000 })]);
   fill(form.recipe, recipes.items.map((r) => option(r.name, r.title ? `${r.title} (${r.name})` : r.name)));
+  const chosen = () => recipes.items.find((r) => r.name === form.recipe.value);
+  form.recipe.addEventListener("change", () => fit(form, chosen()));
+  if (recipes.items.some((r) => r.name === DEFAULT_RECIPE)) form.recipe.value = DEFAULT_RECIPE;
+  if (chosen()) fit(form, chosen());
   fill(form.firmware, option("", "none"), firmware.items.map((f) => option(f.id, [f.name, f.version].filter(Boolean).join(" · "))));
   if (firmware.items.length) form.firmware.value = firmware.items[0].id;
   return backups.items;
@@ -82,9 +97,9 @@ function buildForm() {
 }
 
 function orderOf(form) {
-  const order = { recipe: form.recipe.value, serial: form.serial.value.trim(), finish: form.finish.value };
-  const optional = { port: form.port.value, firmware: form.firmware.value, backup: form.backup.value, owner_ref: form.owner.value.trim() };
-  for (const [name, value] of Object.entries(optional)) if (value) order[name] = value;
+  const order = { recipe: form.recipe.value };
+  const optional = { serial: form.serial, port: form.port, firmware: form.firmware, backup: form.backup, finish: form.finish, owner_ref: form.owner };
+  for (const [name, control] of Object.entries(optional)) if (!control.disabled && control.value.trim()) order[name] = control.value.trim();
   const imeis = [form.imei1.value.trim(), form.imei2.value.trim()].filter(Boolean);
   if (imeis.length) order.imeis = imeis;
   return order;
@@ -120,7 +135,7 @@ export function orderView(main) {
       await ready;
       const job = await api.jobAdd(orderOf(form), key);
       const port = live.ports.get(job.port);
-      toast(`Job ${job.id} for ${job.serial}${port ? ` on port ${portName(port)}` : ""} is queued.`, { href: `#/jobs/${job.id}`, text: "Show it" });
+      toast(`Job ${job.id} for ${job.serial ?? "the next phone"}${port ? ` on port ${portName(port)}` : ""} is queued.`, { href: `#/jobs/${job.id}`, text: "Show it" });
       live.jobs.set(job.id, job);
       for (const name of ["serial", "imei1", "imei2", "owner"]) form[name].value = "";
       key = orderKey();

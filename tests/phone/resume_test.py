@@ -1,0 +1,231 @@
+#!/usr/bin/python3
+"""A job survives whatever ends: workers, flashrackd and portwatch killed in each phase, upgrades, full disks, another
+phone at the resume. Usage: resume_test.py [CASE...]; without one all cases run."""
+import os
+import re
+import signal
+import sqlite3
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rack as bench  # noqa: E402
+from station_test import Processes  # noqa: E402
+
+# nokia-x5.md 7.5: what a phone is left as when its worker dies in the step
+LEFT = {"S5": "untouched", "S7": "identity_partly_written", "S8": "service_lk_unverified",
+        "S13": "nvram_partly_written_do_not_boot", "S18w": "commercial_firmware_partly_written"}
+SLOW = "emmc_write_bytes_per_s=40000"  # so that a write can be met in its middle
+
+
+class Runs(Processes):
+    def setUp(self):
+        super().setUp()
+        self.package = bench.make_package(os.path.join(self.dir, "tiny"), "--profile", "tiny")
+
+    def begin(self, step, **rack):
+        """A job that is in this step."""
+        rack.setdefault("profile", "tiny")
+        rack.setdefault("settings", [SLOW])
+        self.open(**rack)
+        self.prepare()
+        return self.meet(self.order(), step)
+
+    def meet(self, job, step, seconds=90):
+        end = time.monotonic() + seconds
+        while not ((job["step"] or "").startswith(step + " ") and job["state"] == "running"):
+            self.assertIn(job["state"], ("queued", "running", "prompt"), job)
+            self.assertLess(time.monotonic(), end, job["step"])
+            time.sleep(0.02)
+            job = self.station.job(job["id"])
+        return job
+
+    def plug_again(self, job, index=0):
+        """As the page asks of a phone that the dead worker left deaf, once the next run is there to ask."""
+        self.until(lambda: self.station.job(job["id"])["run_count"] > job["run_count"], "another run", 60)
+        self.rack.control(index, "unplug")
+        self.rack.control(index, "power_long")
+        self.download_mode(index)
+        self.until(lambda: self.attempts(job, "S4")[-1]["run"] == self.station.job(job["id"])["run_count"],
+                   "another S4", 90)
+        self.rack.control(index, "release", keys=["vol_up", "vol_down"])
+
+    def finish(self, job, runs=2, index=0, finish="lk"):
+        acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: index})
+        acceptor.start()
+        job = acceptor.finish(150).get(job["id"]) or self.station.job(job["id"])
+        self.assertEqual(job["state"], "succeeded", (job["step"], job["prompt"], job["error"]))
+        self.assert_restored(job, index, finish)
+        self.assertEqual(job["run_count"], runs)
+        self.assertEqual(job["phone_state"], "restored")
+        self.assertIsNone(job["error"])
+        self.until(lambda: self.spools() == [], f"spool files go: {self.spools()}")
+        return job
+
+    def attempts(self, job, step):
+        return [s for s in self.station.job(job["id"])["steps"] if s["name"].startswith(step + " ")]
+
+
+class WorkerKilled(Runs):
+    """The job is interrupted, its phone's state is named, and it goes on when somebody says so."""
+
+    def killed(self, step, **rack):
+        job = self.begin(step, **rack)
+        os.kill(self.worker(job), signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=20)
+        self.assert_interrupted(job, step)
+        self.assertEqual(job["phone_state"], LEFT[step])
+        self.assertEqual(job["error"]["phone_state"], LEFT[step])
+        self.assertEqual(self.attempts(job, step)[-1]["state"], "interrupted")
+        self.station.post(f"/jobs/{job['id']}/resume")
+        self.plug_again(job)
+        return self.finish(job)
+
+    def test_in_s5(self):
+        self.killed("S5", settings=["emmc_read_bytes_per_s=400000"])
+
+    def test_in_s7(self):
+        self.killed("S7")
+
+    def test_in_s8(self):
+        job = self.killed("S8")
+        self.assertEqual(len(self.attempts(job, "S7")), 1)  # proven to be there, not written again
+
+    def test_in_s13(self):
+        job = self.killed("S13")
+        self.assertEqual(len(self.attempts(job, "S8")), 1)
+
+    def test_in_s18w(self):
+        job = self.killed("S18w")
+        self.assertEqual(len(self.attempts(job, "S13")), 1)  # straight to the bootloader
+
+
+class StationKilled(Runs):
+    """Workers end their step; the next flashrackd takes the job up by itself."""
+
+    def killed(self, step, with_signal=signal.SIGKILL, **rack):
+        job = self.begin(step, **rack)
+        self.restart(with_signal)
+        self.plug_again(job)
+        job = self.finish(job)
+        states = [s["state"] for s in job["steps"]]
+        self.assertNotIn("running", states)
+        return job
+
+    def test_in_s5(self):
+        self.killed("S5", settings=["emmc_read_bytes_per_s=400000"])
+
+    def test_in_s7(self):
+        job = self.killed("S7")
+        self.assertEqual([s["state"] for s in self.attempts(job, "S7")], ["done"], self.attempts(job, "S7"))
+
+    def test_in_s13(self):
+        job = self.killed("S13")
+        self.assertEqual([s["state"] for s in self.attempts(job, "S13")], ["done"])
+
+    def test_stopped_in_s18w(self):
+        self.killed("S18w", signal.SIGTERM)
+
+
+class Upgrade(Runs):
+    def test_sighup_in_a_write(self):
+        """A live upgrade: the same process, the write in its middle is not disturbed, the job goes on."""
+        job = self.begin("S7")
+        pid, old, worker = self.pid(), self.station.url, self.worker(job)
+        os.kill(pid, signal.SIGHUP)
+
+        def started():
+            with open(self.station.process.log, errors="replace") as f:
+                urls = re.findall(r"Flashrack is at (\S+)", f.read())
+            self.station.url = urls[-1]
+            return len(urls) == 2
+        self.until(started, "started anew")
+        self.assertNotEqual(self.station.url, old)  # port 0: another one
+        self.assertEqual(self.pid(), pid)
+        self.plug_again(job)
+        job = self.finish(job)
+        self.assertEqual([s["state"] for s in self.attempts(job, "S7")], ["done"])
+        self.until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker of before is reaped")
+
+    def test_black_boxes_of_both_runs(self):
+        job = self.begin("S7")
+        os.kill(self.worker(job), signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=20)
+        self.station.post(f"/jobs/{job['id']}/resume")
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "another run")
+        folder = os.path.join(self.station.data, "record")
+        self.until(lambda: sorted(os.listdir(folder)) ==
+                   [f"job-{job['id']}-run-2.pcapng", f"job-{job['id']}.pcapng"], os.listdir(folder))
+        self.assertGreater(os.path.getsize(os.path.join(folder, f"job-{job['id']}.pcapng")), 1000)
+
+
+class AnotherPhone(Runs):
+    def test_at_the_resume(self):
+        """The job remembers its chip: another phone is refused before any byte, and the job's own is not hurt."""
+        job = self.begin("S13", phones=2)
+        os.kill(self.worker(job), signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=20)
+        self.assertEqual(job["chip_id"], self.rack.labels[0]["chip_id"])
+        before = [self.rack.hashes(index) for index in range(2)]
+        self.station.post(f"/jobs/{job['id']}/resume", {"port": self.rack.port(1)})
+        self.station.wait(job["id"], until=("prompt",), step="S3", seconds=60)
+        self.download_mode(1)
+        job = self.station.wait(job["id"], seconds=60)
+        self.assert_failed(job, "another_phone")
+        self.assertEqual(job["phone_state"], LEFT["S13"])
+        self.assertEqual([self.rack.hashes(index) for index in range(2)], before)
+
+
+class GivenUp(Runs):
+    def test_half_written_phone_is_not_releasable(self):
+        job = self.begin("S13")
+        os.kill(self.worker(job), signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=20)
+        self.station.post(f"/jobs/{job['id']}/cancel")
+        job = self.station.job(job["id"])
+        self.assertEqual(job["state"], "cancelled")
+        self.assertIn("must not be given away", job["error"]["message"])
+        self.assertIn("Do not start the phone", job["error"]["advice"])
+        self.assertEqual(job["error"]["phone_state"], LEFT["S13"])
+
+
+class Journal(Runs):
+    def test_what_nobody_heard(self):
+        """Steps begun and ended after flashrackd died are in the list afterwards, with the times of the worker."""
+        job = self.begin("S7")
+        worker = self.worker(job)
+        self.station.process.child.kill()
+        self.station.process.child.wait()
+        self.until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker ends its step", 60)
+        self.station.start()
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "the job goes on")
+        step = self.attempts(job, "S7")[0]
+        self.assertEqual((step["state"], step["run"]), ("done", 1))
+        self.assertIsNotNone(step["ended_at"])
+        log = self.station.get(f"/jobs/{job['id']}/log?limit=1000")["items"]
+        self.assertTrue([line for line in log if "in step S7" in line["message"]], log)
+        self.assertEqual(self.station.job(job["id"])["phone_state"], "identity_partly_written")
+
+    def test_backup_of_a_phone_that_was_not_noted(self):
+        """flashrackd died between the chip id and the backup: the pre-image is kept, under the phone it names."""
+        job = self.begin("S5", settings=["emmc_read_bytes_per_s=400000"])
+        worker = self.worker(job)
+        self.station.process.child.kill()
+        self.station.process.child.wait()
+        self.until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker ends its step", 60)
+        db = sqlite3.connect(os.path.join(self.station.data, "station.db"))
+        with db:
+            db.execute("UPDATE job SET phone_id = NULL")
+        db.close()
+        self.station.start()
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "the job goes on")
+        backups = [b for b in self.station.get("/backups")["items"] if b["origin"] == "station"]
+        phone = self.station.get("/phones")["items"][0]
+        self.assertEqual([b["phone_id"] for b in backups], [phone["id"]])
+        self.assertEqual([name for name in self.spools() if name.endswith(".kept")], [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
