@@ -65,6 +65,7 @@ export const api = {
   backups: (parameters) => request("GET", `/backups${query(parameters)}`),
   backup: (backup) => request("GET", `/backups/${id(backup)}`),
   backupImport: (body) => request("POST", "/backups", body, { deadlineMs: LONG_MS }),
+  exportUrl: (backup) => `/api/v1/backups/${id(backup)}/export`,
   partitionUrl: (backup, name) => `/api/v1/backups/${id(backup)}/partitions/${id(name)}`,
   firmware: (parameters) => request("GET", `/firmware${query(parameters)}`),
   firmwareOne: (firmware) => request("GET", `/firmware/${id(firmware)}`),

@@ -8,6 +8,7 @@
 
 #define PART_BYTES         (256 * 1024)
 #define PATH_MAX_BYTES     1024
+#define VERIFY_DEADLINE_MS (5 * 60 * 1000)  /* others may be read before it */
 #define IMPORT_DEADLINE_MS (10 * 60 * 1000) /* a dump of 64 GB is hashed by a worker meanwhile */
 
 static void backups_list(struct http_call *call, void *arg)
@@ -63,6 +64,13 @@ static void backup_post(struct http_call *call, void *arg)
         station_backup_import(a->station, &order, ask_done,
                               ask_new(a, call, 201, API_BASE "/backups"));
     json_decref(body);
+}
+
+static void backup_verify(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    store_backup_verify(a->store, store_id(http_param(call, "id")), ask_done,
+                        ask_new(a, call, 200, NULL));
 }
 
 /* ---- GET one partition's image ---- */
@@ -142,6 +150,9 @@ static const struct http_route routes[] = {
     {"GET", API_BASE "/backups", backups_list, 0, 0},
     {"POST", API_BASE "/backups", backup_post, HTTP_JSON_MAX_BYTES, IMPORT_DEADLINE_MS},
     {"GET", API_BASE "/backups/{id}", backup_get, 0, 0},
+    {"POST", API_BASE "/backups/{id}/verify", backup_verify, HTTP_JSON_MAX_BYTES,
+     VERIFY_DEADLINE_MS},
+    {"GET", API_BASE "/backups/{id}/export", api_backup_export, 0, 0},
     {"GET", API_BASE "/backups/{id}/partitions/{name}", partition_get, 0, 0},
 };
 const struct api_routes api_backups_routes = {routes, ARRAY_LEN(routes)};

@@ -59,6 +59,8 @@ extern const struct api_routes api_ports_routes, api_jobs_routes, api_phones_rou
     api_backups_routes, api_conflicts_routes, api_firmware_routes, api_recipes_routes, api_events_routes,
     api_health_routes, api_schema_routes, api_report_routes;
 
+/* export.c: GET /backups/{id}/export */
+void api_backup_export(struct http_call *call, void *arg);
 /* recipes.c */
 int api_recipes_load(struct api *a, const char *dir, struct err *err);
 /* events.c: a station_event_fn, and a sse_fetch_fn. */

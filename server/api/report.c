@@ -106,6 +106,30 @@ static void say_written(FILE *out, json_t *writes)
             verified, count, verified == count ? "" : " The others are not proven.");
 }
 
+/* A job that ended without a worker's word still has its journal. */
+static void say_journal(FILE *out, json_t *journal)
+{
+    static const struct {
+        const char *phase, *words;
+    } phases[] = {{"intent", "may be half written"},
+                  {"sent", "written, not read back"},
+                  {"verified", "written and verified"},
+                  {"differs", "read back differently"}};
+    size_t i;
+    json_t *extent;
+    json_array_foreach(journal, i, extent)
+    {
+        if (!text_in(extent, "partition")[0])
+            continue; /* a start, no bytes */
+        fputs("<li>", out);
+        put_text(out, text_in(extent, "partition"));
+        for (size_t k = 0; k < ARRAY_LEN(phases); k++)
+            if (strcmp(phases[k].phase, text_in(extent, "phase")) == 0)
+                fprintf(out, ": %s", phases[k].words);
+        fputs(".</li>\n", out);
+    }
+}
+
 static const char *booted_words(const char *phone_state)
 {
     if (strcmp(phone_state, "restored") == 0 || strcmp(phone_state, "booted") == 0)
@@ -139,6 +163,8 @@ static void put_words(FILE *out, json_t *manifest)
             is_true(backup, "complete") ? "the whole identity set" : "not the whole identity set");
     }
     say_written(out, json_object_get(manifest, "written"));
+    if (json_array_size(json_object_get(manifest, "written")) == 0)
+        say_journal(out, json_object_get(manifest, "journal"));
     fprintf(out, "<li><b>Booted:</b> %s</li>\n<li><b>Accepted:</b> ",
             booted_words(text_in(manifest, "phone_state")));
     say_accepted(out, json_object_get(manifest, "accepted"));

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "usb/base/err.h"
+#include "usb/base/hash.h"
 
 #define CLIENT_API "/api/v1"
 
@@ -63,6 +64,11 @@ int client_call(struct client *c, const struct client_request *request, json_t *
 int client_get(struct client *c, const char *path, json_t **out, struct err *err);
 /* `body` is consumed; NULL sends an empty object. */
 int client_post(struct client *c, const char *path, json_t *body, json_t **out, struct err *err);
+
+/* Writes the answer's body into fd, whatever its size, and gives its hash: compare it, a body that was cut is no error
+ * of its own. */
+int client_download(struct client *c, const char *path, int fd, struct sha256 *out,
+                    struct err *err);
 
 /* "/jobs/17/cancel": CLIENT_API, the noun, the id made safe for a path, and a verb ("" for none). */
 char *client_path(const char *noun, const char *id, const char *verb);

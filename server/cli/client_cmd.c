@@ -59,6 +59,15 @@ const struct cli_command client_commands[] = {
      report_key_cmd},
     {"backups", "[--serial SERIAL] [--phone ID] " JSON, "Backups of phones, newest first." STATION,
      backups_cmd},
+    {"backup verify", "ID|--all " JSON,
+     "Reads every image of a backup again and compares its hash. Exits 1 when one is damaged.\n"
+     "The station does so by itself once a day (flashrackd --verify-every).\n\n"
+     "--all          each of the station's backups" STATION,
+     backup_verify_cmd},
+    {"backup export", "ID -o DIR " JSON,
+     "Writes a backup's images, SHA256SUMS and manifest.json into a new folder.\n"
+     "No image gets its final name before all of them arrived and were compared." STATION,
+     backup_export_cmd},
     {"conflicts", "[ID [resolve --reason TEXT [--keep WHICH]]] [--all] " JSON,
      "Contradictions between phones that an admin must resolve: open ones, or one.\n\n"
      "--all          also those that are resolved\n"

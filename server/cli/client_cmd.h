@@ -22,6 +22,10 @@ int report_get_cmd(const struct cli_command *self, int argc, char **argv);
 int report_key_cmd(const struct cli_command *self, int argc, char **argv);
 /* answer_cmd.c */
 int answer_cmd(const struct cli_command *self, int argc, char **argv);
+/* backup_cmd.c */
+int backup_verify_cmd(const struct cli_command *self, int argc, char **argv);
+int backup_export_cmd(const struct cli_command *self, int argc, char **argv);
+int backup_ids(struct client *c, json_t *ids); /* list_cmd.c; appends those of all backups */
 /* conflict_cmd.c */
 int conflicts_cmd(const struct cli_command *self, int argc, char **argv);
 int conflicts_list(struct client *c, bool all, bool json); /* list_cmd.c; `all`: resolved ones, too */

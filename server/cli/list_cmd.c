@@ -220,12 +220,26 @@ static void backup_row(struct table *t, json_t *backup)
     table_cell(t, count);
     table_cell(t, cli_bytes((uint64_t)bytes));
     table_cell(t, text_time(backup, "created_at"));
+    table_cell(t, text_of(backup, "damage") ? "DAMAGED" : text_time(backup, "verified_at"));
+}
+
+int backup_ids(struct client *c, json_t *ids)
+{
+    struct err err;
+    AUTO(client_json_free) json_t *list = NULL;
+    if (pages_get(c, CLIENT_API "/backups?limit=" PAGE_TEXT, 0, &list, &err) < 0)
+        return client_fail(c, &err);
+    size_t i;
+    json_t *backup;
+    json_array_foreach(json_object_get(list, "items"), i, backup)
+        json_array_append(ids, json_object_get(backup, "id"));
+    return CMD_GO_ON;
 }
 
 int backups_cmd(const struct cli_command *self, int argc, char **argv)
 {
     static const struct listing listing = {
-        "ID\0SERIAL\0ORIGIN\0VERDICT\0PHONE\0PARTITIONS\0SIZE\0CREATED\0", backup_row,
+        "ID\0SERIAL\0ORIGIN\0VERDICT\0PHONE\0PARTITIONS\0SIZE\0CREATED\0VERIFIED\0", backup_row,
         "No backups. 'flashrack import-dump FILE --serial S' makes one of a read-back dump; each "
         "job takes\n"
         "one of its phone before it writes."};

@@ -87,6 +87,8 @@ static int daemon_start(struct daemon *d, const struct config *c, const char *da
                                      .jobs_per_hub = number_or(c->jobs_per_hub, 8),
                                      .retries = number_or(c->retries, 3),
                                      .record_keep = c->record_keep,
+                                     .verify_every_ms =
+                                         (int64_t)number_or(c->verify_every, 86400) * 1000,
                                      .time_scale = c->time_scale ? strtod(c->time_scale, NULL) : 1};
     if (rc == 0)
         rc = station_new(d->base, d->store, &station, &d->station, err);

@@ -13,6 +13,7 @@
 #include "usb/plan/plan.h"
 
 struct job;
+struct keeper;
 struct adoption;
 
 enum { PORT_REFUSALS_MAX = 32 };
@@ -72,6 +73,7 @@ struct station {
     size_t recipe_count;
     struct loaded_recipe *recipes;
     json_t *failures; /* by id */
+    struct keeper *keeper; /* NULL: backups are not read again */
     station_event_fn *on_event;
     void *on_event_arg;
 };
@@ -204,6 +206,10 @@ void session_collect(struct job *j); /* the run has begun in the store: its inpu
 void session_end(struct job *j);     /* as its worker's `done` says */
 void fail_before_start(struct job *j, const struct err *err);
 extern const struct worker_events session_events;
+
+/* keeper.c: backups are read again on a schedule; 0: never */
+void keeper_new(struct station *s, int64_t verify_every_ms);
+void keeper_free(struct station *s);
 
 /* permit.c: from "backup is in the spool" to "may write" */
 void permit_begin(struct job *j, const struct wire_backup *asked);

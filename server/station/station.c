@@ -148,6 +148,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     recipes_check(s);
     store_port_list(store, on_ports_known, s); /* then the jobs that wait for them */
     spools_find(s);
+    keeper_new(s, config->verify_every_ms);
     *out = STEAL(s);
     return 0;
 }
@@ -171,6 +172,7 @@ void station_free(struct station **sp)
     adoptions_free(s);
     jobs_free_all(s);
     schedule_free(s);
+    keeper_free(s);
     ports_free_all(s);
     recipes_free(s);
     json_decref(s->failures);

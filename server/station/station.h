@@ -26,6 +26,7 @@ struct station_config {
     int jobs_max, jobs_per_controller, jobs_per_hub; /* at the same time; 0: no limit */
     int retries;             /* how often a failed run of a passing kind is tried again by itself */
     const char *record_keep; /* bytes kept of each USB transfer in data/record; NULL: the default */
+    int64_t verify_every_ms; /* each backup is read and compared once in this time; 0: never */
     double time_scale;
 };
 

@@ -220,7 +220,7 @@ static int write_piece(sqlite3_stmt *stmt, struct hasher *hasher, int fd, int64_
         return code;
     hasher_update(hasher, raw->data, raw->len);
     struct err why = {0};
-    if (!all_zero(buf_span(raw)) && io_pwrite(fd, raw->data, raw->len, at, &why) < 0)
+    if (fd >= 0 && !all_zero(buf_span(raw)) && io_pwrite(fd, raw->data, raw->len, at, &why) < 0)
         return err_set(err, ERR_DISK, "the station's disk: %s", why.text);
     return 0;
 }
@@ -245,7 +245,7 @@ int images_write(struct db *db, const struct sha256 *sha256, int64_t size_bytes,
     struct sha256 hash = hasher_finish(hasher);
     if (at != size_bytes || !sha256_equal(&hash, sha256))
         return err_set(err, ERR_VERIFY, "the stored image is damaged");
-    if (ftruncate(fd, size_bytes) < 0)
+    if (fd >= 0 && ftruncate(fd, size_bytes) < 0)
         return err_sys(err, ERR_DISK, "the station's disk: size of a temporary file");
     return 0;
 }

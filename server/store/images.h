@@ -15,8 +15,8 @@ int images_put_chunk(struct db *db, const struct spool_chunk *chunk, struct buf 
 int images_put(struct db *db, const struct spool_partition *p, struct buf *raw, struct err *err);
 /* 1 when an image with this hash and size is stored. */
 int images_have(struct db *db, const struct sha256 *sha256, int64_t size_bytes, struct err *err);
-/* Writes the image into fd (empty; zeros become holes) and compares its hash. ERR_VERIFY: it is
- * damaged. */
+/* Writes the image into fd (empty; zeros become holes; -1: nowhere) and compares its hash. ERR_VERIFY,
+ * ERR_FORMAT: it is damaged. */
 int images_write(struct db *db, const struct sha256 *sha256, int64_t size_bytes, int fd,
                  struct err *err);
 

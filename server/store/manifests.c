@@ -150,6 +150,17 @@ static const char attempts_sql[] =
     "SELECT name, attempt, state, started_ms AS \"started_at:time\", ended_ms AS \"ended_at:time\""
     " FROM step WHERE job_id = :id ORDER BY seq";
 
+static const char runs_sql[] =
+    "SELECT seq, port_id AS port, started_ms AS \"started_at:time\", ended_ms AS \"ended_at:time\","
+    " outcome FROM run WHERE job_id = :id ORDER BY seq";
+/* The last that was journaled of each extent, over all runs: what is known when no worker told how it ended. */
+static const char extents_sql[] =
+    "SELECT run, step, kind, partition, phase, length_bytes AS bytes, sha256 FROM write_extent e"
+    " WHERE job_id = :id AND NOT EXISTS (SELECT 1 FROM write_extent later WHERE later.job_id = "
+    "e.job_id"
+    " AND later.kind = e.kind AND later.partition = e.partition"
+    " AND (later.run > e.run OR (later.run = e.run AND later.seq > e.seq))) ORDER BY run, seq";
+
 static int add_rows(struct conn *conn, json_t *manifest, const char *name, const char *sql,
                     json_t *key, struct err *err)
 {
@@ -159,12 +170,13 @@ static int add_rows(struct conn *conn, json_t *manifest, const char *name, const
     return code < 0 ? code : 0;
 }
 
-/* Without a permit no worker can write (law 1), so the phone is as it was; with one, and no word from the worker about
- * the end, nobody knows. */
-static void add_outcome(json_t *manifest, json_t *result)
+/* Without a permit no worker can write (law 1), so the phone is as it was; with one, and no word from the worker or
+ * its journal about the end, nobody knows. */
+static void add_outcome(json_t *manifest, json_t *job, json_t *result)
 {
     static const char *const names[] = {"slot", "phone_version", "accepted", NULL};
-    json_t *state = json_object_get(result, "phone_state");
+    json_t *told = json_object_get(result, "phone_state");
+    json_t *state = json_is_string(told) ? told : json_object_get(job, "phone_state");
     json_t *writes = json_object_get(result, "writes");
     bool permitted = json_array_size(json_object_get(manifest, "permits")) > 0;
     copy_members(manifest, result, names);
@@ -193,8 +205,12 @@ static int fill(struct conn *conn, json_t *manifest, json_t *job, struct err *er
     if (code == 0)
         code = add_rows(conn, manifest, "permits", permits_sql, key, err);
     if (code == 0)
+        code = add_rows(conn, manifest, "runs", runs_sql, key, err);
+    if (code == 0 && !json_is_string(json_object_get(result, "phone_state")))
+        code = add_rows(conn, manifest, "journal", extents_sql, key, err);
+    if (code == 0)
         code = add_rows(conn, manifest, "attempts", attempts_sql, key, err);
-    add_outcome(manifest, result);
+    add_outcome(manifest, job, result);
     return code;
 }
 

@@ -21,6 +21,8 @@ static const char imeis_sql[] = "SELECT value FROM phone_fact WHERE phone_id = :
                                 " AND kind = 'imei' AND withdrawn_by IS NULL ORDER BY id";
 static const char backups_sql[] =
     "SELECT id AS \"id:id\" FROM backup WHERE phone_id = :id ORDER BY id DESC LIMIT 50";
+static const char damaged_sql[] =
+    "SELECT id AS \"id:id\" FROM backup WHERE phone_id = :id AND damage IS NOT NULL ORDER BY id";
 static const char jobs_sql[] =
     "SELECT id AS \"id:id\" FROM job WHERE phone_id = :id ORDER BY id DESC LIMIT 50";
 static const char conflicts_sql[] =
@@ -44,14 +46,18 @@ static int read_conflicts(struct conn *conn, json_t *key, json_t *phone, struct 
 static int read_lists(struct conn *conn, json_t *key, json_t *phone, struct err *err)
 {
     json_t *imeis = json_array(), *backups = json_array(), *jobs = json_array();
+    json_t *damaged = json_array();
     json_object_set_new(phone, "imeis", imeis);
     json_object_set_new(phone, "backups", backups);
     json_object_set_new(phone, "jobs", jobs);
+    json_object_set_new(phone, "damaged_backups", damaged);
     int code = db_column(conn->station, imeis_sql, key, imeis, err);
     if (code >= 0)
         code = db_column(conn->station, backups_sql, key, backups, err);
     if (code >= 0)
         code = db_column(conn->station, jobs_sql, key, jobs, err);
+    if (code >= 0)
+        code = db_column(conn->station, damaged_sql, key, damaged, err);
     return code < 0 ? code : read_conflicts(conn, key, phone, err);
 }
 

@@ -99,7 +99,8 @@ void store_phone_seen(struct store *s, const struct store_phone_seen *seen, stor
 void store_phone_identity(struct store *s, int64_t phone_id, const char *identity,
                           store_done_fn *done, void *arg);
 /* id chip_id soc_id serial imeis[] wlan_mac bt_mac identity first_seen last_seen port_id backups[]
- * jobs[] conflicts[], open ones as store_conflict_list has them; the newest 50 of backups and jobs. */
+ * jobs[] conflicts[], open ones as store_conflict_list has them; the newest 50 of backups and jobs;
+ * damaged_backups[]. */
 void store_phone_get(struct store *s, int64_t phone_id, store_done_fn *done, void *arg);
 /* Both may be NULL: all phones. Oldest first. */
 void store_phone_list(struct store *s, const char *chip_id, const char *serial,
@@ -232,12 +233,17 @@ struct store_backup_meta {
  * that of the phone. Whole chunks before the fault are kept, a backup never. */
 void store_spool_ingest(struct store *s, int fd, int64_t from_offset,
                         const struct store_backup_meta *meta, store_done_fn *done, void *arg);
-/* id phone_id job_id origin serial verdict complete manifest_sha256 created_at verified_at
+/* id phone_id job_id origin serial verdict complete manifest_sha256 created_at verified_at damage
  * partitions[{name area offset size sha256 plausible reason}] */
 void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, void *arg);
 /* Newest first. 0, NULL: any. */
 void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
                        const struct store_page *page, store_done_fn *done, void *arg);
+/* Reads every image of a backup again and compares its hash; verified_at is the time of it, damage says what is
+ * wrong. body: the backup. Damage is an audit row and an event `phone`. */
+void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done, void *arg);
+/* The same for the one that was longest not read, if that was before this time; body NULL: none is due. */
+void store_backup_verify_due(struct store *s, int64_t before_ms, store_done_fn *done, void *arg);
 /* The image as an unlinked file in the data folder; its hash was checked. ERR_NOT_FOUND,
  * ERR_VERIFY. */
 void store_backup_open(struct store *s, int64_t backup_id, const char *partition, store_fd_fn *done,

@@ -1,10 +1,16 @@
 #!/usr/bin/python3
 """Laws 2 and 7 in front of phones: whoever asks, however often and in whatever order, no phone gets another one's
 identity, and no number stands on two phones without a conflict. Usage: identity_test.py [CASE...]"""
+import contextlib
+import json
 import os
+import shutil
+import sqlite3
+import subprocess
 import sys
 import time
 import unittest
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from restore_test import Bench, bench  # noqa: E402
@@ -126,6 +132,61 @@ class Identity(Bench):
         self.assert_conflict(job, "IMEI", screen["imeis"][0])
         self.assertEqual([self.phone(i)["identity"] for i in range(2)], ["conflict"] * 2)
         self.assertEqual(self.phone(1)["imeis"], screen["imeis"])
+
+
+class Kept(Bench):
+    """Backups on the station's disk."""
+
+    def flashrack(self, *args):
+        env = dict(os.environ, FLASHRACK_SERVER=self.station.url)
+        return subprocess.run([bench.program("flashrack"), *args], env=env, capture_output=True, text=True)
+
+    def damage_chunk(self):
+        with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "backups.db"))) as db, db:
+            db.execute("UPDATE chunk SET zstd = x'00' WHERE id = 1")
+
+    def backup_until(self, key):
+        while not self.station.get(f"/backups/{self.backup['id']}")[key]:
+            time.sleep(0.1)
+        return self.station.get(f"/backups/{self.backup['id']}")
+
+    def test_export(self):
+        """As a tar file, which programs that are not ours can read, and as a folder: the same files."""
+        self.open(profile="tiny", hands="none")
+        self.backup = self.station.import_dump(self.rack.dump(0), self.rack.labels[0]["serial"])
+        folder = os.path.join(self.dir, "out")
+        os.mkdir(folder)
+        where = f"{self.station.url}/api/v1/backups/{self.backup['id']}/export"
+        with urllib.request.urlopen(where) as answer, open(os.path.join(self.dir, "b.tar"), "wb") as out:
+            shutil.copyfileobj(answer, out)
+            self.assertEqual(out.tell(), int(answer.headers["Content-Length"]))
+        subprocess.run(["tar", "-xf", out.name, "-C", folder], check=True)
+        subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], check=True, cwd=folder)
+        names = {p["name"] + ".img" for p in self.backup["partitions"]}
+        self.assertEqual(set(os.listdir(folder)), names | {"SHA256SUMS", "manifest.json"})
+        with open(os.path.join(folder, "manifest.json")) as f:
+            self.assertEqual(json.load(f)["partitions"], self.backup["partitions"])
+        own = os.path.join(self.dir, "own")
+        done = self.flashrack("backup", "export", self.backup["id"], "-o", own)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        subprocess.run(["diff", "-r", folder, own], check=True)
+        self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", own).returncode, 1)
+        self.damage_chunk()
+        self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", own + "2").returncode, 1)
+        self.assertFalse(os.path.exists(own + "2"))
+
+    def test_read_again_on_a_schedule(self):
+        self.open(profile="tiny", hands="none", station_extra=["--verify-every", "1"])
+        self.backup = self.station.import_dump(self.rack.dump(0), self.rack.labels[0]["serial"])
+        self.assertIsNone(self.backup_until("verified_at")["damage"])
+        done = self.flashrack("backup", "verify", "--all")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.damage_chunk()
+        damage = self.backup_until("damage")["damage"]
+        done = self.flashrack("backup", "verify", self.backup["id"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(damage, done.stderr)
+        self.assertIn("DAMAGED", self.flashrack("backups").stdout)
 
 
 if __name__ == "__main__":

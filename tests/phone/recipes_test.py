@@ -92,6 +92,8 @@ class Reports(Tiny):
         self.assertEqual(manifest["recipe"]["sha256"], job["recipe_sha256"])
         self.assertEqual(manifest["phone"]["chip_id"], label["chip_id"])
         self.assertEqual(len(manifest["permits"]), 1)
+        self.assertEqual([run["outcome"] for run in manifest["runs"]], ["succeeded"])
+        self.assertNotIn("journal", manifest)  # the worker told how it ended
         self.assertEqual({w["partition"] for w in manifest["written"] if w["verified"]},
                          {w["partition"] for w in job["result"]["writes"]})
         saved = {p["name"] for p in manifest["pre_images"][0]["partitions"]}

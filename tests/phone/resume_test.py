@@ -125,6 +125,16 @@ class StationKilled(Runs):
         job = self.killed("S13")
         self.assertEqual([s["state"] for s in self.attempts(job, "S13")], ["done"])
 
+    def test_at_the_acceptance(self):
+        """All was read back before the phone was let start: the next run asks for the numbers, not for the keys."""
+        self.open(profile="tiny")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S21", seconds=90)
+        self.assertEqual(job["run_count"], 1)
+        self.restart(signal.SIGKILL)
+        job = self.finish(job)
+        self.assertEqual({s["name"].split()[0] for s in job["steps"] if s["run"] == 2}, {"S20", "S21"})
+
     def test_stopped_in_s18w(self):
         self.killed("S18w", signal.SIGTERM)
 
@@ -176,6 +186,23 @@ class AnotherPhone(Runs):
         self.assert_failed(job, "another_phone")
         self.assertEqual(job["phone_state"], LEFT["S13"])
         self.assertEqual([self.rack.hashes(index) for index in range(2)], before)
+
+
+class ChangedPackage(Runs):
+    def test_file_changed_in_place_while_the_job_waits(self):
+        """The hash that was catalogued is the hash of what is sent, however long the job waited for its phone."""
+        self.open(profile="tiny", hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3", seconds=60)
+        with open(os.path.join(self.package, "lk_service.img"), "r+b") as image:
+            image.seek(-5, os.SEEK_END)
+            image.write(b"other")
+        self.download_mode()
+        job = self.station.wait(job["id"], seconds=60)
+        self.assertEqual(job["state"], "failed", job)
+        self.assertIn("lk_service.img was changed", job["error"]["message"])
+        self.assertEqual({w["step"] for w in job["result"]["writes"]}, {"S7"})  # nothing went to a bootloader's slot
+        self.assertEqual(job["phone_state"], "identity_partly_written")
 
 
 class GivenUp(Runs):

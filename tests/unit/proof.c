@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "server/cli/report_check.h"
+#include "server/store/db.h"
 
 enum { JOBS = 4, KILLS = 6 };
 
@@ -235,16 +236,55 @@ static void open_jobs_have_no_report(void **state)
     json_decref(c.body);
 }
 
+/* Two runs wrote nvcfg, the second was cut in lk_a; no worker told how it ended. */
+static void what_a_journal_knows_is_proven(void **state)
+{
+    struct bench *b = *state;
+    struct call c = {0};
+    struct err err = {0};
+    struct db *db = NULL;
+    int64_t id = add_job(b, NULL, 0);
+    AUTO(free_ptr) char *path = xasprintf("%s/station.db", b->dir);
+    assert_int_equal(db_open(path, false, &db, &err), 0);
+    int code = db_exec(
+        db,
+        "INSERT INTO run (job_id, seq, port_id, started_ms) VALUES (1, 1, 'p', 1), (1, 2, 'p', 2);"
+        "INSERT INTO write_extent (job_id, run, seq, step, kind, partition, phase, offset_bytes,"
+        " length_bytes, at_ms) VALUES"
+        " (1, 1, 1, 'S7', 'identity', 'nvcfg', 'intent', 0, 512, 1),"
+        " (1, 2, 1, 'S7', 'identity', 'nvcfg', 'sent', 0, 512, 2),"
+        " (1, 2, 2, 'S7', 'identity', 'nvcfg', 'verified', 0, 512, 3),"
+        " (1, 2, 3, 'S8', 'service_lk', 'lk_a', 'intent', 512, 512, 4)",
+        &err);
+    db_close(&db);
+    if (code < 0)
+        fail_msg("%s", err.text);
+    CALL_OK(b, &c, store_job_change, id, &(struct store_job_change){.state = "cancelled"});
+    json_auto_t *report = report_of(b, id);
+    json_t *manifest = json_object_get(report, "manifest");
+    json_t *journal = json_object_get(manifest, "journal");
+    assert_int_equal(json_array_size(json_object_get(manifest, "runs")), 2);
+    assert_int_equal(json_array_size(journal), 2);
+    assert_string_equal(text_of(json_array_get(journal, 0), "partition"), "nvcfg");
+    assert_string_equal(text_of(json_array_get(journal, 0), "phase"), "verified");
+    assert_string_equal(text_of(json_array_get(journal, 1), "phase"), "intent");
+    json_decref(c.body);
+}
+
 /* ---- killed in the middle ------------------------------------------------------------------------------ */
 
-static void close_jobs_for_ever(const char *dir)
+/* One byte into `told` for each job, so that the kill comes when there is something to kill. */
+static void close_jobs_for_ever(const char *dir, int told)
 {
     struct bench b = {0};
     snprintf(b.dir, sizeof(b.dir), "%s", dir);
     b.base = event_base_new();
     bench_open(&b);
-    for (;;)
+    for (;;) {
         closed_job_of(&b, 0, "succeeded"); /* a job that the kill left open would hold its phone */
+        if (write(told, "", 1) != 1)
+            _exit(1);
+    }
 }
 
 /* Each job that is closed has its manifest, and each manifest its job and its place. */
@@ -282,12 +322,19 @@ static void a_kill_leaves_a_whole_chain(void **state)
     int64_t count = 0;
     for (int i = 0; i < KILLS; i++) {
         store_close(&b->store);
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
         pid_t child = fork();
         if (child == 0)
-            close_jobs_for_ever(b->dir);
-        usleep(30000 + (useconds_t)i * 23000);
+            close_jobs_for_ever(b->dir, ends[1]);
+        close(ends[1]);
+        char byte;
+        for (int k = 0; k <= i; k++)
+            assert_int_equal(read(ends[0], &byte, 1), 1);
+        usleep((useconds_t)i * 700); /* somewhere within the next job */
         assert_int_equal(kill(child, SIGKILL), 0);
         assert_int_equal(waitpid(child, NULL, 0), child);
+        close(ends[0]);
         bench_open(b);
         b->last_event = 0;
         count = check_whole(b, count);
@@ -356,10 +403,10 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, bench_setup, bench_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(a_closed_job_is_proven),      TEST(every_change_is_noticed),
-        TEST(the_chain_misses_nothing),    TEST(open_jobs_have_no_report),
-        TEST(a_kill_leaves_a_whole_chain), TEST(a_used_version_stays_what_it_was),
-        TEST(the_key_is_kept_and_closed),
+        TEST(a_closed_job_is_proven),           TEST(every_change_is_noticed),
+        TEST(the_chain_misses_nothing),         TEST(open_jobs_have_no_report),
+        TEST(what_a_journal_knows_is_proven),   TEST(a_kill_leaves_a_whole_chain),
+        TEST(a_used_version_stays_what_it_was), TEST(the_key_is_kept_and_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

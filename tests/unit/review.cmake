@@ -8,4 +8,5 @@ unit_test(recipe_schema DEPS usb/plan
     ARGS ${CMAKE_SOURCE_DIR}/schema/recipes ${CMAKE_CURRENT_SOURCE_DIR}/samples/recipes)
 add_test(NAME unit/failure_ids COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/failure_ids.sh ${CMAKE_SOURCE_DIR})
 set_tests_properties(unit/failure_ids PROPERTIES LABELS unit TIMEOUT 60)
+unit_test(host DEPS usb/worker)
 unit_test(workers DEPS server/workers ARGS $<TARGET_FILE:flashrack-worker>)

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "server/store/db.h"
+#include "usb/base/clock.h"
 #include "usb/base/io.h"
 
 #define SERIAL_A "PDAGATEST0000001"
@@ -327,6 +328,33 @@ static void damage_on_disk_is_found(void **state)
     scene_close(&s);
 }
 
+/* A backup that was whole yesterday: reading it again finds what the disk did to it, and says so. */
+static void verifying_finds_damage(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &s);
+    CALL_OK(b, &c, store_backup_verify, backup);
+    assert_true(json_is_null(json_object_get(c.body, "damage")));
+    assert_true(json_is_string(json_object_get(c.body, "verified_at")));
+    CALL_OK(b, &c, store_backup_verify_due, 1000); /* long before it was stored: none is due */
+    assert_null(c.body);
+    change_rows(b, "UPDATE chunk SET zstd = x'00' WHERE id = 2");
+    CALL_OK(b, &c, store_backup_verify_due, clock_utc_ms() + 1000);
+    assert_int_equal(id_of(c.body), backup);
+    assert_non_null(strstr(text_of(c.body, "damage"), "nvram"));
+    assert_string_equal(b->last_type, "phone");
+    assert_int_equal(json_array_size(json_object_get(b->last_body, "damaged_backups")), 1);
+    CALL_OK(b, &c, store_audit_list, NULL);
+    assert_string_equal(text_of(item(&c, 0), "action"), "backup.damaged");
+    CALL(b, &c, store_backup_verify, 0);
+    assert_int_equal(c.code, ERR_NOT_FOUND);
+    json_decref(c.body);
+    scene_close(&s);
+}
+
 /* ---- whose ---- */
 
 static void twins_are_other_phones_with_equal_plausible_images(void **state)
@@ -580,6 +608,7 @@ int main(void)
         WITH_BENCH(lies_are_found),
         WITH_BENCH(a_backup_is_filed_under_its_own_chip),
         WITH_BENCH(damage_on_disk_is_found),
+        WITH_BENCH(verifying_finds_damage),
         WITH_BENCH(twins_are_other_phones_with_equal_plausible_images),
         WITH_BENCH(wiped_phones_are_no_twins),
         WITH_BENCH(a_permit_needs_its_proofs),

@@ -701,6 +701,11 @@ void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, v
     get_done(s->station->backups, backup_id, done, arg);
 }
 
+void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)
+{
+    get_done(s->station->backups, backup_id, done, arg);
+}
+
 void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
                        const struct store_page *page, store_done_fn *done, void *arg)
 {

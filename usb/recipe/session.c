@@ -329,10 +329,10 @@ static bool comes_before_commercial(const struct session *s, const struct recipe
 /* A later run passes over what the survey has proven to be done; reading back is never passed over. */
 static bool pass_over(const struct session *s, const struct recipe_step *step)
 {
-    if (strcmp(step->action, "survey") == 0)
-        return s->plan->run <= 1; /* nothing to look for */
     if (phone_facts_started(&s->plan->before))
         return strcmp(step->action, "boot") != 0 && strcmp(step->action, "accept") != 0;
+    if (strcmp(step->action, "survey") == 0)
+        return s->plan->run <= 1; /* nothing to look for */
     if (!s->surveyed)
         return false;
     if (strcmp(step->action, "write") == 0 && all_verified(s, step->id))

@@ -46,6 +46,7 @@ export function backupsView(main) {
       ["Origin", (b) => ORIGINS[b.origin] ?? b.origin],
       ["Verdict", (b) => b.verdict ?? ""],
       ["Created", (b) => when(b.created_at)],
+      ["Verified", (b) => (b.damage ? el("span", { class: "tag" }, icon("fail"), "damaged") : when(b.verified_at))],
     ],
     empty: [el("h2", null, "No backup yet"),
       el("p", null, "Every job takes one before it writes. A read-back dump from before the loss can be imported above.")],
@@ -61,6 +62,8 @@ function plausibleTag(p) {
 export function backupView(main, id) {
   return detailView(main, () => api.backup(id), (b) => [
     el("h1", null, `Backup ${b.id}`),
+    b.damage ? el("div", { class: "problem" }, el("strong", null, `This backup is damaged: ${b.damage}.`),
+      el("p", null, "Do not rely on it. Restore backups.db from a copy of the station's data folder.")) : [],
     facts([
       ["Serial", b.serial],
       ["Phone", b.phone_id ? el("a", { href: `#/phones/${b.phone_id}` }, `phone ${b.phone_id}`) : "not bound yet"],
@@ -71,6 +74,7 @@ export function backupView(main, id) {
       ["Verified", when(b.verified_at)],
     ]),
     el("h2", null, "Partitions"),
+    el("p", null, el("a", { href: api.exportUrl(b.id), download: `backup-${b.id}.tar` }, "Download all as a tar file, with SHA256SUMS and manifest.json")),
     el("div", { class: "table" }, el("table", null,
       el("thead", null, el("tr", null, ["Name", "Size", "SHA-256", "Contents", "Image"].map((t) => el("th", { scope: "col" }, t)))),
       el("tbody", null, (b.partitions ?? []).map((p) => el("tr", null,

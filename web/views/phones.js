@@ -44,6 +44,8 @@ export function phoneView(main, id) {
     el("div", { class: "title" }, el("h1", null, p.serial ?? `Phone ${p.id}`), identityTag(p.identity)),
     (p.conflicts ?? []).map((c) => el("div", { class: "problem" }, el("strong", null, `Conflict ${c.id}: ${c.text}.`),
       el("p", null, "No job writes to this phone until it is resolved. ", el("a", { href: `#/conflicts/${c.id}` }, "Compare and decide")))),
+    p.damaged_backups?.length ? el("div", { class: "problem" }, el("strong", null, "A stored backup of this phone is damaged: "),
+      links("backups", "backup", p.damaged_backups)) : [],
     facts([
       ["Chip id", el("code", null, p.chip_id ?? "")],
       ["SoC id", p.soc_id ? el("code", null, p.soc_id) : null],

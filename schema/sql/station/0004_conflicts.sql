@@ -40,7 +40,6 @@ CREATE INDEX conflict_state ON conflict (state, id);
 ALTER TABLE phone_fact ADD COLUMN withdrawn_by INTEGER REFERENCES conflict (id); -- the decision; null: the fact counts
 CREATE INDEX phone_fact_withdrawn ON phone_fact (withdrawn_by);
 
-ALTER TABLE backup ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)); -- 1: no rule deletes it
-ALTER TABLE backup ADD COLUMN damage TEXT; -- what the last reading found wrong; null: nothing, or never read
-ALTER TABLE backup ADD COLUMN deleted_ms INTEGER; -- when the rule took its images away; null: they are there
-CREATE INDEX backup_verified ON backup (verified_ms) WHERE deleted_ms IS NULL;
+ALTER TABLE backup ADD COLUMN damage TEXT; -- what the last reading found wrong; null: nothing, or not read since it was stored
+CREATE INDEX backup_due ON backup (coalesce(verified_ms, created_ms)); -- whose images are read again next
+CREATE INDEX backup_damaged ON backup (phone_id) WHERE damage IS NOT NULL;
