@@ -86,12 +86,14 @@ function valuesOf(form) {
 // What a port is called, and whether it takes work.
 export function portDialog(port) {
   const label = el("input", { name: "label", maxlength: 32, autocomplete: "off", autofocus: true, value: port.label ?? "" });
+  const takesWork = el("input", { name: "takes_work", type: "checkbox", checked: port.takes_work === true });
   const enabled = el("input", { name: "enabled", type: "checkbox", checked: port.enabled !== false });
   open(`Port ${portName(port)}`, (attempt, close) => {
     const form = el("form", { method: "dialog", class: "fields" },
       el("p", { class: "note" }, el("code", null, port.id), ` · ${modeWord(port.mode)}`),
       el("label", null, el("span", null, "Label, as written on the bench"), label),
-      el("label", { class: "check" }, enabled, el("span", null, "This port takes work")),
+      el("label", { class: "check" }, enabled, el("span", null, "Jobs may run here")),
+      el("label", { class: "check" }, takesWork, el("span", null, "Also jobs that name no port: the next phone here is looked at")),
       el("div", { class: "actions" }, el("button", { class: "primary" }, "Save"),
         el("a", { class: "button", href: `#/new?${new URLSearchParams({ port: port.id })}`, onclick: close }, "New job here"),
         el("button", { type: "button", onclick: close }, "Back")));
@@ -101,6 +103,7 @@ export function portDialog(port) {
       const text = label.value.trim();
       if (text && text !== port.label) change.label = text;
       if (enabled.checked !== (port.enabled !== false)) change.enabled = enabled.checked;
+      if (takesWork.checked !== (port.takes_work === true)) change.takes_work = takesWork.checked;
       if (Object.keys(change).length) attempt(() => api.portChange(port.id, change));
       else close();
     });

@@ -37,7 +37,7 @@ export function when(text) {
 // job state -> word, symbol, tone
 export const JOB_STATES = {
   queued: ["Queued", "wait", "idle"],
-  waiting: ["Waiting for a phone", "wait", "idle"],
+  waiting: ["Waiting", "wait", "idle"],
   running: ["Running", "run", "run"],
   prompt: ["Needs a hand", "hand", "hand"],
   paused: ["Paused", "pause", "hand"],

@@ -80,7 +80,69 @@ static void port_patch(struct http_call *call, void *arg)
     json_decref(body);
 }
 
+/* ---- labels by plugging one phone along the rack ---- */
+
+static void calibration_get(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    json_t *body = station_calibration(a->station);
+    http_reply_json(call, 200, body);
+    json_decref(body);
+}
+
+static void calibration_set(struct http_call *call, struct api *a, bool on)
+{
+    struct err err;
+    json_t *body = NULL;
+    struct fields f;
+    int rc = api_body(call, &f, &body, &err);
+    if (rc == 0)
+        rc = fields_close(&f, &err); /* takes no fields */
+    json_decref(body);
+    if (rc < 0) {
+        http_reply_err(call, &err, NULL);
+        return;
+    }
+    json_t *state = station_calibration_set(a->station, on);
+    http_reply_json(call, 200, state);
+    json_decref(state);
+}
+
+static void calibration_begin(struct http_call *call, void *arg)
+{
+    calibration_set(call, arg, true);
+}
+
+static void calibration_end(struct http_call *call, void *arg)
+{
+    calibration_set(call, arg, false);
+}
+
+static void calibration_label(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    struct err err;
+    json_t *body = NULL;
+    struct fields f;
+    const char *label = NULL;
+    int rc = api_body(call, &f, &body, &err);
+    if (rc == 0) {
+        label = fields_string(&f, "label", LABEL_MAX_BYTES);
+        fields_need(&f, "label");
+        rc = fields_close(&f, &err);
+    }
+    if (rc < 0)
+        http_reply_err(call, &err, NULL);
+    else
+        station_calibration_label(a->station, label, ask_done, ask_new(a, call, 200, NULL));
+    json_decref(body);
+}
+
 static const struct http_route routes[] = {
+    {"GET", API_BASE "/calibration", calibration_get, 0, 0},
+    {"POST", API_BASE "/calibration/begin", calibration_begin, HTTP_JSON_MAX_BYTES, 0},
+    {"POST", API_BASE "/calibration/label", calibration_label, HTTP_JSON_MAX_BYTES, 0},
+    {"POST", API_BASE "/calibration/end", calibration_end, HTTP_JSON_MAX_BYTES, 0},
     {"GET", API_BASE "/ports", ports_list, 0, 0},
     {"GET", API_BASE "/ports/{id}", port_get, 0, 0},
     {"GET", API_BASE "/ports/{id}/history", port_history, 0, 0},

@@ -12,6 +12,12 @@
 
 const struct cli_command client_commands[] = {
     {"ports", JSON, "The station's ports, and what is on each." STATION, ports_cmd},
+    {"calibrate", JSON,
+     "Labels the ports by plugging one phone along the rack.\n"
+     "At each socket the label that is written there is entered; an empty line ends it. Nothing "
+     "is\n"
+     "said to that phone, and no job begins meanwhile." STATION,
+     calibrate_cmd},
     {"phones", "[--serial SERIAL] " JSON,
      "The phones that the station has met, and whose identity is whole." STATION, phones_cmd},
     {"jobs", "[--open] [--state STATE] [--port PORT] [--serial SERIAL] [--limit N] " JSON,
@@ -25,12 +31,13 @@ const struct cli_command client_commands[] = {
      "               running. At a terminal the phone's numbers can be entered there." STATION,
      job_cmd},
     {"restore",
-     "--port PORT --serial SERIAL [--firmware ID] [--backup ID] [--imei IMEI]...\n"
+     "--serial SERIAL [--port PORT] [--firmware ID] [--backup ID] [--imei IMEI]...\n"
      "      [--finish lk|upgrade] [--accept scan|usb] [--owner-ref T] [--client-ref T]\n"
      "      [--key KEY] [--dry-run] [--follow] " JSON,
      "Orders the restore of one phone.\n\n"
-     "--port PORT    id or label, see 'flashrack ports'\n"
      "--serial S     from the phone's label, begins with PDA\n"
+     "--port PORT    id or label, see 'flashrack ports'; without it the next phone on a port that\n"
+     "               takes work, or the port that shows the serial\n"
      "--firmware ID  may be left out while the station has one package\n"
      "--backup ID    the newest import for the serial, unless told\n"
      "--imei IMEI    as on the label, once for each\n"
@@ -47,7 +54,10 @@ const struct cli_command client_commands[] = {
      "--abort        ends the job as failed: the numbers are not the label's" STATION,
      answer_cmd},
     {"pause", "ID " JSON, "Lets a job wait after the step it is in." STATION, pause_cmd},
-    {"resume", "ID " JSON, "Lets a paused job go on." STATION, resume_cmd},
+    {"resume", "ID [--port PORT] " JSON,
+     "Lets a job go on that is paused, interrupted or waits.\n\n"
+     "--port PORT    where its phone is now, when it was moved" STATION,
+     resume_cmd},
     {"cancel", "ID " JSON, "Stops a job after the step it is in." STATION, cancel_cmd},
     {"report get", "ID [-o FILE] | --all -o DIR",
      "The signed report of a job that has ended, for 'flashrack report verify'.\n\n"

@@ -20,6 +20,8 @@ int resume_cmd(const struct cli_command *self, int argc, char **argv);
 /* report_cmd.c */
 int report_get_cmd(const struct cli_command *self, int argc, char **argv);
 int report_key_cmd(const struct cli_command *self, int argc, char **argv);
+/* calibrate_cmd.c */
+int calibrate_cmd(const struct cli_command *self, int argc, char **argv);
 /* answer_cmd.c */
 int answer_cmd(const struct cli_command *self, int argc, char **argv);
 /* backup_cmd.c */
@@ -28,7 +30,8 @@ int backup_export_cmd(const struct cli_command *self, int argc, char **argv);
 int backup_ids(struct client *c, json_t *ids); /* list_cmd.c; appends those of all backups */
 /* conflict_cmd.c */
 int conflicts_cmd(const struct cli_command *self, int argc, char **argv);
-int conflicts_list(struct client *c, bool all, bool json); /* list_cmd.c; `all`: resolved ones, too */
+int conflicts_list(struct client *c, bool all,
+                   bool json); /* list_cmd.c; `all`: resolved ones, too */
 /* input_cmd.c */
 int import_dump_cmd(const struct cli_command *self, int argc, char **argv);
 int firmware_add_cmd(const struct cli_command *self, int argc, char **argv);

@@ -80,6 +80,8 @@ void job_print(json_t *job)
     line("recipe", text_of(job, "recipe"));
     line("serial", text_of(job, "serial"));
     line("port", text_of(job, "port"));
+    line("waits", text_of(json_object_get(job, "waits_for"), "text"));
+    line("again at", text_time(job, "retry_at"));
     line("step", text_of(job, "step"));
     progress_line(job);
     line("ordered", text_time(job, "created_at"));
@@ -222,8 +224,8 @@ int restore_cmd(const struct cli_command *self, int argc, char **argv)
                                          {0}};
     AUTO(client_free) struct client *c = NULL;
     int rc = client_arguments(self, argc, argv, options, 0, "");
-    if (rc == CMD_GO_ON && (!o.port || !o.serial))
-        rc = cli_usage(self, "--port and --serial are needed");
+    if (rc == CMD_GO_ON && !o.serial)
+        rc = cli_usage(self, "--serial is needed");
     if (rc == CMD_GO_ON)
         rc = station_open(&common, &c);
     if (rc != CMD_GO_ON)
@@ -248,7 +250,11 @@ int restore_cmd(const struct cli_command *self, int argc, char **argv)
 static int verb_cmd(const struct cli_command *self, int argc, char **argv, const char *said)
 {
     struct client_options common = {0};
-    const struct cli_option options[] = {CLIENT_OPTIONS(common), {0}};
+    const char *port = NULL;
+    bool resumes = strcmp(self->name, "resume") == 0;
+    const struct cli_option with_port[] = {CLIENT_OPTIONS(common), {"port", &port, NULL, 0}, {0}};
+    const struct cli_option without[] = {CLIENT_OPTIONS(common), {0}};
+    const struct cli_option *options = resumes ? with_port : without;
     AUTO(client_free) struct client *c = NULL;
     int rc = client_begin(self, argc, argv, options, &common, 1, "a job's id is needed", &c);
     if (rc != CMD_GO_ON)
@@ -256,7 +262,9 @@ static int verb_cmd(const struct cli_command *self, int argc, char **argv, const
     struct err err;
     AUTO(client_json_free) json_t *job = NULL;
     AUTO(free_ptr) char *path = client_path("jobs", argv[0], self->name);
-    if (client_post(c, path, NULL, &job, &err) < 0)
+    json_t *body = port ? json_object() : NULL;
+    text_put(body, "port", port);
+    if (client_post(c, path, body, &job, &err) < 0)
         return client_fail(c, &err);
     if (common.json)
         cli_json_print(json_incref(job));

@@ -170,7 +170,7 @@ int jobs_cmd(const struct cli_command *self, int argc, char **argv)
 {
     static const struct listing listing = {"ID\0STATE\0STEP\0DONE\0SERIAL\0PORT\0ORDERED\0ERROR\0",
                                            job_row,
-                                           "No jobs. 'flashrack restore --port P --serial S' "
+                                           "No jobs. 'flashrack restore --serial S --port P' "
                                            "orders one; 'flashrack ports' lists the ports."};
     struct client_options common = {0};
     const char *state = NULL, *port = NULL, *serial = NULL, *limit = JOBS_SHOWN;

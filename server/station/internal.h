@@ -70,6 +70,10 @@ struct station {
     int64_t start_ms;         /* before that no worker is started: they come one after another */
     struct admit_limits limits;
     int retries_max;
+    struct {
+        int64_t until_ms; /* 0 or past: none is under way */
+        char port[128];   /* that got a device and waits for its label; empty: none yet */
+    } calibration;
     size_t recipe_count;
     struct loaded_recipe *recipes;
     json_t *failures; /* by id */
@@ -186,6 +190,10 @@ void job_back_off(struct job *j);
 /* Jobs whose end is not in the store: once more, at the latest when the station ends. */
 void jobs_save(struct station *s);
 void jobs_free_all(struct station *s);
+
+/* calibrate.c */
+bool calibration_is_on(const struct station *s);
+void calibration_arrival(struct station *s, const struct port *p); /* a device came to this port */
 
 /* schedule.c: whose turn it is, and where */
 int schedule_new(struct station *s, const struct station_config *config, struct err *err);

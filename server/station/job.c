@@ -87,6 +87,7 @@ static json_t *waits_json(const struct job *j)
          "unplug the phone"},
         {"phone", "its phone has not shown up on a port that takes work"},
         {"phone_busy", "another job runs for its phone"},
+        {"calibration", "a person labels the ports by plugging a phone along the rack"},
         {"slot", "as many jobs run as the station's limits allow"},
         {"retry", "its last run failed in a way that may pass; it will be tried again"},
     };

@@ -156,6 +156,8 @@ void port_seen(struct station *s, const struct wire_port *seen)
     p->trouble[0] = '\0';
     if (!there && !p->job)
         phone_left(p);
+    if (came)
+        calibration_arrival(s, p);
     port_publish(p);
     schedule_poke(s);
 }

@@ -197,6 +197,11 @@ static void consider(struct job *j, int64_t now, int64_t *next)
     const char *why;
     if (j->paused || j->pending) /* calls of its run before are under way; their end pokes */
         return;
+    if (calibration_is_on(s)) {
+        *next = s->calibration.until_ms < *next ? s->calibration.until_ms : *next;
+        wait_for(j, "calibration");
+        return;
+    }
     if (now < j->not_before_ms) {
         *next = j->not_before_ms < *next ? j->not_before_ms : *next;
         wait_for(j, "retry");

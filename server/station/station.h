@@ -54,6 +54,14 @@ struct port_settings {
 void station_port_change(struct station *s, const char *id, const struct port_settings *settings,
                          station_done_fn *done, void *arg);
 
+/* Labels by plugging one phone along the rack. {state: off waiting seen, port, label}, a new reference. While it is
+ * on no job begins; it ends by itself after ten minutes in which nobody looked. */
+json_t *station_calibration(struct station *s);
+json_t *station_calibration_set(struct station *s, bool on);
+/* For the port that got a device last. body: the port. ERR_CONFLICT: none did, or another port has the label. */
+void station_calibration_label(struct station *s, const char *label, station_done_fn *done,
+                               void *arg);
+
 /* What POST /jobs says; strings are copied. NULL or 0: not given. */
 struct job_order {
     const char *recipe, *port, *serial, *phone_id, *firmware, *backup, *finish, *accept;

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import unittest
@@ -184,6 +185,33 @@ class MadeUpPorts(Schedule):
         self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": XHCI + "1"}), "id of a port")
         job = self.anywhere(0, port="A1")
         self.assertEqual(self.station.wait(job["id"], until=("running",), seconds=30)["port"], XHCI + "1")
+
+    def test_labels_by_plugging_along_the_rack(self):
+        self.watch.port(XHCI + "7")  # was there before
+        begin = [bench.program("flashrack"), "calibrate", "--server", self.station.url]
+        person = subprocess.Popen(begin, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True)
+        self.addCleanup(person.kill)
+        self.assertIn("next socket", person.stdout.readline())
+        self.watch.port(XHCI + "1")
+        self.assertIn(XHCI + "1", person.stdout.readline())
+        person.stdin.write("A1\n")
+        person.stdin.flush()
+        self.assertIn("next socket", person.stdout.readline())
+        job = self.station.post("/jobs", {"recipe": "x5-identify", "port": XHCI + "1"})
+        self.waits_for(job, "calibration")  # nobody talks to the phone that is carried along
+        self.watch.port(XHCI + "2")
+        self.assertIn(XHCI + "2", person.stdout.readline())
+        # the same label twice is refused, and asked for again
+        out, err = person.communicate("A1\nA2\n\n", timeout=60)
+        self.assertIn("A1 already", err)
+        self.assertIn("2 labelled", out)
+        self.assertEqual(person.returncode, 0, err)
+        labels = {p["id"]: p["label"] for p in self.station.get("/ports")["items"]}
+        self.assertEqual(labels, {XHCI + "7": None, XHCI + "1": "A1", XHCI + "2": "A2"})
+        self.assertEqual(self.station.get("/calibration")["state"], "off")
+        self.assert_refused(lambda: self.station.post("/calibration/label", {"label": "A3"}), "begin")
+        self.station.wait(job["id"], until=("running",), seconds=30)
 
 
 class Turns(Schedule):

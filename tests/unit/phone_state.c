@@ -98,8 +98,8 @@ static void bad_text(void **arg)
         "[{\"kind\":\"nvram\",\"phase\":\"gone\",\"partition\":\"nvram\"}]",
         "[{\"kind\":\"nvram\",\"phase\":\"sent\"}]",
         "[{\"kind\":\"nvram\",\"phase\":\"sent\",\"partition\":\"nvram\",\"sha256\":\"12\"}]",
-        "[{\"kind\":\"nvram\",\"phase\":\"sent\",\"partition\":\"a-name-that-is-longer-than-any-"
-        "partition-has\"}]"};
+        ("[{\"kind\":\"nvram\",\"phase\":\"sent\","
+         "\"partition\":\"0123456789012345678901234567890123456789\"}]")};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         AUTO(free_ptr) struct phone_facts *facts = xcalloc(1, sizeof(*facts));
         json_auto_t *list = json_loads(texts[i], 0, NULL);

@@ -128,6 +128,7 @@ const cases = [
   ["PortChange", "PATCH", "/api/v1/ports/usbip-127.0.0.1%3A3240-1-8", [...mutations({ label: "A1", enabled: true }),
     { label: null }, { label: "x".repeat(32) }, { label: "x".repeat(33) }, { label: null, enabled: null },
     { takes_work: true }, { takes_work: 1 }, { takes_work: null }]],
+  ["CalibrationLabel", "POST", "/api/v1/calibration/label", mutations({ label: "A1" })],
   ["JobResume", "POST", "/api/v1/jobs/999/resume", mutations({ port: "A1" })],
   ["Answer", "POST", "/api/v1/jobs/999/answer", [...mutations({ prompt_id: "p", answer: "ok", values }),
     ...mutations(values).map((v) => ({ prompt_id: "p", answer: "retry", values: v }))]],

@@ -34,7 +34,7 @@ struct station {
     void *on_event_arg;
     struct event *timer;
     int tick_ms;
-    bool hands;
+    bool hands, calibrating;
     bool frozen; /* --scene: only running jobs go on, and they start again when they are through */
 };
 
@@ -340,6 +340,30 @@ void station_port_change(struct station *s, const char *id, const struct port_se
     done(arg, 0, NULL, port);
 }
 
+json_t *station_calibration(struct station *s)
+{
+    const char *port = s->calibrating ? text_of(json_array_get(s->ports, 7), "id") : NULL;
+    return json_pack("{s:s, s:s?, s:n}", "state", port ? "seen" : "off", "port", port, "label");
+}
+
+json_t *station_calibration_set(struct station *s, bool on)
+{
+    s->calibrating = on;
+    return station_calibration(s);
+}
+
+/* The last port gets the phone, however often somebody plugs it. */
+void station_calibration_label(struct station *s, const char *label, station_done_fn *done,
+                               void *arg)
+{
+    if (!s->calibrating) {
+        fail(done, arg, ERR_CONFLICT, "no calibration is under way");
+        return;
+    }
+    struct port_settings settings = {.label = label, .enabled = -1, .takes_work = -1};
+    station_port_change(s, text_of(json_array_get(s->ports, 7), "id"), &settings, done, arg);
+}
+
 static void job_answer_done(json_t *job, station_done_fn *done, void *arg)
 {
     json_t *shown = job_shown(job);
@@ -639,9 +663,9 @@ void store_conflict_get(struct store *s, int64_t conflict_id, store_done_fn *don
 {
     (void)conflict_id;
     json_t *conflict = conflict_new("open");
-    json_object_set_new(conflict, "records",
-                        json_pack("{s:[O], s:[]}", "phones", find(s->station->phones, "1"),
-                                  "backups"));
+    json_object_set_new(
+        conflict, "records",
+        json_pack("{s:[O], s:[]}", "phones", find(s->station->phones, "1"), "backups"));
     done(arg, 0, NULL, conflict);
     json_decref(conflict);
 }
@@ -676,13 +700,12 @@ void store_job_report(struct store *s, int64_t job_id, store_done_fn *done, void
     hex[128] = '\0';
     json_t *manifest = json_pack(
         "{s:i, s:s, s:i, s:n, s:{s:O, s:O, s:O, s:O}, s:s, s:[]}", "manifest_version", 1, "station",
-        hex + 64, "sequence", 1, "previous_sha256", "job", "id", json_object_get(job, "id"), "state",
-        json_object_get(job, "state"), "serial", json_object_get(job, "serial"), "error",
+        hex + 64, "sequence", 1, "previous_sha256", "job", "id", json_object_get(job, "id"),
+        "state", json_object_get(job, "state"), "serial", json_object_get(job, "serial"), "error",
         json_object_get(job, "error"), "phone_state", "untouched", "written");
-    json_t *report =
-        json_pack("{s:i, s:s, s:o, s:s, s:s, s:s}", "report_version", 1, "algorithm", "Ed25519",
-                  "manifest", manifest, "manifest_sha256", hex + 64, "signature", hex, "public_key",
-                  hex + 64);
+    json_t *report = json_pack("{s:i, s:s, s:o, s:s, s:s, s:s}", "report_version", 1, "algorithm",
+                               "Ed25519", "manifest", manifest, "manifest_sha256", hex + 64,
+                               "signature", hex, "public_key", hex + 64);
     done(arg, 0, NULL, report);
     json_decref(report);
 }

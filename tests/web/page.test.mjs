@@ -219,7 +219,7 @@ for (const ports of [1, 3, 8, 24, 32]) {
 test("on a phone-size screen nothing sticks out", onlyDouble, async () => {
   await withDouble(["--scene", "--ports", "32"], async (bench) => {
     await withPage(bench.url, { viewport: { width: 390, height: 844 } }, async (page) => {
-      for (const path of ["/", "/jobs", "/jobs/1", "/new", "/phones", "/phones/1", "/backups", "/backups/1", "/firmware", "/firmware/1"]) {
+      for (const path of ["/", "/jobs", "/jobs/1", "/new", "/phones", "/phones/1", "/backups", "/backups/1", "/firmware", "/firmware/1", "/conflicts", "/conflicts/1"]) {
         await page.goto(`${bench.url}/#${path}`);
         await page.locator("main h1, main article").first().waitFor();
         const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -262,6 +262,28 @@ test("a lost station is said so; when it is back, the page goes on", onlyDouble,
   } finally {
     await first.stop();
   }
+});
+
+test("an open conflict stands in the header; deciding it needs a choice and a reason", onlyDouble, async () => {
+  await withDouble([], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      await page.getByRole("link", { name: "Conflicts (1)" }).click();
+      await page.getByRole("link", { name: "conflict 1" }).click();
+      await shows(page.locator(".problem"), "is on two phones: 1 and 2");
+      const [sent] = await Promise.all([
+        page.waitForRequest((r) => r.method() === "POST"),
+        (async () => {
+          await page.getByRole("button", { name: "Resolve" }).click(); // nothing chosen: the browser holds it back
+          await page.getByLabel("What is right, by the labels").selectOption("2");
+          await page.getByLabel("Reason; it stays on record").fill("the label of phone 2");
+          await page.getByRole("button", { name: "Resolve" }).click();
+        })(),
+      ]);
+      assert.match(sent.url(), /\/conflicts\/1\/resolve$/);
+      assert.deepEqual(sent.postDataJSON(), { reason: "the label of phone 2", keep: "2" });
+      await shows(page.locator("#toasts"), "resolved");
+    });
+  });
 });
 
 test("cancel asks first", onlyDouble, async () => {

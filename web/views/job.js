@@ -62,6 +62,13 @@ function promptBox(job) {
         : el("p", { class: "note" }, "Goes on by itself when the phone shows up.")));
 }
 
+function waitsBox(job) {
+  if (!job.waits_for) return null;
+  const again = job.retry_at ? `Tried again at ${when(job.retry_at)}.` : null;
+  return el("section", { class: "prompt-box", "data-tone": "idle" }, icon("wait"),
+    el("div", null, el("h2", null, `Waits: ${job.waits_for.text}`), again ? el("p", null, again) : null));
+}
+
 function resultBox(job) {
   const text = job.state === "succeeded" ? resultText(job) : "";
   if (!text) return null;
@@ -90,7 +97,8 @@ function actions(job) {
         ? el("button", { type: "button", onclick: verb("resume", "The job goes on.") }, "Resume")
         : el("button", { type: "button", onclick: verb("pause", "The job pauses after its step.") }, "Pause"),
       el("button", { type: "button", class: "danger", onclick: () => cancelDialog(job) }, "Cancel job")]
-    : [el("a", { class: "button", href: `#/new?${again}` }, "New job like this"),
+    : [job.state === "interrupted" ? el("button", { type: "button", class: "primary", onclick: verb("resume", "The job goes on.") }, "Resume") : null,
+      el("a", { class: "button", href: `#/new?${again}` }, "New job like this"),
       job.state === "interrupted" ? null : el("a", { class: "button", href: api.reportUrl(job.id), target: "_blank", rel: "noopener" }, "Report")].filter(Boolean);
 }
 
@@ -160,7 +168,7 @@ export function jobView(main, id) {
     if (key === shownSteps) return;
     shownSteps = key;
     fill(top, el("h1", null, `Job ${id}`), stateTag(job.state), el("div", { class: "actions" }, actions(job)));
-    fill(boxes, promptBox(job), resultBox(job), errorBox(job));
+    fill(boxes, promptBox(job), waitsBox(job), resultBox(job), errorBox(job));
     fill(about, jobFacts(job));
     steps.replaceChildren(...stepsTable(job, recipe));
   };

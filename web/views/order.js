@@ -24,7 +24,7 @@ function fillPorts(select, wanted) {
   const key = JSON.stringify(items);
   if (select.dataset.key !== key) {
     select.dataset.key = key;
-    fill(select, option("", "the next phone, on any port"), items.map(([v, t]) => option(v, t)));
+    fill(select, option("", "the next phone, on a port that takes work"), items.map(([v, t]) => option(v, t)));
   }
   select.value = ports.some((p) => p.id === chosen) ? chosen : "";
   return ports.find((p) => !busy.has(p.id))?.id ?? "";

@@ -244,7 +244,7 @@ export function portsView(main) {
     }
     const queued = queuedJobs();
     show(anywhere, queued.anywhere > 0);
-    setText(anywhereText, `${queued.anywhere} ${queued.anywhere === 1 ? "job waits" : "jobs wait"} for the next phone on any port.`);
+    setText(anywhereText, `${queued.anywhere} ${queued.anywhere === 1 ? "job waits" : "jobs wait"} for the next phone on a port that takes work.`);
     for (const port of ports) updateCard(cards.get(port.id), port, queued.behind.get(port.id) ?? 0);
   };
   const resized = () => {
