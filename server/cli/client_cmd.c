@@ -100,6 +100,18 @@ const struct cli_command client_commands[] = {
      "Catalogues a package (a folder or an archive) that lies on the station.\n"
      "PATH lies below a folder that the station may read (flashrackd --import-dir)." STATION,
      firmware_add_cmd},
+    {"db backup", "[-o DIR] " JSON,
+     "Copies the station's databases while it works. The copy is checked, and appears when it is\n"
+     "whole. To go back to it: stop flashrackd, put station.db and backups.db of the copy into\n"
+     "the data folder, remove the -wal and -shm files there, start it again.\n"
+     "Exits 1 when the databases turn out to be damaged. It holds serial numbers and backups of\n"
+     "phones: keep it as safe as the station.\n\n"
+     "-o DIR         a new folder on the station, below DATA/copies or a folder that\n"
+     "               flashrackd --copy-dir names; DATA/copies/TIME unless told" STATION,
+     db_backup_cmd},
+    {"db check", JSON,
+     "Reads the station's databases as a whole; exits 1 and says what is damaged." STATION,
+     db_check_cmd},
     {"events", "[--after CURSOR] [--type TYPE]... " JSON,
      "What changes, as it changes, until Ctrl-C.\n\n"
      "--after CURSOR everything since that event, 0 for all\n"
@@ -134,6 +146,13 @@ int client_begin(const struct cli_command *self, int argc, char **argv,
 {
     int rc = client_arguments(self, argc, argv, options, count, needed);
     return rc != CMD_GO_ON ? rc : station_open(common, out);
+}
+
+int client_work(struct client *c, const char *path, json_t *body, json_t **out, struct err *err)
+{
+    struct client_request request = {
+        .method = "POST", .path = path, .body = body, .wait_s = CLIENT_WORK_WAIT_S};
+    return client_call(c, &request, out, err);
 }
 
 int client_fail(const struct client *c, const struct err *err)

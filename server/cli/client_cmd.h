@@ -35,6 +35,9 @@ int conflicts_list(struct client *c, bool all,
 /* input_cmd.c */
 int import_dump_cmd(const struct cli_command *self, int argc, char **argv);
 int firmware_add_cmd(const struct cli_command *self, int argc, char **argv);
+/* db_cmd.c */
+int db_backup_cmd(const struct cli_command *self, int argc, char **argv);
+int db_check_cmd(const struct cli_command *self, int argc, char **argv);
 /* events_cmd.c */
 int events_cmd(const struct cli_command *self, int argc, char **argv);
 /* doctor_cmd.c */
@@ -50,6 +53,8 @@ int station_open(const struct client_options *common, struct client **out);
 int client_begin(const struct cli_command *self, int argc, char **argv,
                  const struct cli_option *options, const struct client_options *common, int count,
                  const char *needed, struct client **out);
+/* POST whose answer may take minutes; `body` stays the caller's. */
+int client_work(struct client *c, const char *path, json_t *body, json_t **out, struct err *err);
 /* Tells the error and the advice that came with it. */
 int client_fail(const struct client *c, const struct err *err);
 void client_json_free(json_t **j); /* for AUTO */

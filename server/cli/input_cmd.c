@@ -21,15 +21,6 @@ static char *station_path(const struct client *c, const char *path)
     return NULL;
 }
 
-static int work_post(struct client *c, const char *path, json_t *body, json_t **out,
-                     struct err *err)
-{
-    AUTO(client_json_free) json_t *sent = body;
-    struct client_request request = {
-        .method = "POST", .path = path, .body = sent, .wait_s = CLIENT_WORK_WAIT_S};
-    return client_call(c, &request, out, err);
-}
-
 /* ---- import-dump ------------------------------------------------------------------------------------ */
 
 static void backup_print(json_t *backup, const char *serial)
@@ -91,14 +82,14 @@ int import_dump_cmd(const struct cli_command *self, int argc, char **argv)
         return CLI_BAD_INPUT;
     struct err err;
     AUTO(client_json_free) json_t *backup = NULL;
-    json_t *body = json_object();
+    AUTO(client_json_free) json_t *body = json_object();
     json_object_set_new(body, "path", cli_json_text(path));
     json_object_set_new(body, "serial", cli_json_text(serial));
     if (scatter)
         json_object_set_new(body, "scatter", cli_json_text(scatter_path));
     if (offset)
         json_object_set_new(body, "offset", json_integer(offset_bytes));
-    if (work_post(c, CLIENT_API "/backups", body, &backup, &err) < 0)
+    if (client_work(c, CLIENT_API "/backups", body, &backup, &err) < 0)
         return client_fail(c, &err);
     if (common.json)
         cli_json_print(json_incref(backup));
@@ -151,9 +142,9 @@ int firmware_add_cmd(const struct cli_command *self, int argc, char **argv)
         return CLI_BAD_INPUT;
     struct err err;
     AUTO(client_json_free) json_t *firmware = NULL;
-    json_t *body = json_object();
+    AUTO(client_json_free) json_t *body = json_object();
     json_object_set_new(body, "path", cli_json_text(path));
-    if (work_post(c, CLIENT_API "/firmware", body, &firmware, &err) < 0)
+    if (client_work(c, CLIENT_API "/firmware", body, &firmware, &err) < 0)
         return client_fail(c, &err);
     if (common.json)
         cli_json_print(json_incref(firmware));

@@ -31,6 +31,8 @@ static const struct option_row {
     ROW("no-usb", KIND_FLAG, no_usb, NULL, "leave this machine's own USB ports alone"),
     ROW("import-dir", KIND_LIST, import_dir, "DIR",
         "firmware packages and dumps may be read below it (repeatable; DATA/import)"),
+    ROW("copy-dir", KIND_LIST, copy_dir, "DIR",
+        "copies of the databases may be made below it (repeatable; DATA/copies)"),
     ROW("web", KIND_TEXT, web, "DIR", "files of the dashboard"),
     ROW("schema", KIND_TEXT, schema, "DIR", "recipes and failure catalogue"),
     ROW("program-dir", KIND_TEXT, program_dir, "DIR", "where flashrack-worker is"),

@@ -64,7 +64,9 @@ static int number_or(const char *text, int fallback)
 
 static int daemon_start(struct daemon *d, const struct config *c, const char *data, struct err *err)
 {
-    struct store_config store = {.data_dir = data, .base = d->base};
+    struct store_config store = {.data_dir = data,
+                                 .base = d->base,
+                                 .copy_dirs = (const char *const *)c->copy_dir};
     int rc = store_open(&store, &d->store, err);
     if (rc < 0)
         return rc;
@@ -148,6 +150,14 @@ static int serve(struct config *c, bool *again, struct err *err)
     return rc;
 }
 
+/* 3: a database is damaged. Starting again does not help, see flashrackd.service. */
+static int exit_status(int rc)
+{
+    if (rc >= 0)
+        return 0;
+    return rc == ERR_INPUT ? 2 : rc == ERR_VERIFY ? 3 : 1;
+}
+
 /* The path of this program before anybody replaced the file: an upgrade lies under the same name. */
 static int own_path(char *out, size_t size, struct err *err)
 {
@@ -181,5 +191,5 @@ int main(int argc, char **argv)
     if (rc < 0)
         fprintf(stderr, "flashrackd: %s\n", err.text);
     config_deinit(&c);
-    return rc == ERR_INPUT ? 2 : rc < 0 ? 1 : 0;
+    return exit_status(rc);
 }

@@ -13,6 +13,7 @@ enum {
     STATEMENTS_MAX = 256, /* one connection; there are fewer in the source */
     BUSY_MS = 10000,      /* only a checkpoint of our own can be in the way */
     PLANS_MAX_BYTES = 1 << 20,
+    COPY_STEP_PAGES = 4096, /* 16 MiB: how often a copy asks whether it shall stop */
 };
 
 struct db {
@@ -47,6 +48,8 @@ static int code_of(int extended)
         return ERR_INPUT;
     case SQLITE_TOOBIG:
         return ERR_LIMIT;
+    case SQLITE_INTERRUPT:
+        return ERR_CANCELLED;
     default:
         return ERR_INTERNAL;
     }
@@ -58,6 +61,13 @@ static int db_fail(struct db *db, struct err *err)
     if (code == ERR_DISK)
         return err_set(err, code, "the station's disk: %s", sqlite3_errmsg(db->handle));
     return err_set(err, code, "database: %s", sqlite3_errmsg(db->handle));
+}
+
+/* True: the bytes are wrong. Everything else that fails may be well again later. */
+static bool is_damaged(struct db *db)
+{
+    int primary = sqlite3_errcode(db->handle) & 0xff;
+    return primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB;
 }
 
 static const char *const writer_pragmas =
@@ -78,7 +88,10 @@ int db_open(const char *path, bool read_only, struct db **db_out, struct err *er
     sqlite3_busy_timeout(db->handle, BUSY_MS);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
-    if (db_exec(db, read_only ? reader_pragmas : writer_pragmas, err) < 0)
+    int code = db_exec(db, read_only ? reader_pragmas : writer_pragmas, err);
+    if (code < 0 && is_damaged(db))
+        code = err_set(err, ERR_VERIFY, "%s", sqlite3_errmsg(db->handle));
+    if (code < 0)
         return err_in(err, "%s", path);
     *db_out = STEAL(db);
     return 0;
@@ -332,6 +345,71 @@ int db_rows(struct db *db, const char *sql, json_t *params, json_t *array, struc
 int db_column(struct db *db, const char *sql, json_t *params, json_t *array, struct err *err)
 {
     return collect(db, sql, params, first_column_json, array, err);
+}
+
+/* ---- the whole file ---- */
+
+/* Within one transaction of the source no step starts the copy afresh, whatever is written
+ * meanwhile; without it every commit beside would. */
+static int copy_steps(sqlite3_backup *copy, bool (*stop)(void *arg), void *arg, struct err *err)
+{
+    int step;
+    while ((step = sqlite3_backup_step(copy, COPY_STEP_PAGES)) == SQLITE_OK)
+        if (stop(arg))
+            return err_set(err, ERR_CANCELLED, "the copy was stopped");
+    if (step == SQLITE_DONE)
+        return 0;
+    return err_set(err, code_of(step), "copy a database: %s", sqlite3_errstr(step));
+}
+
+int db_copy(struct db *db, const char *path, bool (*stop)(void *arg), void *arg, struct err *err)
+{
+    /* A half copy is thrown away: neither journal nor sync. */
+    static const char *const copy_pragmas = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF";
+    AUTO(db_close) struct db *to = xcalloc(1, sizeof(*to));
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    if (sqlite3_open_v2(path, &to->handle, flags, NULL) != SQLITE_OK)
+        return db_fail(to, err);
+    int code = db_exec(to, copy_pragmas, err);
+    if (code < 0)
+        return code;
+    sqlite3_backup *copy = sqlite3_backup_init(to->handle, "main", db->handle, "main");
+    if (!copy)
+        return db_fail(to, err);
+    code = copy_steps(copy, stop, arg, err);
+    sqlite3_backup_finish(copy);
+    return code;
+}
+
+/* What the check found; SQLite says "ok" when that is nothing. */
+static void take_findings(json_t *found, json_t *problems)
+{
+    size_t i;
+    json_t *line;
+    json_array_foreach(found, i, line)
+    {
+        const char *text = json_string_value(line);
+        if (text && strcmp(text, "ok") != 0)
+            json_array_append(problems, line);
+    }
+}
+
+int db_check(struct db *db, bool full, json_t *problems, struct err *err)
+{
+    json_auto_t *found = json_array();
+    int code = db_column(db, full ? "PRAGMA integrity_check(20)" : "PRAGMA quick_check(20)", NULL,
+                         found, err);
+    take_findings(found, problems);
+    if (code < 0 && is_damaged(db)) { /* so much that not even the check can go on */
+        json_array_append_new(problems, json_string(sqlite3_errmsg(db->handle)));
+        return 0;
+    }
+    return code < 0 ? code : 0;
+}
+
+void db_interrupt(struct db *db)
+{
+    sqlite3_interrupt(db->handle);
 }
 
 /* ---- for the test of the query plans ---- */

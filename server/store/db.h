@@ -16,7 +16,7 @@
 
 struct db;
 
-/* read_only: writes are refused (the file must exist). */
+/* read_only: writes are refused (the file must exist). ERR_VERIFY: it is damaged, or no database. */
 int db_open(const char *path, bool read_only, struct db **db_out, struct err *err);
 void db_close(struct db **db);
 /* One or more statements without parameters and rows. */
@@ -46,6 +46,16 @@ void db_bind_int(sqlite3_stmt *stmt, const char *name, int64_t value);
 /* 1: a row; 0: done. */
 int db_step(struct db *db, sqlite3_stmt *stmt, struct err *err);
 void db_reset(sqlite3_stmt **stmt); /* for AUTO(db_reset) */
+
+/* Copies what the connection sees within its transaction, which must be open, over the file at
+ * `path`; the caller syncs it. `stop` is asked every some megabytes, true ends it with
+ * ERR_CANCELLED. */
+int db_copy(struct db *db, const char *path, bool (*stop)(void *arg), void *arg, struct err *err);
+/* Reads the whole file and appends what is wrong with it, as texts. `full` compares tables and
+ * indexes, too. */
+int db_check(struct db *db, bool full, json_t *problems, struct err *err);
+/* Ends what the connection is doing with ERR_CANCELLED. From any thread, before db_close(). */
+void db_interrupt(struct db *db);
 
 /* EXPLAIN QUERY PLAN of every statement prepared so far, as "sql\n  plan line\n"; for the test that
  * no big table is scanned. The caller frees it. */

@@ -1,4 +1,4 @@
-/* inside.h: the store itself, for lane.c and store.c only. */
+/* inside.h: the store itself, for lane.c, store.c and dbcopy.c only. */
 #ifndef FLASHRACK_SERVER_STORE_INSIDE_H
 #define FLASHRACK_SERVER_STORE_INSIDE_H
 
@@ -25,7 +25,7 @@ struct lane {
 
 struct event;
 struct store {
-    char *data_dir;
+    char *data_dir, **copy_dirs;
     struct signer *signer; /* the station's key: signs the manifests of closed jobs */
     int lock_fd; /* held as long as we live: one process a data folder */
     int wake_fd; /* eventfd: something is in `finished` */
@@ -38,10 +38,10 @@ struct store {
 };
 
 void lane_init(struct lane *lane);
-/* One more thread; it owns the connections and closes them. */
+/* One more thread with these connections, which lane_stop() closes. */
 int lane_start(struct store *s, enum lane_name name, const struct conn *conn, struct err *err);
-/* Does what is queued, ends the threads. */
-void lane_stop(struct lane *lane);
+/* Does what is queued, ends the threads. `now`: what they are doing is cut off (ERR_CANCELLED). */
+void lane_stop(struct lane *lane, bool now);
 void lane_deinit(struct lane *lane);
 /* On the loop: runs the callbacks that are due, some at a time; how many. */
 int lane_deliver(struct store *s);

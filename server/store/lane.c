@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "server/store/inside.h"
@@ -282,8 +283,6 @@ static void *thread_main(void *arg)
     bool group = t->lane == &t->conn.store->lanes[LANE_WRITE];
     while (group ? writer_turn(t->lane, &t->conn) : single_turn(t->lane, &t->conn))
         ;
-    db_close(&t->conn.station);
-    db_close(&t->conn.backups);
     return NULL;
 }
 
@@ -307,15 +306,33 @@ void lane_init(struct lane *lane)
     pthread_cond_init(&lane->more, NULL);
 }
 
-void lane_stop(struct lane *lane)
+/* An interrupt ends the statement that runs now; the task may begin another one. */
+static void join(struct lane_thread *t, bool now)
+{
+    while (now) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        db_interrupt(t->conn.station);
+        db_interrupt(t->conn.backups);
+        until.tv_sec++;
+        if (pthread_clockjoin_np(t->id, NULL, CLOCK_MONOTONIC, &until) == 0)
+            return;
+    }
+    pthread_join(t->id, NULL);
+}
+
+void lane_stop(struct lane *lane, bool now)
 {
     pthread_mutex_lock(&lane->lock);
     lane->closing = true;
     pthread_cond_broadcast(&lane->more);
     pthread_mutex_unlock(&lane->lock);
     for (size_t i = 0; i < lane->thread_count; i++) {
-        pthread_join(lane->threads[i]->id, NULL);
-        free(lane->threads[i]);
+        struct lane_thread *t = lane->threads[i];
+        join(t, now);
+        db_close(&t->conn.station);
+        db_close(&t->conn.backups);
+        free(t);
     }
     lane->thread_count = 0;
 }

@@ -4,7 +4,9 @@
  *   LANE_WRITE   1 thread, station.db; takes what has gathered and commits it as one group
  *   LANE_READ    threads, station.db read-only; one snapshot a task
  *   LANE_INGEST  1 thread, backups.db; spools in, its tasks commit by themselves and go on in
- * LANE_WRITE LANE_IMAGE   1 thread, both read-only; images out */
+ *                LANE_WRITE
+ *   LANE_IMAGE   1 thread, both read-only; images out
+ *   LANE_COPY    1 thread, both read-only; copies and checks of the whole, which take long */
 #ifndef FLASHRACK_SERVER_STORE_LANE_H
 #define FLASHRACK_SERVER_STORE_LANE_H
 
@@ -16,6 +18,7 @@ enum lane_name {
     LANE_WRITE,
     LANE_READ,
     LANE_IMAGE,
+    LANE_COPY,
     LANE_COUNT
 }; /* order of closing */
 

@@ -90,10 +90,14 @@ static const char seen_sql[] =
     " SET soc_id = coalesce(:soc_id, phone.soc_id), port_id = coalesce(:port_id, phone.port_id),"
     " last_seen_ms = :now RETURNING id";
 static const char find_sql[] = "SELECT id FROM phone WHERE chip_id = :chip_id";
+/* What is learned last is the newest, also after the clock was set back: seen_ms rises. */
 static const char learn_sql[] =
     "INSERT INTO phone_fact (phone_id, kind, value, source, learned_ms, seen_ms)"
-    " VALUES (:phone_id, :kind, :value, :source, :now, :now)"
-    " ON CONFLICT (phone_id, kind, value) DO UPDATE SET seen_ms = :now, withdrawn_by = NULL";
+    " VALUES (:phone_id, :kind, :value, :source, :now,"
+    " max(:now, (SELECT coalesce(max(seen_ms), 0) + 1 FROM phone_fact"
+    " WHERE phone_id = :phone_id AND kind = :kind)))"
+    " ON CONFLICT (phone_id, kind, value) DO UPDATE SET seen_ms = excluded.seen_ms,"
+    " withdrawn_by = NULL";
 
 int phone_learn(struct conn *conn, struct task *task, int64_t phone_id, const char *source,
                 json_t *facts)

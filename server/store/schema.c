@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "server/store/db.h"
+#include "server/store/dbcopy.h"
 #include "usb/base/mem.h"
 
-/* Before SQLite does: identities are in it, nobody else shall read them. */
-static int create_private(const char *path, struct err *err)
+int schema_create_private(const char *path, struct err *err)
 {
     AUTO(fd_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     return fd < 0 ? err_sys(err, ERR_DISK, "open '%s'", path) : 0;
@@ -24,7 +24,7 @@ static int64_t version_of(struct db *db, struct err *err)
     return code < 0 ? code : version;
 }
 
-static int sync_file(const char *path, int flags, struct err *err)
+int schema_sync(const char *path, int flags, struct err *err)
 {
     AUTO(fd_close) int fd = open(path, flags | O_CLOEXEC);
     if (fd < 0 || fsync(fd) < 0)
@@ -41,16 +41,16 @@ static int keep_copy(struct db *db, const char *data_dir, const char *path, int6
     AUTO(json_decrefp) json_t *params = json_pack("{s:s}", "path", partial);
     if (unlink(partial) < 0 && errno != ENOENT)
         return err_sys(err, ERR_DISK, "remove '%s'", partial);
-    int code = create_private(partial, err);
+    int code = schema_create_private(partial, err);
     if (code == 0)
         code = db_run(db, "VACUUM INTO :path", params, err);
     if (code >= 0)
-        code = sync_file(partial, O_RDWR, err);
+        code = schema_sync(partial, O_RDWR, err);
     if (code < 0)
         return err_in(err, "keep a copy of '%s'", path);
     if (rename(partial, copy) < 0)
         return err_sys(err, ERR_DISK, "rename '%s'", partial);
-    return sync_file(data_dir, O_RDONLY | O_DIRECTORY, err);
+    return schema_sync(data_dir, O_RDONLY | O_DIRECTORY, err);
 }
 
 static int check_references(struct db *db, struct err *err)
@@ -81,13 +81,26 @@ static int apply(struct db *db, const struct schema *schema, int64_t version, st
     return code < 0 ? err_in(err, "%s: migration %lld", schema->file, (long long)version + 1) : 0;
 }
 
+/* Before a change, not at every start: it reads the whole file. */
+static int check_whole(struct db *db, const char *path, struct err *err)
+{
+    json_auto_t *problems = json_array();
+    int code = db_check(db, false, problems, err);
+    if (code == 0 && json_array_size(problems) > 0)
+        code = err_set(err, ERR_VERIFY, "%s is damaged (%.80s). " DAMAGE_ADVICE, path,
+                       json_string_value(json_array_get(problems, 0)));
+    return code;
+}
+
 int schema_migrate(const struct schema *schema, const char *data_dir, struct err *err)
 {
     AUTO(free_ptr) char *path = xasprintf("%s/%s", data_dir, schema->file);
     AUTO(db_close) struct db *db = NULL;
-    int code = create_private(path, err);
+    int code = schema_create_private(path, err);
     if (code == 0)
         code = db_open(path, false, &db, err);
+    if (code == ERR_VERIFY)
+        return err_set(err, code, "%s is damaged or no database. " DAMAGE_ADVICE, path);
     if (code < 0)
         return code;
     int64_t version = version_of(db, err);
@@ -100,6 +113,8 @@ int schema_migrate(const struct schema *schema, const char *data_dir, struct err
             "newer program again, or put the copy %s.%d.bak in its place",
             path, (long long)version, schema->version, path, schema->version);
     if (version > 0 && version < schema->version)
+        code = check_whole(db, path, err);
+    if (code == 0 && version > 0 && version < schema->version)
         code = keep_copy(db, data_dir, path, version, err);
     if (code == 0)
         code = db_exec(db, "PRAGMA foreign_keys = OFF", err);

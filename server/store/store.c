@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "server/store/dbcopy.h"
 #include "server/store/inside.h"
 #include "server/store/schema.h"
 #include "usb/base/mem.h"
@@ -91,6 +92,8 @@ static int start_threads(struct store *s, int reader_count, struct err *err)
         code = start_thread(s, LANE_INGEST, ABSENT, READ_WRITE, err);
     if (code == 0)
         code = start_thread(s, LANE_IMAGE, READ_ONLY, READ_ONLY, err);
+    if (code == 0)
+        code = start_thread(s, LANE_COPY, READ_ONLY, READ_ONLY, err);
     for (int i = 0; code == 0 && i < reader_count; i++)
         code = start_thread(s, LANE_READ, READ_ONLY, ABSENT, err);
     return code;
@@ -104,6 +107,7 @@ int store_open(const struct store_config *config, struct store **store_out, stru
     json_object_seed(0); /* before threads, see jansson's documentation */
     AUTO(store_close) struct store *s = xcalloc(1, sizeof(*s));
     s->data_dir = xstrdup(config->data_dir);
+    s->copy_dirs = list_copy(config->copy_dirs);
     s->lock_fd = s->wake_fd = -1;
     pthread_mutex_init(&s->finished_lock, NULL);
     for (size_t i = 0; i < LANE_COUNT; i++)
@@ -121,6 +125,8 @@ int store_open(const struct store_config *config, struct store **store_out, stru
     if (code == 0)
         code = start_threads(s, reader_count, err);
     if (code == 0)
+        code = dbcopy_check_at_start(s, err);
+    if (code == 0)
         *store_out = STEAL(s);
     return code;
 }
@@ -132,7 +138,7 @@ void store_close(struct store **store)
         return;
     *store = NULL;
     for (size_t i = 0; i < LANE_COUNT; i++)
-        lane_stop(&s->lanes[i]);
+        lane_stop(&s->lanes[i], i == LANE_COPY);
     while (lane_deliver(s) > 0)
         ; /* callbacks that call the store again hear that it is closing */
     for (size_t i = 0; i < LANE_COUNT; i++)
@@ -142,6 +148,7 @@ void store_close(struct store **store)
     fd_close(&s->wake_fd);
     fd_close(&s->lock_fd);
     pthread_mutex_destroy(&s->finished_lock);
+    list_free(&s->copy_dirs);
     signer_free(&s->signer);
     free(s->data_dir);
     free(s);

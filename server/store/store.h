@@ -32,8 +32,9 @@ enum {
 
 struct store_config {
     const char *data_dir; /* exists and is ours; the databases are made when they are not there */
-    struct event_base *base; /* callbacks run on this loop */
-    int reader_count;        /* threads for reads; 0: 2 */
+    struct event_base *base;      /* callbacks run on this loop */
+    int reader_count;             /* threads for reads; 0: 2 */
+    const char *const *copy_dirs; /* store_copy() may write below them; NULL-terminated, or NULL */
 };
 
 /* code is 0 or ERR_* with the sentence in err; body is borrowed, NULL on error and where nothing is
@@ -47,7 +48,7 @@ typedef void store_event_fn(void *arg, int64_t id, const char *type, json_t *bod
 
 /* Brings both databases to this build's schema (a copy <name>.<version>.bak is kept first).
  * ERR_CONFLICT: the schema is newer than this build, or another process has the folder open.
- * Blocking: for start-up. */
+ * ERR_VERIFY: a database is damaged; the sentence says what to do. Blocking: for start-up. */
 int store_open(const struct store_config *config, struct store **store_out, struct err *err);
 /* Finishes what is queued and runs every callback that is still due, then closes. On the loop's
  * thread. NULL-safe, clears *s. */
@@ -63,6 +64,16 @@ struct store_page {
     const char *after; /* the `next` of the list before; NULL: from the start */
     int limit;         /* 0: STORE_PAGE_DEFAULT; above STORE_PAGE_MAX: ERR_INPUT */
 };
+
+/* ---- the databases as a whole ---- */
+/* Both as they are now into a new folder, from which a station can be started; jobs go on meanwhile.
+ * folder: absolute, not there or empty, below DATA/copies or a folder of copy_dirs; NULL:
+ * DATA/copies/<time>. It appears when it is whole and on disk. body: {path created_at station_bytes
+ * backups_bytes problems[]}: what a check of the copy found, as texts; none when all is well.
+ * ERR_CANCELLED: the store was closed meanwhile. */
+void store_copy(struct store *s, const char *folder, store_done_fn *done, void *arg);
+/* Reads everything. body: {checked_at problems[]}. */
+void store_check(struct store *s, store_done_fn *done, void *arg);
 
 /* ---- ports: what survives a restart; mode, phone and state live in the station ---- */
 /* {"items":[{id label enabled takes_work last_job_id last_state last_text last_at created_at}]} */

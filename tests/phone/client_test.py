@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -279,6 +280,45 @@ class AtTheStation(Station):
             self.refused(verb, "99", words=["99"])
         self.refused("jobs", "--state", "nice", words=["state"])
         self.assertEqual(self.json("jobs")["items"], [])
+
+    def test_databases(self):
+        self.open(hands="none")
+        self.feed()
+        self.assertIn("are whole", self.out("db", "check"))
+        self.assertEqual(self.json("db", "check")["problems"], [])
+        copy = self.json("db", "backup")
+        self.assertEqual(os.path.dirname(copy["path"]), os.path.join(self.station.data, "copies"))
+        named = os.path.join(self.station.data, "copies", "monday")
+        self.assertIn("backups.db", self.out("db", "backup", "-o", named))
+        self.assertEqual(sorted(os.listdir(named)), ["backups.db", "station.db"])
+        self.refused("db", "backup", "-o", named, words=["not empty"])
+        self.refused("db", "backup", "-o", os.path.join(self.dir, "monday"), words=["--copy-dir"])
+        self.station.stop()
+        self.damage("station.db")
+        log = os.path.join(self.dir, "damaged.log")
+        with open(log, "wb") as out:
+            status = subprocess.run(self.station.args, stdout=out, stderr=out, timeout=WAIT).returncode
+        with open(log) as text:
+            said = text.read()
+        self.assertEqual(status, 3, said)
+        self.assertIn("is damaged", said)
+        self.go_back_to(named)
+        self.station.start()
+        self.url = self.station.url
+        self.assertEqual(len(self.json("backups")["items"]), 1)
+
+    def damage(self, name):
+        with open(os.path.join(self.station.data, name), "r+b") as f:
+            f.seek(4096)
+            f.write(os.urandom(16 * 4096))
+
+    def go_back_to(self, copy):
+        """What the advice says."""
+        for name in ("station.db", "backups.db"):
+            shutil.copy(os.path.join(copy, name), os.path.join(self.station.data, name))
+            for end in ("-wal", "-shm"):
+                if os.path.exists(os.path.join(self.station.data, name + end)):
+                    os.remove(os.path.join(self.station.data, name + end))
 
     def test_package_with_problems(self):
         self.open(hands="none")

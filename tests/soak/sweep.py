@@ -23,6 +23,8 @@ import traceback
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import rack as bench  # noqa: E402
 
+LATE_MS = 11000  # as usb/transport/fault.h has it by itself
+
 # The phones' waits run twenty times as fast, the station's windows shrink to a third: most of a failing job is waiting.
 PHONE_SCALE, STATION_SCALE = 0.05, float(os.environ.get("FLASHRACK_SWEEP_SCALE", "0.3"))
 # Longest silence of a step, no byte, prompt or next step, in seconds before scaling: the longest single wait that
@@ -437,6 +439,8 @@ def case_of(kind, name, transfer):
     appearance, place = transfer["appearance"], f"@transfer={transfer['transfer']}"
     if kind in BEFORE_THE_BUS:
         appearance, place = appearance - 1, ""
+    if kind == "late":  # later than the station waits, whose deadlines run on another scale than the phone
+        place += f"@ms={int(LATE_MS * STATION_SCALE)}"
     return {"kind": kind, "name": name, "judged": kind not in SPOILS_HOST_BYTES or transfer["in"],
             "spec": lambda base: f"{kind}@step={base + appearance}{place}@seed={seed}"}
 

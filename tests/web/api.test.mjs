@@ -134,6 +134,8 @@ const cases = [
     ...mutations(values).map((v) => ({ prompt_id: "p", answer: "retry", values: v }))]],
   ["BackupImport", "POST", "/api/v1/backups", mutations({ path: "/srv/x", serial: "PDAGAD0123456789" })],
   ["FirmwareAdd", "POST", "/api/v1/firmware", mutations({ path: "/srv/x" })],
+  ["DbBackup", "POST", "/api/v1/db/backup", [...mutations({ path: "/srv/x" }), { path: null }]],
+  ["Nothing", "POST", "/api/v1/db/check", [{}, { x: 1 }]],
   ["Nothing", "POST", "/api/v1/jobs/999/cancel", [{}, { x: 1 }, { job_id: null }]],
 ];
 

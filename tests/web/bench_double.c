@@ -768,6 +768,27 @@ void store_firmware_list(struct store *s, const struct store_page *page, store_d
     page_done(s->station->firmware, page, done, arg);
 }
 
+/* ---- the databases as a whole ---- */
+
+void store_copy(struct store *s, const char *folder, store_done_fn *done, void *arg)
+{
+    (void)s;
+    json_t *copy = json_pack("{s:s, s:s, s:i, s:i, s:[]}", "path", folder ? folder : "/srv/copies/1",
+                             "created_at", "2026-11-22T10:00:00.000Z", "station_bytes", 4096,
+                             "backups_bytes", 4096, "problems");
+    done(arg, 0, NULL, copy);
+    json_decref(copy);
+}
+
+void store_check(struct store *s, store_done_fn *done, void *arg)
+{
+    (void)s;
+    json_t *verdict =
+        json_pack("{s:s, s:[]}", "checked_at", "2026-11-22T10:00:00.000Z", "problems");
+    done(arg, 0, NULL, verdict);
+    json_decref(verdict);
+}
+
 /* ---- scenes ---- */
 
 static void phone_add(struct station *s)

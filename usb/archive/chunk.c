@@ -57,6 +57,14 @@ static struct tools *tools_get(struct err *err)
     return t;
 }
 
+void chunk_forget(void)
+{
+    pthread_once(&once, key_make);
+    void *t = pthread_getspecific(key);
+    if (t && pthread_setspecific(key, NULL) == 0)
+        tools_free(t);
+}
+
 int chunk_compress(struct span raw, struct buf *out, struct err *err)
 {
     if (raw.len == 0 || raw.len > CHUNK_BYTES)

@@ -18,5 +18,7 @@ int chunk_compress(struct span raw, struct buf *out, struct err *err);
 /* Appends exactly `raw_bytes` (at most CHUNK_BYTES) unpacked bytes, whatever the frame claims;
  * ERR_FORMAT when it holds more, fewer, or is damaged. The caller compares the SHA-256. */
 int chunk_decompress(struct span packed, size_t raw_bytes, struct buf *out, struct err *err);
+/* Gives the memory that this thread keeps for packing and unpacking back; the next call takes it again. */
+void chunk_forget(void);
 
 #endif

@@ -4,7 +4,7 @@
 #include <time.h>
 
 static double scale_factor = 1.0;
-static int64_t frozen_ms = -1;
+static int64_t frozen_ms = -1, utc_shift_ms;
 
 static int64_t read_clock(clockid_t id)
 {
@@ -20,7 +20,7 @@ int64_t clock_now_ms(void)
 
 int64_t clock_utc_ms(void)
 {
-    return frozen_ms >= 0 ? frozen_ms : read_clock(CLOCK_REALTIME);
+    return frozen_ms >= 0 ? frozen_ms : read_clock(CLOCK_REALTIME) + utc_shift_ms;
 }
 
 void clock_scale_set(double scale)
@@ -55,6 +55,11 @@ int clock_left(int64_t until_ms, int at_most_ms)
 void clock_test_set(int64_t now_ms)
 {
     frozen_ms = now_ms;
+}
+
+void clock_test_shift_utc(int64_t ms)
+{
+    utc_shift_ms = ms;
 }
 
 void clock_rfc3339(int64_t utc_ms, char out[CLOCK_TEXT_BYTES])

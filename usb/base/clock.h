@@ -18,6 +18,7 @@ int64_t clock_in(int64_t ms);
 /* Milliseconds left until the deadline, 0 when passed, at most `at_most_ms`; for poll(2). */
 int clock_left(int64_t until_ms, int at_most_ms);
 void clock_test_set(int64_t now_ms); /* freezes both clocks at this value; negative: real again */
+void clock_test_shift_utc(int64_t ms); /* the wall clock alone, as when somebody sets it; 0: real again */
 /* RFC 3339 UTC with milliseconds, "2026-11-22T10:00:00.000Z"; out holds at least 25 bytes. */
 #define CLOCK_TEXT_BYTES 25
 void clock_rfc3339(int64_t utc_ms, char out[CLOCK_TEXT_BYTES]);

@@ -1,5 +1,6 @@
 #include "usb/plan/plan.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -333,7 +334,9 @@ int plan_build(const struct plan_inputs *in, struct plan *out, const char **fail
     }
     if (rc < 0)
         return rc;
-    memcpy(out, p, sizeof(*p));
+    memcpy(out, p, offsetof(struct plan, recipe));
+    recipe_copy(&out->recipe, &p->recipe);
+    memcpy(&out->layout_count, &p->layout_count, sizeof(*p) - offsetof(struct plan, layout_count));
     return 0;
 }
 

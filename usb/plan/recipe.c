@@ -1,5 +1,6 @@
 #include "usb/plan/recipe.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -274,6 +275,11 @@ static int check_needs(const struct recipe *r, struct err *err)
     return 0;
 }
 
+void recipe_copy(struct recipe *to, const struct recipe *from)
+{
+    memcpy(to, from, offsetof(struct recipe, steps) + from->step_count * sizeof(from->steps[0]));
+}
+
 int recipe_decode(json_t *json, struct recipe *out, struct err *err)
 {
     AUTO(free_ptr) struct recipe *r = xcalloc(1, sizeof(*r));
@@ -294,6 +300,6 @@ int recipe_decode(json_t *json, struct recipe *out, struct err *err)
         rc = check_needs(r, err);
     if (rc < 0)
         return rc;
-    memcpy(out, r, sizeof(*r));
+    recipe_copy(out, r);
     return 0;
 }

@@ -47,6 +47,8 @@ struct recipe {
 
 /* Strict: unknown members are ERR_FORMAT, so is a reference to a step that does not come before. */
 int recipe_decode(json_t *json, struct recipe *out, struct err *err);
+/* Copies the steps that there are: the rest of `to` is not touched, and costs no memory where it never was. */
+void recipe_copy(struct recipe *to, const struct recipe *from);
 const struct recipe_step *recipe_step_find(const struct recipe *r, const char *id);
 /* Does any step change the phone's flash? Then an order names the serial of its label. */
 bool recipe_writes(const struct recipe *r);

@@ -484,12 +484,47 @@ static int read_slot(struct session *s, struct err *err)
     return 0;
 }
 
-static size_t common_bytes(const struct buf *a, const struct buf *b)
+/* Of an LK in the package. */
+static int64_t image_bytes(const struct session *s, const char *image, struct err *err)
 {
-    size_t n = 0, max = MIN_OF(a->len, b->len);
-    while (n < max && a->data[n] == b->data[n])
+    int fd = session_input(s, image);
+    int64_t size = fd < 0 ? err_set(err, ERR_NOT_FOUND, "the package has no %s file", image)
+                          : io_size(fd, err);
+    return size > LK_FILE_BYTES_MAX
+               ? err_set(err, ERR_LIMIT, "%s has %lld bytes, at most %d are read", image,
+                         (long long)size, LK_FILE_BYTES_MAX)
+               : size;
+}
+
+static size_t common_bytes(const uint8_t *a, const uint8_t *b, size_t max)
+{
+    size_t n = 0;
+    while (n < max && a[n] == b[n])
         n++;
     return n;
+}
+
+/* How many bytes `here` and an image of the package begin with in common. Read in pieces: a worker holds no two
+ * bootloaders at once. */
+static int common_with_image(const struct session *s, const char *image, const struct buf *here,
+                             size_t *common_out, struct err *err)
+{
+    uint8_t piece[16 * 1024];
+    size_t at = 0, same = sizeof(piece);
+    int64_t size = image_bytes(s, image, err);
+    if (size < 0)
+        return (int)size;
+    size_t max = MIN_OF((size_t)size, here->len);
+    while (at < max && same == sizeof(piece)) {
+        size_t n = MIN_OF(sizeof(piece), max - at);
+        int rc = io_pread(session_input(s, image), piece, n, (int64_t)at, err);
+        if (rc < 0)
+            return rc;
+        same = common_bytes(piece, here->data + at, n);
+        at += same;
+    }
+    *common_out = at;
+    return 0;
 }
 
 static const struct plan_write *lk_write(const struct session *s, char slot, enum plan_class class)
@@ -506,23 +541,26 @@ static int holds_service_lk(struct session *s, char slot, bool *holds_out, struc
 {
     const struct plan_write *service = lk_write(s, slot, PLAN_SERVICE_LK);
     const struct plan_write *commercial = lk_write(s, slot, PLAN_COMMERCIAL);
-    AUTO(buf_deinit) struct buf here = {0}, one = {0}, other = {0};
+    AUTO(buf_deinit) struct buf here = {0};
+    size_t same = 0, other = 0;
     struct extent e;
     if (!service || !commercial)
         return 0;
-    int rc = session_slurp(s, service->image, LK_FILE_BYTES_MAX, &one, err);
-    if (rc == 0)
-        rc = session_slurp(s, commercial->image, LK_FILE_BYTES_MAX, &other, err);
+    int64_t size = image_bytes(s, service->image, err);
+    int rc = size < 0 ? (int)size : 0;
     if (rc == 0)
         rc = gpt_lookup(&s->gpt, service->partition, &e, err);
     if (rc < 0)
         return rc;
     buf_init(&here, LK_FILE_BYTES_MAX);
-    size_t len = (one.len + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
+    size_t len = ((size_t)size + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
     len = MIN_OF(len, (size_t)MIN_OF(e.size_bytes, (uint64_t)LK_FILE_BYTES_MAX));
     rc = read_small(s, e.start_bytes, buf_grow(&here, len), len, err);
-    size_t same = common_bytes(&here, &one);
-    *holds_out = same >= MIN_OF(one.len, LK_PROOF_BYTES) && same > common_bytes(&here, &other);
+    if (rc == 0)
+        rc = common_with_image(s, service->image, &here, &same, err);
+    if (rc == 0)
+        rc = common_with_image(s, commercial->image, &here, &other, err);
+    *holds_out = rc == 0 && same >= MIN_OF((size_t)size, LK_PROOF_BYTES) && same > other;
     return rc;
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <locale.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,13 +21,17 @@
 
 enum {
     RUN_TEXT_MAX_BYTES = 4 << 20,
+    /* Buffers from this size on go back to the system when they are freed. Left alone, glibc raises its limit with
+     * each one that is, and a worker keeps what its largest step needed. */
+    MMAP_FROM_BYTES = 64 * 1024,
     LAST_WORDS_MS = 60000, /* a station that stands still so long reads the end in the spool */
 };
 
 static const struct {
     const char *kind;
     run_fn *run;
-} runs[] = {{"job", run_job}, {"import", run_import}, {"firmware", run_firmware}, {"unpack", run_unpack}};
+} runs[] = {
+    {"job", run_job}, {"import", run_import}, {"firmware", run_firmware}, {"unpack", run_unpack}};
 
 static int read_run_text(int fd, char **text, size_t *len, struct err *err)
 {
@@ -104,6 +109,8 @@ int main(int argc, char **argv)
         return 2;
     }
     setlocale(LC_CTYPE, "C.UTF-8"); /* file names in archives: usb/archive/reader.h */
+    mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+    mallopt(M_TRIM_THRESHOLD, MMAP_FROM_BYTES);
     log_program_set("worker");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT,
