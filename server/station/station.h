@@ -91,7 +91,13 @@ void station_job_overlay(struct station *s, json_t *job);
  * worker's job. */
 void station_firmware_add(struct station *s, const char *path, station_done_fn *done, void *arg);
 /* A read-back dump below import_dirs into a backup (origin import) for the phone with this serial. */
-void station_backup_import(struct station *s, const char *path, const char *serial,
+struct backup_import {
+    const char *path;    /* a dump, or a folder of images, on the station */
+    const char *serial;  /* the phone's label */
+    const char *scatter; /* NULL, a path on the station, or the id of a firmware package */
+    int64_t offset_bytes; /* where in the user area the dump begins */
+};
+void station_backup_import(struct station *s, const struct backup_import *order,
                            station_done_fn *done, void *arg);
 /* {"ok":bool, "portwatch":bool, ...} for /readyz */
 json_t *station_health(struct station *s);

@@ -504,13 +504,13 @@ void station_firmware_add(struct station *s, const char *path, station_done_fn *
         done(arg, 0, NULL, firmware_new(s, path));
 }
 
-void station_backup_import(struct station *s, const char *path, const char *serial,
+void station_backup_import(struct station *s, const struct backup_import *order,
                            station_done_fn *done, void *arg)
 {
-    if (strncmp(path, "/srv/", 5) != 0)
+    if (strncmp(order->path, "/srv/", 5) != 0)
         fail(done, arg, ERR_REFUSED, "the file is not below a folder that the station may read");
     else
-        done(arg, 0, NULL, backup_new(s, serial, "import"));
+        done(arg, 0, NULL, backup_new(s, order->serial, "import"));
 }
 
 json_t *station_health(struct station *s)

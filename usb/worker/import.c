@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "usb/archive/stream.h"
+#include "usb/base/io.h"
 #include "usb/base/mem.h"
 #include "usb/format/dump.h"
 #include "usb/worker/runs.h"
 
 enum { CHUNK_RAW_BYTES = 1 << 20 };
+static const char file_prefix[] = "dump/";
 
 static int input_fd(const struct host *h, const char *name)
 {
@@ -24,6 +26,8 @@ struct import {
     struct session_host to;
     struct recipe recipe;
     char serial[32];
+    uint64_t offset_bytes;   /* where in the user area the dump begins */
+    struct scatter *scatter; /* NULL: none was given */
     struct dump *dump;
     struct set_item items[RECIPE_LIST_MAX];
     size_t item_count;
@@ -115,7 +119,7 @@ static int judge_all(struct import *im, struct err *err)
             snprintf(item->judged.reason, sizeof(item->judged.reason), "not in the dump");
             continue;
         }
-        int rc = dump_judge(im->dump, part, 0, &item->judged, err);
+        int rc = dump_judge(im->dump, part, &item->judged, err);
         if (rc < 0)
             return rc;
     }
@@ -149,25 +153,87 @@ static int take_params(struct import *im, const char *text, size_t len, struct e
     if (!params)
         return err_set(err, ERR_PROTOCOL, "parameters: %s", why.text);
     WIRE_TEXT(im->serial, json_string_value(json_object_get(params, "serial")));
+    im->offset_bytes = (uint64_t)json_integer_value(json_object_get(params, "offset"));
     int rc = recipe_decode(json_object_get(params, "recipe"), &im->recipe, err);
     json_decref(params);
     return rc;
 }
 
-static int import_dump(struct import *im, struct wire_done *done, struct err *err)
+static int scatter_load(struct import *im, const struct scatter_section **out, struct err *err)
 {
+    int fd = input_fd(im->h, "scatter");
+    *out = NULL;
+    if (fd < 0)
+        return 0;
+    int64_t size = io_size(fd, err);
+    if (size < 0)
+        return (int)size;
+    if (size > SCATTER_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, "the scatter file is larger than %u bytes",
+                       SCATTER_BYTES_MAX);
+    AUTO(free_ptr) char *text = xcalloc(1, (size_t)size + 1);
+    int rc = io_pread(fd, text, (size_t)size, 0, err);
+    if (rc >= 0)
+        rc = scatter_parse(span_of(text, (size_t)size), &im->scatter, err);
+    if (rc < 0)
+        return rc;
+    *out = scatter_section(im->scatter, NULL);
+    return *out ? 0 : err_set(err, ERR_INPUT, "the scatter file has no section for EMMC");
+}
+
+/* Files named like 13.proinfo.img, as the station sent them. */
+static int folder_open(struct import *im, const struct scatter_section *section, struct err *err)
+{
+    im->dump = dump_folder_new();
+    for (size_t i = 0; i < im->h->input_count; i++) {
+        const struct host_input *from = &im->h->inputs[i];
+        if (strncmp(from->name, file_prefix, sizeof(file_prefix) - 1) != 0)
+            continue;
+        struct input *in = host_input(im->h, input_of_fd(from->fd, err));
+        int rc = in ? dump_folder_add(im->dump, from->name + sizeof(file_prefix) - 1, in, err)
+                    : ERR_INPUT;
+        if (rc < 0)
+            return rc;
+    }
+    dump_expect(im->dump, section);
+    return 0;
+}
+
+static int source_open(struct import *im, struct err *err)
+{
+    struct dump_options options = {.start_bytes = im->offset_bytes};
+    int rc = scatter_load(im, &options.scatter, err), fd = input_fd(im->h, "dump");
+    if (rc < 0 || fd < 0)
+        return rc < 0 ? rc : folder_open(im, options.scatter, err);
     struct input *in = NULL;
-    int rc = archive_or_file_open(input_fd(im->h, "dump"), &in, err);
+    rc = archive_or_file_open(fd, &in, err);
     if (rc < 0)
         return rc;
     in = host_input(im->h, in);
-    struct dump_options options = {0};
     rc = dump_open(in, &options, &im->dump, err);
-    if (rc < 0) {
+    if (rc < 0)
         input_close(&in);
+    return rc;
+}
+
+static void tell_warnings(struct import *im)
+{
+    for (uint32_t i = 0; i < im->dump->warning_count; i++) {
+        struct wire_message m = {.type = WIRE_note, .fd = -1};
+        WIRE_TEXT(m.u.note.level, "warn");
+        WIRE_TEXT(m.u.note.text, im->dump->warnings[i]);
+        host_send(im->h, &m);
+    }
+}
+
+static int import_dump(struct import *im, struct wire_done *done, struct err *err)
+{
+    int rc = source_open(im, err);
+    if (rc < 0) {
         WIRE_TEXT(done->failure, "A6");
         return rc;
     }
+    tell_warnings(im);
     struct set_judgement set;
     rc = judge_all(im, err);
     if (rc == 0)
@@ -203,6 +269,7 @@ int run_import(struct host *h, const char *text, size_t len, struct wire_done *d
     im->hasher = hasher_new();
     rc = import_dump(im, done, err);
     dump_close(&im->dump);
+    scatter_free(&im->scatter);
     hasher_free(&im->hasher);
     free(im->chunk);
     return rc;
