@@ -1,7 +1,10 @@
 /* usb/portwatch/ports: wants, attaches, what is told to whom, also when nobody reads. */
 #include "tests/unit/rows.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -10,7 +13,9 @@
 
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
+#include "usb/codec/usbip.h"
 #include "usb/portwatch/ports.h"
+#include "usb/portwatch/racks.h"
 #include "usb/portwatch/sysfs.h"
 #include "usb/wire/wire.h"
 
@@ -237,6 +242,89 @@ static void trouble_is_told_once_and_taken_back(void **state)
     ports_free(&p);
 }
 
+/* ---- a rack that is deaf for a while: a thread on a loopback port ---- */
+
+static struct {
+    int listener;
+    pthread_t thread;
+    atomic_bool deaf;
+    atomic_int unanswered; /* requests, while it was deaf */
+} rack;
+
+static void rack_answer(int fd)
+{
+    struct usbip_device d = {
+        .busid = "1-1", .busnum = 1, .devnum = 2, .speed = 2, .vid = 0x0e8d, .pid = 3};
+    AUTO(buf_deinit) struct buf list;
+    buf_init(&list, 512);
+    usbip_op_encode(&(struct usbip_op_head){USBIP_OP_REP_DEVLIST, 0}, &list);
+    buf_put(&list, "\0\0\0\1", 4);
+    usbip_device_encode(&d, &list);
+    io_write(fd, list.data, list.len, NULL);
+}
+
+static void *rack_run(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        AUTO(fd_close) int fd = accept(rack.listener, NULL, NULL);
+        uint8_t request[USBIP_OP_BYTES];
+        if (fd < 0)
+            return NULL;
+        if (!rack.deaf)
+            rack_answer(fd);
+        else
+            rack.unanswered++;
+        while (recv(fd, request, sizeof(request), 0) > 0) /* until the other end gives up */
+            continue;
+    }
+}
+
+static void rack_start(char address[64])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(at);
+    rack.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(rack.listener, (struct sockaddr *)&at, size), 0);
+    assert_int_equal(listen(rack.listener, 8), 0);
+    assert_int_equal(getsockname(rack.listener, (struct sockaddr *)&at, &size), 0);
+    snprintf(address, 64, "127.0.0.1:%u", ntohs(at.sin_port));
+    assert_int_equal(pthread_create(&rack.thread, NULL, rack_run, NULL), 0);
+}
+
+/* Reads what flashrackd is told until the port shows this mode. */
+static void wait_mode(int fd, const char *mode)
+{
+    struct wire_message m;
+    do {
+        m = (struct wire_message){.fd = -1};
+        assert_int_equal(wire_recv(fd, &m, 0, NULL), 1);
+    } while (m.type != WIRE_port || strcmp(m.u.port.mode, mode) != 0);
+}
+
+/* A deaf rack's phone is there still: called empty it would count as taken away, and be taken anew. */
+static void a_rack_that_is_deaf_for_a_moment_keeps_its_ports(void **state)
+{
+    (void)state;
+    int server[2];
+    char address[64];
+    struct ports *p = ports_new(); /* stays: the thread that watches ends with the process */
+    rack_start(address);
+    assert_int_equal(wire_pair(server, NULL), 0);
+    ports_server_set(p, server[0]);
+    assert_int_equal(rack_watch(p, address, 200, NULL), 0);
+    wait_mode(server[1], "brom");
+    rack.deaf = true;
+    wait_mode(server[1], "none");
+    assert_true(rack.unanswered >= 3);
+    rack.deaf = false;
+    wait_mode(server[1], "brom");
+    shutdown(rack.listener, SHUT_RDWR); /* nobody listens: no silence, the phones are gone */
+    wait_mode(server[1], "none");
+    pthread_join(rack.thread, NULL);
+    close(rack.listener);
+}
+
 #define FOLDER "bus/usb/devices/999-1"
 
 /* A boot ROM as sysfs shows it, on a bus that this machine has no device nodes of. */
@@ -322,6 +410,7 @@ int main(void)
         cmocka_unit_test(a_watch_without_room_is_told),
         cmocka_unit_test(a_want_stays_until_it_is_answered),
         cmocka_unit_test(trouble_is_told_once_and_taken_back),
+        cmocka_unit_test(a_rack_that_is_deaf_for_a_moment_keeps_its_ports),
         cmocka_unit_test(a_node_that_vanished_is_looked_for_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,7 +121,7 @@ static void on_server_message(struct portwatch *pw, struct wire_message *m)
         }
         break;
     case WIRE_rack:
-        if (rack_watch(pw->ports, m->u.rack.address, &err) < 0)
+        if (rack_watch(pw->ports, m->u.rack.address, RACK_DEADLINE_MS, &err) < 0)
             ports_trouble(pw->ports, m->u.rack.address, "%s", err.text);
         break;
     case WIRE_watch:
@@ -213,7 +213,7 @@ static int start_racks(struct portwatch *pw, const struct options *o)
 {
     for (int i = 0; i < o->rack_count; i++) {
         struct err err = {0};
-        if (rack_watch(pw->ports, o->racks[i], &err) < 0) {
+        if (rack_watch(pw->ports, o->racks[i], RACK_DEADLINE_MS, &err) < 0) {
             fprintf(stderr, "flashrack-portwatch: --usbip %s: %s\n", o->racks[i], err.text);
             return -1;
         }
