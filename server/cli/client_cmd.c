@@ -81,6 +81,13 @@ const struct cli_command client_commands[] = {
      "Writes a backup's images, SHA256SUMS and manifest.json into a new folder.\n"
      "No image gets its final name before all of them arrived and were compared." STATION,
      backup_export_cmd},
+    {"backup import", "DIR|TAR --serial SERIAL " JSON,
+     "Makes a backup of an exported one, which lies below a folder that the station may read\n"
+     "(flashrackd --import-dir): the folder of 'backup export', or the tar file of the API.\n"
+     "Every image is compared with SHA256SUMS and manifest.json; one that differs is named, and\n"
+     "nothing is kept. The phone is asked for its label's serial as with any import.\n\n"
+     "--serial S     of the phone that the backup is of" STATION,
+     import_dump_cmd},
     {"conflicts", "[ID [resolve --reason TEXT [--keep WHICH]]] [--all] " JSON,
      "Contradictions between phones that an admin must resolve: open ones, or one.\n\n"
      "--all          also those that are resolved\n"
@@ -91,7 +98,7 @@ const struct cli_command client_commands[] = {
     {"import-dump", "FILE|DIR --serial SERIAL [--scatter FILE|ID] [--offset BYTES] " JSON,
      "Makes a backup of a read-back dump that lies on the station.\n"
      "FILE lies below a folder that the station may read (flashrackd --import-dir); DIR holds images\n"
-     "named like 13.proinfo.img or proinfo.img.\n\n"
+     "named like 13.proinfo.img or proinfo.img, compared with SHA256SUMS when that is there.\n\n"
      "--serial S     from the label of the phone that the dump was read from\n"
      "--scatter F    a scatter file on the station, or the id of a package: places when both tables\n"
      "               of the dump are damaged, sizes of the images of a DIR\n"

@@ -197,6 +197,21 @@ static void import_finish(struct input_run *r)
     store_spool_ingest(r->s->store, r->spool_fd, 0, &meta, on_import_ingested, r);
 }
 
+/* What an export writes beside the images. */
+static int send_texts(struct input_run *r, int dir_fd, struct err *err)
+{
+    static const char *const names[] = {"SHA256SUMS", "manifest.json"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        AUTO(fd_close)
+        int fd = openat(dir_fd, names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0 && errno != ENOENT)
+            return err_sys(err, ERR_INPUT, "'%s'", names[i]);
+        if (fd >= 0)
+            send_file(r, names[i], fd);
+    }
+    return 0;
+}
+
 /* Only what is named like a partition's image: other files of the folder are nobody's business. */
 static int send_images(struct input_run *r, int dir_fd, struct err *err)
 {
@@ -223,8 +238,10 @@ static int send_images(struct input_run *r, int dir_fd, struct err *err)
 
 static int send_dump(struct input_run *r, int fd, const struct stat *st, struct err *err)
 {
-    if (S_ISDIR(st->st_mode))
-        return send_images(r, fd, err);
+    if (S_ISDIR(st->st_mode)) {
+        int rc = send_texts(r, fd, err);
+        return rc < 0 ? rc : send_images(r, fd, err);
+    }
     send_file(r, "dump", fd);
     return 0;
 }

@@ -316,23 +316,43 @@ bool dump_file_partition(const char *file_name, char out[GPT_NAME_BYTES], uint32
     return true;
 }
 
-int dump_folder_add(struct dump *d, const char *file_name, struct input *in, struct err *err)
+/* 1: a new part, without a source so far. */
+static int folder_part(struct dump *d, const char *file_name, uint64_t size_bytes, struct err *err)
 {
     char name[GPT_NAME_BYTES] = "";
     uint32_t number;
-    if (!dump_file_partition(file_name, name, &number) || d->count == GPT_ENTRIES_MAX) {
-        input_close(&in);
+    if (!dump_file_partition(file_name, name, &number) || d->count == GPT_ENTRIES_MAX)
         return 0;
-    }
-    if (dump_find(d, name)) {
-        input_close(&in);
+    if (dump_find(d, name))
         return err_set(err, ERR_CONFLICT, "the folder holds '%s' twice (%s)", name, file_name);
-    }
     struct dump_part *p = &d->parts[d->count++];
-    *p = (struct dump_part){.number = number, .size_bytes = in->size_bytes, .safe_name = true};
+    *p = (struct dump_part){.number = number, .size_bytes = size_bytes, .safe_name = true};
     memcpy(p->name, name, sizeof(p->name));
+    p->last_lba = size_bytes ? size_bytes / 512 - 1 : 0; /* its place is not known */
+    return 1;
+}
+
+int dump_folder_add(struct dump *d, const char *file_name, struct input *in, struct err *err)
+{
+    int rc = folder_part(d, file_name, in->size_bytes, err);
+    if (rc <= 0) {
+        input_close(&in);
+        return rc;
+    }
+    struct dump_part *p = &d->parts[d->count - 1];
     p->own_input = in;
-    p->last_lba = in->size_bytes ? in->size_bytes / 512 - 1 : 0; /* its place is not known */
+    part_measure(d, p);
+    return 1;
+}
+
+int dump_folder_place(struct dump *d, const char *file_name, uint64_t offset_bytes,
+                      uint64_t size_bytes, struct err *err)
+{
+    int rc = folder_part(d, file_name, size_bytes, err);
+    if (rc <= 0)
+        return rc;
+    struct dump_part *p = &d->parts[d->count - 1];
+    p->offset_bytes = (int64_t)offset_bytes;
     part_measure(d, p);
     return 1;
 }

@@ -56,6 +56,9 @@ void dump_close(struct dump **d); /* NULL-safe; usable with AUTO */
  * are answered with 0, taken ones with 1, ERR_CONFLICT when a partition comes twice. */
 struct dump *dump_folder_new(void);
 int dump_folder_add(struct dump *d, const char *file_name, struct input *in, struct err *err);
+/* The same for a file that lies within d->in, as in a tar. */
+int dump_folder_place(struct dump *d, const char *file_name, uint64_t offset_bytes,
+                      uint64_t size_bytes, struct err *err);
 /* After the last file: places and sizes from the section. NULL: a warning that sizes are not
  * checked. */
 void dump_expect(struct dump *d, const struct scatter_section *section);
