@@ -273,7 +273,7 @@ class Restore(Bench):
 
     def test_phone_deaf_on_the_bus(self):
         # a lost transfer leaves the agent out of step and on the bus: it is not taken again before it was off
-        self.open(faults=["1-1:lie@step=brom@transfer=700"])
+        self.open(faults=["1-1:lie@step=brom@transfer=400"])
         self.prepare()
         job = self.restore()
         self.assert_restored(job)
