@@ -43,21 +43,25 @@ static void backup_post(struct http_call *call, void *arg)
     struct err err;
     json_t *body = NULL;
     struct fields f;
-    const char *path = NULL, *serial = NULL;
+    struct backup_import order = {0};
     int rc = api_body(call, &f, &body, &err);
     if (rc == 0) {
-        path = fields_string(&f, "path", PATH_MAX_BYTES);
-        serial = fields_string(&f, "serial", 64);
+        order.path = fields_string(&f, "path", PATH_MAX_BYTES);
+        order.serial = fields_string(&f, "serial", 64);
+        order.scatter = fields_string(&f, "scatter", PATH_MAX_BYTES);
+        order.offset_bytes = fields_int(&f, "offset", 0, INT64_MAX, 0);
         fields_need(&f, "path");
         fields_need(&f, "serial");
-        if (serial)
-            api_check_serial(&f, "serial", serial);
+        if (order.serial)
+            api_check_serial(&f, "serial", order.serial);
+        if (order.scatter && order.scatter[0] != '/' && !store_id(order.scatter))
+            fields_fail(&f, "scatter", "an absolute path on the station, or the id of a firmware package");
         rc = fields_close(&f, &err);
     }
     if (rc < 0)
         http_reply_err(call, &err, NULL);
     else
-        station_backup_import(a->station, path, serial, ask_done,
+        station_backup_import(a->station, &order, ask_done,
                               ask_new(a, call, 201, API_BASE "/backups"));
     json_decref(body);
 }

@@ -11,7 +11,10 @@
     "--json         what the API answers"
 
 const struct cli_command client_commands[] = {
-    {"ports", JSON, "The station's ports, and what is on each." STATION, ports_cmd},
+    {"ports", "[--topology] " JSON,
+     "The station's ports, and what is on each.\n\n"
+     "--topology     controllers, hubs and all their sockets as a tree, also the empty ones" STATION,
+     ports_cmd},
     {"calibrate", JSON,
      "Labels the ports by plugging one phone along the rack.\n"
      "At each socket the label that is written there is entered; an empty line ends it. Nothing "
@@ -78,6 +81,13 @@ const struct cli_command client_commands[] = {
      "Writes a backup's images, SHA256SUMS and manifest.json into a new folder.\n"
      "No image gets its final name before all of them arrived and were compared." STATION,
      backup_export_cmd},
+    {"backup import", "DIR|TAR --serial SERIAL " JSON,
+     "Makes a backup of an exported one, which lies below a folder that the station may read\n"
+     "(flashrackd --import-dir): the folder of 'backup export', or the tar file of the API.\n"
+     "Every image is compared with SHA256SUMS and manifest.json; one that differs is named, and\n"
+     "nothing is kept. The phone is asked for its label's serial as with any import.\n\n"
+     "--serial S     of the phone that the backup is of" STATION,
+     import_dump_cmd},
     {"conflicts", "[ID [resolve --reason TEXT [--keep WHICH]]] [--all] " JSON,
      "Contradictions between phones that an admin must resolve: open ones, or one.\n\n"
      "--all          also those that are resolved\n"
@@ -85,10 +95,14 @@ const struct cli_command client_commands[] = {
      "--keep WHICH   the phone, serial or backup that is right; 'flashrack conflicts ID' says\n"
      "               which words it takes" STATION,
      conflicts_cmd},
-    {"import-dump", "FILE --serial SERIAL " JSON,
+    {"import-dump", "FILE|DIR --serial SERIAL [--scatter FILE|ID] [--offset BYTES] " JSON,
      "Makes a backup of a read-back dump that lies on the station.\n"
-     "FILE lies below a folder that the station may read (flashrackd --import-dir).\n\n"
-     "--serial S     from the label of the phone that the dump was read from" STATION,
+     "FILE lies below a folder that the station may read (flashrackd --import-dir); DIR holds images\n"
+     "named like 13.proinfo.img or proinfo.img, compared with SHA256SUMS when that is there.\n\n"
+     "--serial S     from the label of the phone that the dump was read from\n"
+     "--scatter F    a scatter file on the station, or the id of a package: places when both tables\n"
+     "               of the dump are damaged, sizes of the images of a DIR\n"
+     "--offset N     where in the user area the dump begins" STATION,
      import_dump_cmd},
     {"firmware list", JSON, "The firmware packages that the station knows." STATION,
      firmware_list_cmd},

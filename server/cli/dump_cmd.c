@@ -111,8 +111,12 @@ static int source_open(struct source *s, const char *path, struct err *err)
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_sys(err, ERR_IO, "'%s'", path);
-    if (S_ISDIR(st.st_mode))
-        return folder_open(s, fd, err);
+    if (S_ISDIR(st.st_mode)) {
+        rc = folder_open(s, fd, err);
+        if (rc >= 0)
+            dump_expect(s->dump, options.scatter);
+        return rc;
+    }
     struct input *in;
     rc = archive_or_file_open(fd, &in, err);
     if (rc < 0)
@@ -189,17 +193,17 @@ static void list_print(const struct dump *d, const struct plausible *judged,
 static int judge_all(struct dump *d, struct plausible *judged, struct err *err)
 {
     uint32_t order[GPT_ENTRIES_MAX];
+    bool was_unknown = d->in && d->in->size_bytes == INPUT_SIZE_UNKNOWN;
     dump_order(d, order);
     for (uint32_t i = 0; i < d->count; i++) {
-        int rc = dump_judge(d, &d->parts[order[i]], 0, &judged[order[i]], err);
+        int rc = dump_judge(d, &d->parts[order[i]], &judged[order[i]], err);
         if (rc < 0)
             return rc;
     }
-    bool was_unknown = d->in && d->in->size_bytes == INPUT_SIZE_UNKNOWN;
     int rc = dump_measure(d, err);
     for (uint32_t i = 0; rc >= 0 && was_unknown && i < d->count; i++)
         if (!d->parts[i].complete) /* a stream: its end came after the verdict */
-            rc = dump_judge(d, &d->parts[i], 0, &judged[i], err);
+            rc = dump_judge(d, &d->parts[i], &judged[i], err);
     return rc;
 }
 
@@ -248,6 +252,8 @@ int dump_list(const struct cli_command *self, int argc, char **argv)
 
 /* ---- extract -------------------------------------------------------------------------------- */
 
+enum { SUMS_BYTES_MAX = 1 << 20 };
+
 struct extraction {
     struct dump_part *part;
     struct new_file file;
@@ -290,10 +296,40 @@ static int extract_one(struct dump *d, int dir_fd, struct extraction *x, struct 
     return rc;
 }
 
+static bool extracted_now(const struct extraction *x, size_t count, const char *file, size_t len)
+{
+    for (size_t i = 0; i < count; i++) {
+        AUTO(free_ptr) char *name = xasprintf("%s.img", x[i].part->name);
+        if (strlen(name) == len && memcmp(name, file, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Lines of an earlier extraction into the same folder, but of the files that are new. */
+static int sums_keep(int dir_fd, int fd, const struct extraction *x, size_t count, struct err *err)
+{
+    enum { DIGEST = SHA256_HEX_BYTES - 1 };
+    AUTO(free_ptr) char *text = NULL;
+    int rc = io_slurp(dir_fd, "SHA256SUMS", SUMS_BYTES_MAX, &text, NULL, err);
+    if (rc < 0)
+        return rc == ERR_NOT_FOUND ? 0 : rc;
+    for (char *line = text; *line && rc >= 0;) {
+        size_t len = strcspn(line, "\n");
+        size_t whole = len + (line[len] == '\n');
+        if (len > DIGEST + 2 && !extracted_now(x, count, line + DIGEST + 2, len - DIGEST - 2))
+            rc = io_write(fd, line, whole, err);
+        line += whole;
+    }
+    return rc;
+}
+
 static int sums_write(int dir_fd, const struct extraction *x, size_t count, struct err *err)
 {
     AUTO(new_file_deinit) struct new_file f = {0};
     int rc = new_file_open(dir_fd, "SHA256SUMS", &f, err);
+    if (rc >= 0)
+        rc = sums_keep(dir_fd, f.fd, x, count, err);
     for (size_t i = 0; rc >= 0 && i < count; i++) {
         char hex[SHA256_HEX_BYTES];
         sha256_hex(&x[i].sha256, hex);
@@ -303,13 +339,32 @@ static int sums_write(int dir_fd, const struct extraction *x, size_t count, stru
     return rc < 0 ? rc : new_file_commit(&f, err);
 }
 
+/* What a packed dump lacks shows only when it is read: without --only it is left out. */
+static int extract_parts(struct dump *d, int dir_fd, bool only, struct extraction *x, size_t *count,
+                         struct err *err)
+{
+    for (size_t i = 0; i < *count;) {
+        int rc = extract_one(d, dir_fd, &x[i], err);
+        bool left_out = rc == ERR_FORMAT && !only && x[i].part->known && !x[i].part->complete;
+        if (rc < 0 && !left_out)
+            return rc;
+        if (!left_out) {
+            i++;
+            continue;
+        }
+        fprintf(stderr, "warning: %s\n", cli_printable(err->text));
+        new_file_deinit(&x[i].file);
+        --*count;
+        memmove(&x[i], &x[i + 1], (*count - i) * sizeof(*x));
+    }
+    return *count ? 0 : err_set(err, ERR_FORMAT, "no whole partition in the dump");
+}
+
 /* Everything is written under temporary names before the first gets its final one. */
-static int extract_all(struct dump *d, int dir_fd, struct extraction *x, size_t count,
+static int extract_all(struct dump *d, int dir_fd, bool only, struct extraction *x, size_t count,
                        struct err *err)
 {
-    int rc = 0;
-    for (size_t i = 0; rc >= 0 && i < count; i++)
-        rc = extract_one(d, dir_fd, &x[i], err);
+    int rc = extract_parts(d, dir_fd, only, x, &count, err);
     for (size_t i = 0; rc >= 0 && i < count; i++)
         rc = new_file_commit(&x[i].file, err);
     if (rc >= 0)
@@ -352,9 +407,12 @@ static int choose(struct dump *d, const char *only, bool identity, struct extrac
         bool wanted = only ? in_list(only, p->name) : !identity || role_in_identity_set(p->name);
         if (!wanted)
             continue;
-        if (!p->safe_name)
+        if (!p->safe_name && only)
             return err_set(err, ERR_FORMAT, "'%s' cannot be a file name", p->name);
-        if (only || p->complete || !p->known)
+        if (!p->safe_name)
+            fprintf(stderr, "warning: '%s' cannot be a file name: not extracted\n",
+                    cli_printable(p->name));
+        else if (only || p->complete || !p->known)
             x[count++].part = p;
     }
     *count_out = count;
@@ -382,7 +440,7 @@ static int extract_to(struct dump *d, const char *only, bool identity, const cha
     AUTO(fd_close) int dir_fd = folder_make(output, &err);
     if (dir_fd < 0)
         return cli_fail(&err, NULL);
-    if (extract_all(d, dir_fd, x, count, &err) < 0)
+    if (extract_all(d, dir_fd, only != NULL, x, count, &err) < 0)
         return cli_fail(&err,
                         "Nothing was left under a final name. `flashrack dump list` shows what "
                         "is whole.");

@@ -1,4 +1,3 @@
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,66 +9,22 @@
 #include "usb/archive/stream.h"
 #include "usb/archive/unpack.h"
 #include "usb/base/mem.h"
+#include "usb/base/tree.h"
 #include "usb/format/firmware.h"
+#include "usb/format/serial.h"
+#include "usb/plan/package.h"
 
 /* ---- a folder as a package ------------------------------------------------------------------ */
 
-enum { DEPTH_MAX = 4 };
-
 struct folder {
     int fd;
-    char *names[FIRMWARE_FILES_MAX];
-    size_t count;
+    struct tree files;
 };
 
 static void folder_deinit(struct folder *f)
 {
-    for (size_t i = 0; i < f->count; i++)
-        free(f->names[i]);
-    f->count = 0;
+    tree_deinit(&f->files);
     fd_close(&f->fd);
-}
-
-static int folder_walk(struct folder *f, const char *prefix, int depth, struct err *err);
-
-static int folder_entry(struct folder *f, const char *name, int depth, struct err *err)
-{
-    struct stat st;
-    if (fstatat(f->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return err_sys(err, ERR_IO, "'%s'", name);
-    if (S_ISDIR(st.st_mode))
-        return depth < DEPTH_MAX ? folder_walk(f, name, depth + 1, err) : 0;
-    if (!S_ISREG(st.st_mode))
-        return 0; /* links are not followed */
-    if (f->count == FIRMWARE_FILES_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d files: this is not a firmware package",
-                       FIRMWARE_FILES_MAX);
-    f->names[f->count++] = xstrdup(name);
-    return 0;
-}
-
-static int folder_walk(struct folder *f, const char *prefix, int depth, struct err *err)
-{
-    int fd =
-        openat(f->fd, prefix[0] ? prefix : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir)
-        return err_sys(err, ERR_IO, "read folder '%s'", prefix);
-    int rc = 0;
-    for (struct dirent *d; rc >= 0 && (d = readdir(dir));) {
-        if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
-            continue;
-        AUTO(free_ptr)
-        char *name = prefix[0] ? xasprintf("%s/%s", prefix, d->d_name) : xstrdup(d->d_name);
-        rc = folder_entry(f, name, depth, err);
-    }
-    closedir(dir);
-    return rc;
-}
-
-static int name_compare(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 static int folder_file_open(void *arg, const char *name, struct input **out, struct err *err)
@@ -98,9 +53,7 @@ static int folder_open(struct folder *f, const char *path, struct err *err)
         return err_set(err, ERR_INPUT, "'%s' is not a folder%s", path,
                        archive_recognised(f->fd) ? "; unpack it first: flashrack firmware unpack"
                                                  : "");
-    int rc = folder_walk(f, "", 0, err);
-    qsort(f->names, f->count, sizeof(f->names[0]), name_compare);
-    return rc;
+    return tree_list(f->fd, FIRMWARE_FILES_MAX, &f->files, err);
 }
 
 /* ---- what is printed ------------------------------------------------------------------------ */
@@ -135,34 +88,6 @@ static json_t *problem_json(const struct firmware_problem *p)
     return j;
 }
 
-static json_t *step_json(const struct firmware_step *s)
-{
-    json_t *j = json_object();
-    json_object_set_new(j, "partition", cli_json_text(s->entry->name));
-    if (s->action == FIRMWARE_KEEP) {
-        json_object_set_new(j, "reason", json_string(s->why));
-        return j;
-    }
-    json_object_set_new(j, "file", cli_json_text(s->file->name));
-    json_object_set_new(j, "area", json_string(s->area));
-    json_object_set_new(j, "start", json_integer((json_int_t)s->extent.start_bytes));
-    json_object_set_new(j, "size", json_integer((json_int_t)s->extent.size_bytes));
-    json_object_set_new(j, "partition_size", json_integer((json_int_t)s->entry->size_bytes));
-    return j;
-}
-
-static json_t *plan_json(const struct firmware_plan *plan)
-{
-    json_t *j = json_object(), *write = json_array(), *keep = json_array();
-    for (uint32_t i = 0; i < plan->count; i++)
-        json_array_append_new(plan->steps[i].action == FIRMWARE_WRITE ? write : keep,
-                              step_json(&plan->steps[i]));
-    json_object_set_new(j, "write_bytes", json_integer((json_int_t)plan->write_bytes));
-    json_object_set_new(j, "write", write);
-    json_object_set_new(j, "keep", keep);
-    return j;
-}
-
 static json_t *problems_json(const struct firmware *f)
 {
     json_t *j = json_array();
@@ -173,11 +98,9 @@ static json_t *problems_json(const struct firmware *f)
 
 static json_t *firmware_json(const struct firmware *f)
 {
-    json_t *j = json_object(), *files = json_array(), *plans = json_object();
+    json_t *j = json_object(), *files = json_array();
     for (uint32_t i = 0; i < f->file_count; i++)
         json_array_append_new(files, file_json(&f->files[i]));
-    json_object_set_new(plans, "download_only", plan_json(&f->download_only));
-    json_object_set_new(plans, "firmware_upgrade", plan_json(&f->upgrade));
     json_object_set_new(j, "name", cli_json_text(f->name));
     json_object_set_new(j, "platform", cli_json_text_or_null(f->platform));
     json_object_set_new(j, "project", cli_json_text_or_null(f->project));
@@ -191,7 +114,7 @@ static json_t *firmware_json(const struct firmware *f)
     json_object_set_new(j, "auth_file", cli_json_text_or_null(f->auth_name));
     json_object_set_new(j, "files", files);
     json_object_set_new(j, "problems", problems_json(f));
-    json_object_set_new(j, "plans", plans);
+    json_object_set_new(j, "plans", plan_package_modes(f));
     return j;
 }
 
@@ -249,31 +172,116 @@ int firmware_of_folder(const char *path, bool read_all, struct firmware **out, s
     char name[FIRMWARE_NAME_BYTES];
     package_name(path, name);
     int rc = folder_open(&folder, path, err);
-    struct firmware_source source = {name, (const char *const *)folder.names, folder.count,
-                                     folder_file_open, &folder};
+    struct firmware_source source = {name, (const char *const *)folder.files.names,
+                                     folder.files.count, folder_file_open, &folder};
     struct firmware_options how = {&FIRMWARE_MODEL_X5, "EMMC", read_all};
     return rc < 0 ? rc : firmware_check(&source, &how, out, err);
+}
+
+/* ---- gates: may it go onto this phone? ------------------------------------------------------- */
+
+struct phone {
+    const char *version_text, *serial, *battery_text;
+    bool asked; /* one of them was given */
+    struct fw_version version;
+    struct gate_phone gate;
+    struct gate_result results[FIRMWARE_GATES];
+    enum gate_action strictest;
+};
+
+static int battery_parse(struct phone *p, struct err *err)
+{
+    char *end;
+    unsigned long n = strtoul(p->battery_text, &end, 10);
+    if (*end || end == p->battery_text || n == 0 || n > 10000)
+        return err_set(err, ERR_INPUT, "--battery '%s' is neither millivolts nor percent",
+                       p->battery_text);
+    if (n <= 100)
+        p->gate.battery_percent = (int)n;
+    else
+        p->gate.battery_mv = (uint32_t)n;
+    return 0;
+}
+
+static int phone_parse(struct phone *p, struct err *err)
+{
+    p->asked = p->version_text || p->serial || p->battery_text;
+    p->gate = (struct gate_phone){.project = p->serial, .battery_percent = -1};
+    int rc = p->version_text ? fw_version_parse(p->version_text, &p->version, err) : 0;
+    if (rc < 0)
+        return err_in(err, "--phone-version");
+    if (p->version_text)
+        p->gate.version = &p->version;
+    struct serial_check check;
+    if (p->serial) {
+        serial_check(p->serial, SERIAL_PROJECT_X5, &check);
+        if (check.verdict != SERIAL_VALID)
+            return err_set(err, ERR_INPUT, "--serial: %s", check.reason);
+    }
+    return p->battery_text ? battery_parse(p, err) : 0;
+}
+
+static bool phone_allows(struct phone *p, const struct firmware *f)
+{
+    if (!p->asked)
+        return true;
+    if (!f->version.text[0]) /* reported as a problem of the package */
+        return false;
+    p->strictest = firmware_gates(&f->version, &p->gate, p->results);
+    return p->strictest != GATE_REFUSE;
+}
+
+static json_t *gates_json(const struct phone *p)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; p->results[0].id && i < FIRMWARE_GATES; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "id", p->results[i].id, "action",
+                                              gate_action_name(p->results[i].action), "text",
+                                              p->results[i].text));
+    return list;
+}
+
+static void gates_print(const struct phone *p)
+{
+    for (size_t i = 0; p->results[0].id && i < FIRMWARE_GATES; i++)
+        printf("%s  %-8s %s\n", p->results[i].id, gate_action_name(p->results[i].action),
+               p->results[i].text);
+    if (p->asked && !p->results[0].id)
+        fprintf(stderr, "the package's version is not known: nobody can say whether it fits\n");
 }
 
 int firmware_check_cmd(const struct cli_command *self, int argc, char **argv)
 {
     bool json = false, fast = false;
-    const struct cli_option options[] = {{"json", NULL, &json, 0}, {"fast", NULL, &fast, 0}, {0}};
+    struct phone phone = {0};
+    const struct cli_option options[] = {{"json", NULL, &json, 0},
+                                         {"fast", NULL, &fast, 0},
+                                         {"phone-version", &phone.version_text, NULL, 0},
+                                         {"serial", &phone.serial, NULL, 0},
+                                         {"battery", &phone.battery_text, NULL, 0},
+                                         {0}};
     int n = cli_options(self, argc, argv, options);
     if (n < 0)
         return CLI_USAGE;
     if (n != 1)
         return cli_usage(self, "the folder of a firmware package is needed");
     struct err err;
+    if (phone_parse(&phone, &err) < 0)
+        return cli_fail(&err, NULL);
     AUTO(firmware_free) struct firmware *f = NULL;
     if (firmware_of_folder(argv[0], !fast, &f, &err) < 0)
         return cli_fail(&err, NULL);
-    if (json)
-        cli_json_print(firmware_json(f));
-    else
+    bool allowed = phone_allows(&phone, f);
+    if (json) {
+        json_t *j = firmware_json(f);
+        json_object_set_new(j, "gates", phone.asked ? gates_json(&phone) : json_null());
+        cli_json_print(j);
+    } else {
         firmware_print(f);
+        gates_print(&phone);
+    }
     problems_print(f);
-    return f->usable ? CLI_FINE : CLI_BAD_INPUT;
+    return f->usable && allowed ? CLI_FINE : CLI_BAD_INPUT;
 }
 
 /* ---- unpack --------------------------------------------------------------------------------- */

@@ -42,27 +42,53 @@ static void backup_print(json_t *backup, const char *serial)
            text_or_dash(backup, "id"));
 }
 
+static bool offset_parse(const char *text, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoll(text, &end, 0);
+    return !errno && end != text && !*end && *out >= 0;
+}
+
+/* The id of a package at the station, or a file. */
+static char *scatter_source(const struct client *c, const char *text)
+{
+    return text[strspn(text, "0123456789")] ? station_path(c, text) : xstrdup(text);
+}
+
 int import_dump_cmd(const struct cli_command *self, int argc, char **argv)
 {
     struct client_options common = {0};
-    const char *serial = NULL;
-    const struct cli_option options[] = {CLIENT_OPTIONS(common), {"serial", &serial, NULL, 0}, {0}};
+    const char *serial = NULL, *scatter = NULL, *offset = NULL;
+    const struct cli_option options[] = {CLIENT_OPTIONS(common),
+                                         {"serial", &serial, NULL, 0},
+                                         {"scatter", &scatter, NULL, 0},
+                                         {"offset", &offset, NULL, 0},
+                                         {0}};
     AUTO(client_free) struct client *c = NULL;
+    int64_t offset_bytes = 0;
     int rc = client_arguments(self, argc, argv, options, 1, "a dump is needed");
     if (rc == CMD_GO_ON && !serial)
         rc = cli_usage(self, "--serial is needed: of the phone that the dump was read from");
+    if (rc == CMD_GO_ON && offset && !offset_parse(offset, &offset_bytes))
+        rc = cli_usage(self, "--offset '%s' is not a number of bytes", offset);
     if (rc == CMD_GO_ON)
         rc = station_open(&common, &c);
     if (rc != CMD_GO_ON)
         return rc;
     AUTO(free_ptr) char *path = station_path(c, argv[0]);
-    if (!path)
+    AUTO(free_ptr) char *scatter_path = scatter ? scatter_source(c, scatter) : NULL;
+    if (!path || (scatter && !scatter_path))
         return CLI_BAD_INPUT;
     struct err err;
     AUTO(client_json_free) json_t *backup = NULL;
     AUTO(client_json_free) json_t *body = json_object();
     json_object_set_new(body, "path", cli_json_text(path));
     json_object_set_new(body, "serial", cli_json_text(serial));
+    if (scatter)
+        json_object_set_new(body, "scatter", cli_json_text(scatter_path));
+    if (offset)
+        json_object_set_new(body, "offset", json_integer(offset_bytes));
     if (client_work(c, CLIENT_API "/backups", body, &backup, &err) < 0)
         return client_fail(c, &err);
     if (common.json)

@@ -21,11 +21,15 @@ const struct cli_command offline_commands[] = {
      "Partitions out of a dump into DIR/<name>.img, with DIR/SHA256SUMS.", dump_extract},
     {"serial", "SERIAL [--json]", "Checks a serial number and shows its dm-verity code.",
      serial_cmd},
+    {"imei", "IMEI [--json]", "Checks an IMEI: digits, check digit, known placeholders.", imei_cmd},
     {"da show", "FILE [--json]", "The chips that a download agent file is for.", da_show},
     {"preloader show", "FILE [-o BLOCK] [--json]",
      "The memory settings (EMI) in a preloader file, and the block itself.", preloader_show},
-    {"firmware check", "DIR [--fast] [--json]",
-     "What a firmware package is, what is wrong with it, and what each mode would write.",
+    {"firmware check",
+     "DIR [--fast] [--phone-version V] [--serial SERIAL] [--battery MV] [--json]",
+     "What a firmware package is, what is wrong with it, and what each mode would write.\n"
+     "With what is known of a phone also the gates V1 to V6: may the package go onto it?\n"
+     "--battery: millivolts, or percent up to 100. Exit status 1 when a gate refuses.",
      firmware_check_cmd},
     {"firmware unpack", "ARCHIVE -o DIR", "Unpacks a .7z, .zip or .tar package; can be repeated.",
      firmware_unpack},

@@ -9,6 +9,7 @@ int scatter_show(const struct cli_command *self, int argc, char **argv);
 int scatter_derive_cmd(const struct cli_command *self, int argc, char **argv);
 int dump_list(const struct cli_command *self, int argc, char **argv);
 int dump_extract(const struct cli_command *self, int argc, char **argv);
+int imei_cmd(const struct cli_command *self, int argc, char **argv);
 int serial_cmd(const struct cli_command *self, int argc, char **argv);
 int da_show(const struct cli_command *self, int argc, char **argv);
 int preloader_show(const struct cli_command *self, int argc, char **argv);

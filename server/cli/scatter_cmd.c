@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "server/cli/offline.h"
 #include "usb/base/io.h"
@@ -129,6 +130,12 @@ static const char *derive_advice(int code)
     return code == ERR_FORMAT ? "Use the vendor's own scatter file." : NULL;
 }
 
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 int scatter_derive_cmd(const struct cli_command *self, int argc, char **argv)
 {
     const char *only = NULL, *section = NULL, *output = NULL;
@@ -149,6 +156,10 @@ int scatter_derive_cmd(const struct cli_command *self, int argc, char **argv)
     struct err err;
     AUTO(free_ptr) char *text = NULL;
     size_t len;
+    if (same_file(argv[0], output)) {
+        err_set(&err, ERR_INPUT, "'%s' is the original", output);
+        return cli_fail(&err, "Give the copy another name: the vendor's own file is needed again.");
+    }
     if (io_slurp(AT_FDCWD, argv[0], SCATTER_BYTES_MAX, &text, &len, &err) < 0)
         return cli_fail(&err, NULL);
     AUTO(buf_deinit) struct buf copy;

@@ -28,3 +28,29 @@ int serial_cmd(const struct cli_command *self, int argc, char **argv)
     fprintf(stderr, "flashrack: %s\n", check.reason);
     return CLI_BAD_INPUT;
 }
+
+int imei_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    bool json = false;
+    const struct cli_option options[] = {{"json", NULL, &json, 0}, {0}};
+    int n = cli_options(self, argc, argv, options);
+    if (n < 0)
+        return CLI_USAGE;
+    if (n != 1)
+        return cli_usage(self, "one IMEI is needed");
+    char reason[200] = "";
+    bool valid = imei_check(argv[0], reason, sizeof(reason)) == IMEI_VALID;
+    if (json) {
+        json_t *j = json_object();
+        json_object_set_new(j, "valid", json_boolean(valid));
+        json_object_set_new(j, "imei", cli_json_text(argv[0]));
+        json_object_set_new(j, "reason", cli_json_text_or_null(reason));
+        cli_json_print(j);
+    } else if (valid) {
+        printf("imei  %s\n", argv[0]);
+    }
+    if (valid)
+        return CLI_FINE;
+    fprintf(stderr, "flashrack: %s\n", reason);
+    return CLI_BAD_INPUT;
+}

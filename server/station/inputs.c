@@ -7,22 +7,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/station/internal.h"
 #include "usb/base/clock.h"
+#include "usb/base/io.h"
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
+#include "usb/base/tree.h"
+#include "usb/format/dump.h"
+#include "usb/format/firmware.h"
 #include "usb/format/serial.h"
+
+enum { RESULT_MAX_BYTES = 4 << 20 };
 
 struct input_run {
     struct station *s;
     struct worker *worker;
     int spool_fd;
     char spool_name[64];
+    int result_fd; /* of a package check: what was found, as JSON */
     char serial[24];
     char *path;
+    char *scatter; /* of an import: a path, NULL when none was given */
+    int64_t offset_bytes;
     struct wire_done result;
     bool has_result;
     struct err failed; /* on our side, before the worker could do anything */
@@ -38,8 +48,10 @@ static void run_free(struct input_run *r)
         unlink(path);
     }
     fd_close(&r->spool_fd);
+    fd_close(&r->result_fd);
     json_decref(r->result.result);
     free(r->path);
+    free(r->scatter);
     free(r);
 }
 
@@ -119,7 +131,7 @@ static struct input_run *run_new(struct station *s, station_done_fn *done, void 
 {
     struct input_run *r = xcalloc(1, sizeof(*r));
     r->s = s;
-    r->spool_fd = -1;
+    r->spool_fd = r->result_fd = -1;
     r->done = done;
     r->arg = arg;
     return r;
@@ -185,56 +197,154 @@ static void import_finish(struct input_run *r)
     store_spool_ingest(r->s->store, r->spool_fd, 0, &meta, on_import_ingested, r);
 }
 
-static int import_start(struct input_run *r, const char *path, struct err *err)
+/* What an export writes beside the images. */
+static int send_texts(struct input_run *r, int dir_fd, struct err *err)
 {
-    char real[PATH_MAX];
-    int rc = path_allowed(r->s, path, real, sizeof(real), err);
-    if (rc < 0)
-        return rc;
-    r->path = xstrdup(real);
-    AUTO(fd_close) int dump = open(real, O_RDONLY | O_CLOEXEC);
+    static const char *const names[] = {"SHA256SUMS", "manifest.json"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        AUTO(fd_close)
+        int fd = openat(dir_fd, names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0 && errno != ENOENT)
+            return err_sys(err, ERR_INPUT, "'%s'", names[i]);
+        if (fd >= 0)
+            send_file(r, names[i], fd);
+    }
+    return 0;
+}
+
+/* Only what is named like a partition's image: other files of the folder are nobody's business. */
+static int send_images(struct input_run *r, int dir_fd, struct err *err)
+{
+    AUTO(tree_deinit) struct tree files = {0};
+    int rc = tree_list(dir_fd, FIRMWARE_FILES_MAX, &files, err), sent = 0;
+    for (size_t i = 0; rc == 0 && i < files.count; i++) {
+        char partition[GPT_NAME_BYTES], input[WIRE_NAME_MAX * 2];
+        uint32_t number;
+        if (strchr(files.names[i], '/') ||
+            !dump_file_partition(files.names[i], partition, &number))
+            continue;
+        AUTO(fd_close) int fd = openat(dir_fd, files.names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+            return err_sys(err, ERR_INPUT, "'%s'", files.names[i]);
+        snprintf(input, sizeof(input), "dump/%.200s", files.names[i]);
+        send_file(r, input, fd);
+        sent++;
+    }
+    if (rc == 0 && sent == 0)
+        return err_set(err, ERR_INPUT, "'%s' has no files named like proinfo.img or 13.proinfo.img",
+                       r->path);
+    return rc;
+}
+
+static int send_dump(struct input_run *r, int fd, const struct stat *st, struct err *err)
+{
+    if (S_ISDIR(st->st_mode)) {
+        int rc = send_texts(r, fd, err);
+        return rc < 0 ? rc : send_images(r, fd, err);
+    }
+    send_file(r, "dump", fd);
+    return 0;
+}
+
+static int send_scatter(struct input_run *r, struct err *err)
+{
+    if (!r->scatter)
+        return 0;
+    AUTO(fd_close) int fd = open(r->scatter, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return err_sys(err, ERR_INPUT, "scatter file '%s'", r->scatter);
+    send_file(r, "scatter", fd);
+    return 0;
+}
+
+static int import_run(struct input_run *r, struct err *err)
+{
+    AUTO(fd_close) int dump = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (dump < 0 || fstat(dump, &st) < 0)
-        return err_sys(err, ERR_INPUT, "'%s'", path);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INPUT,
-                       "'%s' is not a file: a dump is one file, as SP Flash Tool reads it back",
-                       path);
+        return err_sys(err, ERR_INPUT, "'%s'", r->path);
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return err_set(err, ERR_INPUT, "'%s' is neither a dump nor a folder of images", r->path);
     static int counter;
     snprintf(r->spool_name, sizeof(r->spool_name), "import-%d-%lld-%d.spool", (int)getpid(),
              (long long)clock_utc_ms(), counter++);
-    rc = r->spool_fd = spool_open(r->s, r->spool_name, err);
+    int rc = r->spool_fd = spool_open(r->s, r->spool_name, err);
     if (rc >= 0)
         rc = run_worker(r, err);
     if (rc < 0)
         return rc;
     struct wire_message spool = {.type = WIRE_spool, .fd = r->spool_fd};
     worker_send(r->worker, &spool);
-    send_file(r, "dump", dump);
+    rc = send_dump(r, dump, &st, err);
+    if (rc == 0)
+        rc = send_scatter(r, err);
+    if (rc < 0)
+        return rc;
     const struct loaded_recipe *recipe = recipe_by_name(r->s, "x5-restore");
-    json_t *params = json_pack("{s:s, s:O}", "serial", r->serial, "recipe", recipe->json);
+    json_t *params = json_pack("{s:s, s:O, s:I}", "serial", r->serial, "recipe", recipe->json,
+                               "offset", (json_int_t)r->offset_bytes);
     AUTO(free_ptr) char *text = json_dumps(params, JSON_COMPACT);
     json_decref(params);
     return send_run(r, "import", text, err);
 }
 
-void station_backup_import(struct station *s, const char *path, const char *serial,
+static void import_go_on(struct input_run *r, int rc, struct err *err)
+{
+    if (rc == 0)
+        rc = import_run(r, err);
+    if (rc < 0 && !r->worker)
+        run_fail(r, rc, err->text);
+    else if (rc < 0)
+        run_abort(r, err);
+}
+
+/* The scatter file of a package that the station knows. */
+static void on_import_firmware(void *arg, int code, const struct err *why, json_t *firmware)
+{
+    struct input_run *r = arg;
+    struct err err = why ? *why : (struct err){0};
+    const char *dir = json_string_value(json_object_get(firmware, "path"));
+    const char *name =
+        json_string_value(json_object_get(json_object_get(firmware, "detail"), "scatter"));
+    if (code == 0 && dir && name && name[0])
+        r->scatter = xasprintf("%s/%s", dir, name);
+    else if (code == 0)
+        code = err_set(&err, ERR_INPUT, "no scatter file is on record for this package: add it again");
+    import_go_on(r, code, &err);
+}
+
+static int import_start(struct input_run *r, const struct backup_import *order, struct err *err)
+{
+    struct serial_check check;
+    char real[PATH_MAX];
+    serial_check(order->serial ? order->serial : "", SERIAL_PROJECT_X5, &check);
+    if (check.verdict != SERIAL_VALID)
+        return err_set(err, ERR_INPUT, "serial: %s", check.reason);
+    int rc = path_allowed(r->s, order->path, real, sizeof(real), err);
+    if (rc < 0)
+        return rc;
+    r->path = xstrdup(real);
+    WIRE_TEXT(r->serial, order->serial);
+    r->offset_bytes = order->offset_bytes;
+    if (!order->scatter || order->scatter[0] != '/')
+        return 0;
+    rc = path_allowed(r->s, order->scatter, real, sizeof(real), err);
+    if (rc == 0)
+        r->scatter = xstrdup(real);
+    return rc;
+}
+
+void station_backup_import(struct station *s, const struct backup_import *order,
                            station_done_fn *done, void *arg)
 {
     struct err err = {0};
-    struct serial_check check;
     struct input_run *r = run_new(s, done, arg);
-    serial_check(serial ? serial : "", SERIAL_PROJECT_X5, &check);
-    int rc =
-        check.verdict == SERIAL_VALID ? 0 : err_set(&err, ERR_INPUT, "serial: %s", check.reason);
-    WIRE_TEXT(r->serial, serial);
     r->finish = import_finish;
-    if (rc == 0)
-        rc = import_start(r, path, &err);
-    if (rc < 0 && !r->worker)
-        run_fail(r, rc, err.text);
-    else if (rc < 0)
-        run_abort(r, &err);
+    int rc = import_start(r, order, &err);
+    if (rc == 0 && order->scatter && !r->scatter)
+        store_firmware_get(s->store, store_id(order->scatter), on_import_firmware, r);
+    else
+        import_go_on(r, rc, &err);
 }
 
 /* ---- firmware ----------------------------------------------------------------------------------------- */
@@ -247,9 +357,30 @@ static void on_firmware_stored(void *arg, int code, const struct err *err, json_
     run_free(r);
 }
 
+static json_t *result_read(struct input_run *r, struct err *err)
+{
+    int64_t size = io_size(r->result_fd, err);
+    if (size < 0 || size > RESULT_MAX_BYTES) {
+        err_set(err, ERR_LIMIT, "the worker found too much in '%s'", r->path);
+        return NULL;
+    }
+    AUTO(free_ptr) char *text = xcalloc(1, (size_t)size + 1);
+    json_error_t why;
+    json_t *found = NULL;
+    if (io_pread(r->result_fd, text, (size_t)size, 0, err) == 0 &&
+        !(found = json_loadb(text, (size_t)size, 0, &why)))
+        err_set(err, ERR_INTERNAL, "result of the package check: %s", why.text);
+    return found;
+}
+
 static void firmware_finish(struct input_run *r)
 {
-    json_t *found = r->result.result;
+    struct err err = {0};
+    json_t *found = result_read(r, &err);
+    if (!found) {
+        run_fail(r, err.code, err.text);
+        return;
+    }
     struct store_firmware_new fw = {
         .path = r->path,
         .name = json_string_value(json_object_get(found, "name")),
@@ -261,6 +392,33 @@ static void firmware_finish(struct input_run *r)
         .detail = found,
     };
     store_firmware_put(r->s->store, &fw, on_firmware_stored, r);
+    json_decref(found);
+}
+
+static int send_result_file(struct input_run *r, struct err *err)
+{
+    r->result_fd = memfd_create("result", MFD_CLOEXEC);
+    if (r->result_fd < 0)
+        return err_sys(err, ERR_IO, "memfd");
+    send_file(r, "result", r->result_fd);
+    return 0;
+}
+
+static int send_package_file(struct input_run *r, int dir_fd, const char *name, struct err *err)
+{
+    char input[WIRE_NAME_MAX * 2];
+    int n = snprintf(input, sizeof(input), "firmware/%s", name);
+    if (n < 0 || (size_t)n >= sizeof(input))
+        return err_set(err, ERR_LIMIT, "'%s' is too long a name for a file of a package", name);
+    json_t *text = json_string(name); /* NULL for what is no UTF-8: no package needs such a file */
+    json_decref(text);
+    if (!text)
+        return 0;
+    AUTO(fd_close) int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return err_sys(err, ERR_INPUT, "'%s'", name);
+    send_file(r, input, fd);
+    return 0;
 }
 
 static int send_folder(struct input_run *r, struct err *err)
@@ -268,34 +426,23 @@ static int send_folder(struct input_run *r, struct err *err)
     AUTO(fd_close) int dir_fd = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return err_sys(err, ERR_INPUT, "'%s': a firmware package is a folder", r->path);
-    DIR *d = fdopendir(fcntl(dir_fd, F_DUPFD_CLOEXEC, 3));
-    if (!d)
-        return err_sys(err, ERR_IO, "folder '%s'", r->path);
-    int count = 0, rc = 0;
-    for (struct dirent *e; rc == 0 && (e = readdir(d)) != NULL;) {
-        struct stat st;
-        AUTO(fd_close)
-        int fd = openat(dir_fd, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-            continue;
-        char name[WIRE_NAME_MAX * 2];
-        int n = snprintf(name, sizeof(name), "firmware/%s", e->d_name);
-        if (n < 0 || (size_t)n >= sizeof(name) || ++count > JOB_IMAGES_MAX)
-            rc = err_set(err, ERR_LIMIT, "'%s' has too many files or too long names for a package",
-                         r->path);
-        else
-            send_file(r, name, fd);
-    }
-    closedir(d);
-    if (rc == 0 && count == 0)
-        rc = err_set(err, ERR_INPUT, "'%s' has no files", r->path);
+    AUTO(tree_deinit) struct tree files = {0};
+    int rc = tree_list(dir_fd, FIRMWARE_FILES_MAX, &files, err);
+    if (rc < 0)
+        return err_in(err, "'%s' is no firmware package", r->path);
+    if (files.count == 0)
+        return err_set(err, ERR_INPUT, "'%s' has no files", r->path);
+    for (size_t i = 0; rc == 0 && i < files.count; i++)
+        rc = send_package_file(r, dir_fd, files.names[i], err);
     return rc;
 }
 
 /* r->path is a folder with the package's files. */
-static int firmware_check(struct input_run *r, struct err *err)
+static int package_check(struct input_run *r, struct err *err)
 {
     int rc = run_worker(r, err);
+    if (rc == 0)
+        rc = send_result_file(r, err);
     if (rc == 0)
         rc = send_folder(r, err);
     if (rc < 0)
@@ -335,7 +482,7 @@ static void unpack_finish(struct input_run *r)
     struct err err = {0};
     enter_only_folder(r);
     r->has_result = false;
-    int rc = firmware_check(r, &err);
+    int rc = package_check(r, &err);
     if (rc < 0 && !r->worker)
         run_fail(r, rc, err.text);
     else if (rc < 0)
@@ -389,7 +536,7 @@ static int unpack_start(struct input_run *r, const struct stat *st, struct err *
         return rc;
     if (unpacked_before(folder)) {
         enter_only_folder(r);
-        return firmware_check(r, err);
+        return package_check(r, err);
     }
     r->worker = worker_take_for_folder(r->s->workers, folder, &input_events, r, err);
     if (!r->worker)
@@ -409,7 +556,7 @@ static int firmware_start(struct input_run *r, const char *path, struct err *err
     r->path = xstrdup(real);
     if (stat(real, &st) < 0)
         return err_sys(err, ERR_INPUT, "'%s'", real);
-    return S_ISREG(st.st_mode) ? unpack_start(r, &st, err) : firmware_check(r, err);
+    return S_ISREG(st.st_mode) ? unpack_start(r, &st, err) : package_check(r, err);
 }
 
 void station_firmware_add(struct station *s, const char *path, station_done_fn *done, void *arg)

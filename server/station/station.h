@@ -47,6 +47,8 @@ void station_on_event(struct station *s, station_event_fn *fn, void *arg);
 /* Ports, in the API's shape (contract: id label state mode phone_id job_id), a new reference. */
 json_t *station_ports(struct station *s);
 json_t *station_port(struct station *s, const char *id); /* NULL: no such port */
+/* Controllers, hubs in them, sockets in these with the port that is known there (openapi: Topology). */
+json_t *station_topology(struct station *s);
 struct port_settings {
     const char *label;       /* NULL: not changed */
     int enabled, takes_work; /* -1: not changed */
@@ -91,7 +93,13 @@ void station_job_overlay(struct station *s, json_t *job);
  * worker's job. */
 void station_firmware_add(struct station *s, const char *path, station_done_fn *done, void *arg);
 /* A read-back dump below import_dirs into a backup (origin import) for the phone with this serial. */
-void station_backup_import(struct station *s, const char *path, const char *serial,
+struct backup_import {
+    const char *path;    /* a dump, or a folder of images, on the station */
+    const char *serial;  /* the phone's label */
+    const char *scatter; /* NULL, a path on the station, or the id of a firmware package */
+    int64_t offset_bytes; /* where in the user area the dump begins */
+};
+void station_backup_import(struct station *s, const struct backup_import *order,
                            station_done_fn *done, void *arg);
 /* {"ok":bool, "portwatch":bool, ...} for /readyz */
 json_t *station_health(struct station *s);

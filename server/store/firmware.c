@@ -21,6 +21,9 @@ int firmware_read(struct conn *conn, int64_t firmware_id, json_t **out, struct e
         return found;
     json_t *files = json_array();
     json_object_set_new(firmware, "files", files);
+    json_t *detail = json_object_get(firmware, "detail"), *plan = json_object_get(detail, "plan");
+    json_object_set(firmware, "plan", plan ? plan : json_null()); /* packages of before have none */
+    json_object_del(detail, "plan");
     int code = db_rows(conn->station, files_sql, key, files, err);
     if (code < 0)
         return code;

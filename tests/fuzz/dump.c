@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct plausible judged;
         uint64_t fed = 0;
         bool complete = p->complete;
-        (void)dump_judge(d, p, 0, &judged, NULL);
+        (void)dump_judge(d, p, &judged, NULL);
         int rc = dump_read(d, p, count_sink, &fed, NULL);
         MUST(complete ? rc == 0 && fed == p->size_bytes : rc < 0);
     }

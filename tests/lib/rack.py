@@ -279,8 +279,8 @@ class Station:
     def add_firmware(self, path):
         return self.post("/firmware", {"path": path})
 
-    def import_dump(self, path, serial):
-        return self.post("/backups", {"path": path, "serial": serial})
+    def import_dump(self, path, serial, **more):
+        return self.post("/backups", {"path": path, "serial": serial, **more})
 
     def restore(self, port, serial, imeis=(), **more):
         order = {"recipe": "x5-restore", "port": port, "serial": serial, **more}

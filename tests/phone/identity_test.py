@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import time
 import unittest
 import urllib.request
@@ -174,6 +175,52 @@ class Kept(Bench):
         self.damage_chunk()
         self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", own + "2").returncode, 1)
         self.assertFalse(os.path.exists(own + "2"))
+
+    def assert_import_refused(self, path, *words, serial=None):
+        self.assert_refused(lambda: self.station.import_dump(path, serial or self.rack.labels[0]["serial"]), *words)
+
+    def assert_damage_named(self, folder, packed):
+        """One byte, a lost image, a lost list, another phone's serial."""
+        with tarfile.open(packed) as members:
+            at = members.getmember("nvdata.img").offset_data
+        with open(packed, "r+b") as tar:
+            tar.seek(at + 100)
+            byte = tar.read(1)[0]
+            tar.seek(at + 100)
+            tar.write(bytes([byte ^ 1]))
+        self.assert_import_refused(packed, "nvdata.img", "SHA256SUMS")
+        os.truncate(packed, os.path.getsize(packed) // 2)
+        self.assert_import_refused(packed, "breaks off")
+        self.assert_import_refused(folder, self.rack.labels[0]["serial"], serial=self.rack.labels[1]["serial"])
+        os.rename(os.path.join(folder, "elabel.img"), os.path.join(self.dir, "elabel.img"))
+        self.assert_import_refused(folder, "elabel.img", "missing")
+        os.rename(os.path.join(self.dir, "elabel.img"), os.path.join(folder, "elabel.img"))
+        shutil.copy(os.path.join(folder, "elabel.img"), os.path.join(folder, "proinfo.img"))
+        self.assert_import_refused(folder, "proinfo.img", "SHA256SUMS")
+        os.remove(os.path.join(folder, "SHA256SUMS"))
+        self.assert_import_refused(folder, "not whole")
+
+    def test_import_of_an_export(self):
+        """The data folder is lost: what was exported before, as a folder and as a tar file, restores the phone."""
+        self.open(phones=2)
+        self.prepare()
+        folder, packed = os.path.join(self.dir, "out"), os.path.join(self.dir, "out.tar")
+        self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", folder).returncode, 0)
+        with urllib.request.urlopen(f"{self.station.url}/api/v1/backups/{self.backup['id']}/export") as answer, \
+                open(packed, "wb") as out:
+            shutil.copyfileobj(answer, out)
+        self.assertEqual(self.station.stop(), 0)
+        shutil.rmtree(self.station.data)
+        self.station.start()
+        serial, was = self.rack.labels[0]["serial"], self.backup["partitions"]
+        done = self.flashrack("backup", "import", packed, "--serial", serial, "--json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        backup = json.loads(done.stdout)
+        self.assertEqual((backup["partitions"], backup["origin"], backup["phone_id"]), (was, "import", None))
+        self.assertEqual(self.station.import_dump(folder, serial)["id"], backup["id"])
+        self.backup, self.firmware = backup, self.station.add_firmware(self.package)
+        self.assert_restored(self.restore())
+        self.assert_damage_named(folder, packed)
 
     def test_read_again_on_a_schedule(self):
         self.open(profile="tiny", hands="none", station_extra=["--verify-every", "1"])

@@ -352,6 +352,60 @@ class Packed(Bench):
         self.assertEqual({p["name"]: p["sha256"] for p in one["partitions"]},
                          {p["name"]: p["sha256"] for p in two["partitions"]})
 
+    def test_package_beside_other_files(self):
+        """A text beside the folder, a file in a folder of its own: as `flashrack firmware check` walks it."""
+        self.open(hands="none")
+        around = os.path.join(self.dir, "around")
+        os.makedirs(os.path.join(around, "docs"))
+        shutil.copytree(self.package, os.path.join(around, "vendor"))
+        for name in ("readme.txt", "docs/howto.txt"):
+            with open(os.path.join(around, name), "w") as f:
+                f.write("read me")
+        firmware = self.station.add_firmware(shutil.make_archive(os.path.join(self.dir, "beside"), "zip", around))
+        self.assertEqual([p for p in firmware["problems"] if p["severity"] == "error"], [])
+        names = {f["name"] for f in firmware["files"]}
+        self.assertLessEqual({"readme.txt", "docs/howto.txt", "vendor/lk.img", "vendor/lk_service.img"}, names)
+        plan = firmware["plan"]
+        self.assertNotIn("plan", firmware["detail"])
+        offline = json.loads(subprocess.run([bench.program("flashrack"), "firmware", "check", "--json", around],
+                                            stdout=subprocess.PIPE, check=True).stdout)["plans"]
+        self.assertEqual(plan, offline)
+        for mode in ("download_only", "firmware_upgrade"):
+            kept = {k["partition"]: k["reason"] for k in plan[mode]["keep"]}
+            self.assertTrue(kept["preloader"] and kept["proinfo"] and kept["nvram"])
+            self.assertIn("vendor/lk.img", [w["file"] for w in plan[mode]["write"]])
+        self.assertEqual(self.station.get("/firmware/" + firmware["id"])["plan"], plan)
+        label = self.rack.labels[0]
+        self.station.import_dump(self.rack.dump(0), label["serial"])
+        job = self.station.restore(self.rack.port(0), label["serial"], label["imeis"], firmware=firmware["id"])
+        job = self.station.wait(job["id"], until=("prompt", "failed"))
+        self.assertEqual((job["state"], job["error"]), ("prompt", None))  # the plan found both bootloaders
+
+    def test_folder_of_images_with_a_scatter(self):
+        self.open(hands="none")
+        label = self.rack.labels[0]
+        folder = os.path.join(self.dir, "images")
+        subprocess.run([bench.program("flashrack"), "dump", "extract", self.rack.dump(0), "-o", folder, "--identity"],
+                       stderr=subprocess.DEVNULL, check=True)
+        os.rename(os.path.join(folder, "proinfo.img"), os.path.join(folder, "13.PROINFO.IMG"))
+        sums = {p["name"]: p["sha256"] for p in self.station.import_dump(self.rack.dump(0), label["serial"])["partitions"]}
+        firmware = self.station.add_firmware(self.package)
+        scatter = os.path.join(self.package, firmware["detail"]["scatter"])
+        for more in ({}, {"scatter": firmware["id"]}, {"scatter": scatter}):
+            backup = self.station.import_dump(folder, label["serial"], **more)
+            self.assertEqual({p["name"]: p["sha256"] for p in backup["partitions"]}, sums)
+        late = os.path.join(self.dir, "late")  # from the first partition on, without both tables
+        with open(self.rack.dump(0), "rb") as dump, open(late, "wb") as out:
+            dump.seek(0x8000)
+            shutil.copyfileobj(dump, out, 1 << 20)
+            out.truncate(os.path.getsize(late) - 0x4400)
+        backup = self.station.import_dump(late, label["serial"], scatter=firmware["id"], offset=0x8000)
+        self.assertEqual({p["name"]: p["sha256"] for p in backup["partitions"]}, sums)
+        os.truncate(os.path.join(folder, "nvram.img"), 4096)
+        self.assert_refused(lambda: self.station.import_dump(folder, label["serial"], scatter=firmware["id"]), "nvram")
+        self.assert_refused(lambda: self.station.import_dump(folder, label["serial"], scatter="no such"), "scatter")
+        self.assert_refused(lambda: self.station.import_dump(folder, label["serial"], scatter="999"), "999")
+
     def test_archive_that_leads_out(self):
         self.open(hands="none")
         archive = os.path.join(self.dir, "evil.zip")

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rack as bench  # noqa: E402
 from station_test import Processes, children  # noqa: E402
 
-# nokia-x5.md 7.5: what a phone is left as when its worker dies in the step
+# usb/recipe/README.md, "phone_state": what a phone is left as when its worker dies in the step
 LEFT = {"S5": "untouched", "S7": "identity_partly_written", "S8": "service_lk_unverified",
         "S13": "nvram_partly_written_do_not_boot", "S18w": "commercial_firmware_partly_written"}
 SLOW = "emmc_write_bytes_per_s=40000"  # so that a write can be met in its middle

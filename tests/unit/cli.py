@@ -138,14 +138,23 @@ class Serial(Base):
             self.fails(1, text, "serial", serial)
 
 
+class Imei(Base):
+    def test_verdicts(self):
+        self.assertEqual(self.json("imei", "490154203237518"), {"valid": True, "imei": "490154203237518", "reason": None})
+        for imei in ("490154203237519", "004400152020002", "49015420323751", "PDAGATEST0000001", ""):
+            d = self.json("imei", imei, status=1)
+            self.assertFalse(d["valid"])
+            self.assertTrue(d["reason"])
+            self.fails(1, d["reason"], "imei", imei)
+
+
 class Dump(Base):
-    def disk(self, sector):
+    def disk(self, sector, names=("proinfo", "nvcfg", "system_a", "../evil")):
         """Four partitions on a tiny disk with sectors of 512 or 4096 bytes."""
         import zlib
         table = 16384 // sector
         first = 2 + table
-        places = [("proinfo", first, first + 3), ("nvcfg", first + 4, first + 9), ("system_a", first + 10, first + 10),
-                  ("../evil", first + 11, first + 11)]
+        places = zip(names, (first, first + 4, first + 10, first + 11), (first + 3, first + 9, first + 10, first + 11))
         total = first + 12 + 1 + table
         entries = b"".join(bytes.fromhex("a2a0d0ebe5b9334487c068b6b72699c7") + bytes([i + 1] * 16) +
                            struct.pack("<QQQ", a, b, 0) + n.encode("utf-16le").ljust(72, b"\0")
@@ -199,8 +208,38 @@ class Dump(Base):
 
     def test_hostile_names_do_not_leave_the_folder(self):
         disk, _ = self.disk(512)
-        self.fails(1, "cannot be a file name", "dump", "extract", self.path("d.img", disk), "-o", self.path("out"))
+        dump, out = self.path("d.img", disk), self.path("out")
+        self.fails(1, "cannot be a file name", "dump", "extract", dump, "-o", out, "--only", "../evil")
         self.assertEqual(sorted(os.listdir(self.dir)), ["d.img"])
+        code, _, err = run("dump", "extract", dump, "-o", out)
+        self.assertEqual(code, 0, err)
+        self.assertIn("'../evil' cannot be a file name: not extracted", err)
+        self.assertEqual(sorted(os.listdir(self.dir)), ["d.img", "out"])
+        self.assertEqual(sorted(os.listdir(out)), ["SHA256SUMS", "nvcfg.img", "proinfo.img", "system_a.img"])
+
+    def test_a_second_extraction_keeps_the_sums_of_the_first(self):
+        disk, _ = self.disk(512)
+        dump, out = self.path("d.img", disk), self.path("out")
+        for names in ("proinfo,nvcfg", "nvcfg,system_a"):
+            self.assertEqual(run("dump", "extract", dump, "-o", out, "--only", names)[0], 0)
+        with open(os.path.join(out, "SHA256SUMS")) as f:
+            self.assertEqual(sorted(line.split("  ")[1] for line in f), ["nvcfg.img\n", "proinfo.img\n", "system_a.img\n"])
+
+    def test_a_name_twice(self):
+        disk, first = self.disk(512, ("proinfo", "nvcfg", "nvcfg", "system_a"))
+        dump, out = self.path("d.img", disk), self.path("out")
+        d = self.json("dump", "list", dump)
+        self.assertEqual(len(d["partitions"]), 4)
+        self.assertIn("'nvcfg' twice", d["warnings"][0])
+        self.assertEqual(run("dump", "extract", dump, "-o", out)[0], 0)
+        self.assertEqual(os.path.getsize(os.path.join(out, "nvcfg.img")), 6 * 512)  # the first one
+
+    def test_a_header_of_any_length_in_front(self):
+        disk, first = self.disk(512)
+        dump = self.path("d.img", b"x" * 333 + disk[:-512])  # and no backup table
+        d = self.json("dump", "list", dump)
+        self.assertEqual((d["table"], d["partitions"][0]["plausible"]), ("primary", "yes"))
+        self.assertIn("begins at byte 333 of the dump", d["warnings"][0])
 
     def test_extract_refuses(self):
         disk, _ = self.disk(512)
@@ -266,6 +305,25 @@ class Firmware(Base):
         keep = {k["partition"]: k["reason"] for k in d["plans"]["firmware_upgrade"]["keep"]}
         for name in ("proinfo", "nvram", "nvcfg", "protect1", "userdata", "seccfg"):
             self.assertTrue(keep[name])
+
+    def test_gates(self):
+        with open(sample("v1-emmc-crlf.txt"), "rb") as f:
+            self.path("MT6771_Android_scatter.txt", f.read())
+        self.path("PDA-2010-0-00WW-B01.mlf", b"")
+
+        def gates(*more):
+            d = self.json("firmware", "check", self.dir, *more, status=1)  # the package is bad anyway
+            return {g["id"]: g["action"] for g in d["gates"]}
+        self.assertIsNone(self.json("firmware", "check", self.dir, status=1)["gates"])
+        fine = dict.fromkeys(("V1", "V2", "V3", "V4", "V5", "V6"), "pass")
+        self.assertEqual(gates("--phone-version", "PDA-2010-0-00WW-B01"), fine)
+        self.assertEqual(gates("--phone-version", "PDA-3010-0-00WW-B01"), {**fine, "V2": "refuse"})
+        self.assertEqual(gates("--phone-version", "PDA-2010-0-00CN-B01", "--battery", "3500"),
+                         {**fine, "V4": "confirm", "V5": "refuse"})
+        self.assertEqual(gates("--serial", "PDAGATEST0000001", "--battery", "41"), {**fine, "V6": "confirm"})
+        self.fails(1, "--phone-version", "firmware", "check", self.dir, "--phone-version", "2010")
+        self.fails(1, "--serial", "firmware", "check", self.dir, "--serial", "490154203237518")
+        self.fails(1, "millivolts", "firmware", "check", self.dir, "--battery", "full")
 
     def test_an_archive_is_no_folder(self):
         self.fails(1, "unpack it first", "firmware", "check", self.path("p.zip", b"PK\3\4" + b"\0" * 600))

@@ -172,17 +172,16 @@ static void da_stages_must_be_there(void **state)
     assert_int_equal(da_file_pick(&da, 0x6771, 0, 0, &e, NULL), ERR_FORMAT);
 }
 
-static void old_da_entries_are_shorter(void **state)
+static void old_da_file(int count)
 {
-    (void)state;
     uint8_t old[0x6c + 2 * 0xd8 + 64] = "MTK_DOWNLOAD_AGENT";
     put_le32(old + 0x60, 4);
     put_le32(old + 0x64, 0x22668899);
-    put_le32(old + 0x68, 2);
-    for (int i = 0; i < 2; i++) {
+    put_le32(old + 0x68, (uint32_t)count);
+    for (int i = 0; i < count; i++) {
         uint8_t *p = old + 0x6c + i * 0xd8;
         put_le16(p, 0xdada);
-        put_le16(p + 2, i ? 0x6771 : 0x6572);
+        put_le16(p + 2, i == count - 1 ? 0x6771 : 0x6572);
         put_le16(p + 6, 0xca00);
         put_le16(p + 8, 0x1000); /* page size, where new entries have the sw version */
         put_le16(p + 0x0e, 1);
@@ -192,10 +191,18 @@ static void old_da_entries_are_shorter(void **state)
     struct da_file da;
     assert_int_equal(da_file_decode(span_of(old, sizeof(old)), sizeof(old), &da, NULL), 0);
     assert_true(da.old_entries);
-    assert_int_equal(da.entries[1].hw_code, 0x6771);
-    assert_int_equal(da.entries[1].page_size, 0x1000);
-    assert_int_equal(da.entries[1].sw_version, 0);
-    assert_int_equal(da.entries[1].regions[0].length, 64);
+    const struct da_entry *last = &da.entries[count - 1];
+    assert_int_equal(last->hw_code, 0x6771);
+    assert_int_equal(last->page_size, 0x1000);
+    assert_int_equal(last->sw_version, 0);
+    assert_int_equal(last->regions[0].length, 64);
+}
+
+static void old_da_entries_are_shorter(void **state)
+{
+    (void)state;
+    old_da_file(2);
+    old_da_file(1); /* no second one to tell by */
 }
 
 /* ---- preloader ------------------------------------------------------------------------------ */

@@ -187,7 +187,7 @@ static void judge_set(struct dump *d, const char *label, struct set_judgement *o
     struct set_item items[GPT_ENTRIES_MAX];
     for (uint32_t i = 0; i < d->count; i++) {
         items[i].name = d->parts[i].name;
-        assert_int_equal(dump_judge(d, &d->parts[i], 0, &items[i].judged, NULL), 0);
+        assert_int_equal(dump_judge(d, &d->parts[i], &items[i].judged, NULL), 0);
     }
     plausible_set(items, d->count, label, out);
 }
@@ -331,7 +331,7 @@ static void a_dump_of_the_end_is_placed_by_the_backup_table(void **state)
     struct err err;
     struct dump_part *nvcfg = (struct dump_part *)dump_find(d, "nvcfg");
     assert_int_equal(dump_read(d, nvcfg, hash_sink, NULL, &err), ERR_FORMAT);
-    assert_non_null(strstr(err.text, "begins behind nvcfg"));
+    assert_non_null(strstr(err.text, "begins behind the start of nvcfg"));
 }
 
 /* ---- no table at all
@@ -467,9 +467,38 @@ static void folders_are_dumps(void **state)
     assert_int_equal(dump_folder_add(d, "proinfo.img", input_of_span(image), NULL), ERR_CONFLICT);
     assert_int_equal(d->count, 1);
     struct plausible p;
-    assert_int_equal(dump_judge(d, &d->parts[0], 0, &p, NULL), 0);
+    assert_int_equal(dump_judge(d, &d->parts[0], &p, NULL), 0);
     assert_int_equal(p.verdict, PLAUSIBLE_YES);
     assert_contents(d, "proinfo", "PDAGATEST0000001", 4096);
+}
+
+/* A cut image still begins as it should: only the scatter knows its size. */
+static void sizes_of_a_folder_come_from_the_scatter(void **state)
+{
+    (void)state;
+    x5_layout(&table, false);
+    AUTO(scatter_free) struct scatter *s = mini_scatter(0);
+    struct extent whole;
+    assert_int_equal(gpt_lookup(&table, "proinfo", &whole, NULL), 0);
+    AUTO(buf_deinit) struct buf image;
+    buf_init(&image, 1 << 23);
+    proinfo_encode("PDAGATEST0000001", &image);
+    buf_put_zeros(&image, (size_t)whole.size_bytes - image.len);
+    for (int cut = 0; cut < 2; cut++) {
+        struct span bytes = span_of(image.data, image.len - (cut ? 4096 : 0));
+        AUTO(dump_close) struct dump *d = dump_folder_new();
+        assert_int_equal(dump_folder_add(d, "13.PROINFO.IMG", input_of_span(bytes), NULL), 1);
+        struct plausible p;
+        assert_int_equal(dump_judge(d, &d->parts[0], &p, NULL), 0);
+        assert_int_equal(p.verdict, PLAUSIBLE_YES);
+        dump_expect(d, scatter_section(s, NULL));
+        assert_int_equal(d->warning_count, 0);
+        assert_int_equal(d->parts[0].first_lba, whole.start_bytes / 512);
+        assert_int_equal(dump_judge(d, &d->parts[0], &p, NULL), 0);
+        assert_int_equal(p.verdict, cut ? PLAUSIBLE_NO : PLAUSIBLE_YES);
+        dump_expect(d, NULL);
+        assert_non_null(strstr(d->warnings[0], "not checked"));
+    }
 }
 
 int main(void)
@@ -483,6 +512,7 @@ int main(void)
         cmocka_unit_test(a_dump_from_the_middle_needs_offset_and_scatter),
         cmocka_unit_test(something_else_is_no_dump),
         cmocka_unit_test(folders_are_dumps),
+        cmocka_unit_test(sizes_of_a_folder_come_from_the_scatter),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     failed += RUN_ROWS(variants_are_told_apart, variant_rows);

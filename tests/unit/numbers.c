@@ -241,11 +241,11 @@ static const struct sum_row {
 } sum_rows[] = {
     {"md5sum", "d41d8cd98f00b204e9800998ecf8427e  boot.img", "boot.img",
      "d41d8cd98f00b204e9800998ecf8427e"},
-    {"binary mark, path", "D41D8CD98F00B204E9800998ECF8427E *images\\boot.img\r", "boot.img",
+    {"binary mark, path", "D41D8CD98F00B204E9800998ECF8427E *images\\boot.img\r", "images/boot.img",
      "d41d8cd98f00b204e9800998ecf8427e"},
     {"ini", "boot.img=d41d8cd98f00b204e9800998ecf8427e", "boot.img",
      "d41d8cd98f00b204e9800998ecf8427e"},
-    {"BSD", "MD5 (a/boot.img) = d41d8cd98f00b204e9800998ecf8427e", "boot.img",
+    {"BSD", "MD5 (a/boot.img) = d41d8cd98f00b204e9800998ecf8427e", "a/boot.img",
      "d41d8cd98f00b204e9800998ecf8427e"},
     {"sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  x.bin", "x.bin",
      "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},

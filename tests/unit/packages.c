@@ -192,7 +192,7 @@ static void a_good_package_is_planned(void **state)
     assert_string_equal(f->da_name, "MTK_AllInOne_DA.bin");
     assert_string_equal(f->service_lk_name, "lk_service.img");
     assert_true(firmware_file(f, "system.img")->sparse);
-    static const char *const written[] = {"preloader", "lk_a", "system_a"};
+    static const char *const written[] = {"lk_a", "system_a"};
     uint64_t total = 0;
     for (size_t i = 0; i < ARRAY_LEN(written); i++) {
         const struct firmware_step *s = step_of(&f->upgrade, written[i]);
@@ -203,12 +203,11 @@ static void a_good_package_is_planned(void **state)
     const struct firmware_step *system = step_of(&f->upgrade, "system_a");
     assert_int_equal(system->extent.start_bytes, 0x790000);
     assert_int_equal(system->extent.size_bytes, 4 * 4096); /* unfolded */
-    assert_string_equal(step_of(&f->upgrade, "preloader")->area, "boot");
     /* the logo: Download Only writes it, Firmware Upgrade does not */
     assert_int_equal(step_of(&f->upgrade, "logo_a")->action, FIRMWARE_KEEP);
     assert_int_equal(step_of(&f->download_only, "logo_a")->action, FIRMWARE_WRITE);
-    static const char *const kept[] = {"pgpt",    "para",  "nvcfg", "nvdata",
-                                       "proinfo", "nvram", "lk_b",  "userdata"};
+    static const char *const kept[] = {"preloader", "pgpt",  "para", "nvcfg",   "nvdata",
+                                       "proinfo",   "nvram", "lk_b", "userdata"};
     for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
         assert_int_equal(step_of(&f->upgrade, kept[i])->action, FIRMWARE_KEEP);
         assert_int_equal(step_of(&f->download_only, kept[i])->action, FIRMWARE_KEEP);
@@ -348,6 +347,31 @@ static void s_checksum_right(void)
     AUTO(free_ptr) char *line = xasprintf("[x]\r\nlk.img=%s\r\n", hex);
     file_text("Checksum.ini", line);
 }
+static void sum_line(const char *content_of, const char *listed_as)
+{
+    char hex[MD5_HEX_BYTES];
+    md5_hex_upper(buf_span(file(content_of)), hex);
+    AUTO(free_ptr) char *line = xasprintf("%s *%s\n", hex, listed_as);
+    buf_put(file("md5sum.txt"), line, strlen(line));
+}
+static void s_checksums_by_folder(void)
+{
+    file_text("a/x.txt", "one");
+    file_text("b/x.txt", "two");
+    sum_line("a/x.txt", "a\\x.txt");
+    sum_line("b/x.txt", "./b/x.txt");
+    sum_line("lk.img", "D:\\build\\out\\lk.img");
+}
+static void s_checksum_of_another_folder(void)
+{
+    file_text("md5sum.txt", "00000000000000000000000000000000 *out/lk.img\n");
+}
+static void s_checksum_of_either(void)
+{
+    file_text("a/x.txt", "one");
+    file_text("b/x.txt", "two");
+    file_text("md5sum.txt", "00000000000000000000000000000000 *out/x.txt\n");
+}
 static void s_listed_missing(void)
 {
     file_text("md5sum.txt", "00000000000000000000000000000000  tee.img\n");
@@ -412,6 +436,11 @@ static const struct spoiled_row {
      "blocks of 18"},
     {"image of another kind", "PDA-1100-0-00WW-B01", s_logo_header, true, "image_header", "logo_a"},
     {"checksum differs", "PDA-1100-0-00WW-B01", s_checksum, false, "checksum", "lk.img"},
+    {"checksums of equal names", "PDA-1100-0-00WW-B01", s_checksums_by_folder, true, NULL, NULL},
+    {"checksum by base name", "PDA-1100-0-00WW-B01", s_checksum_of_another_folder, false,
+     "checksum", "lk.img"},
+    {"checksum of either", "PDA-1100-0-00WW-B01", s_checksum_of_either, true,
+     "listed_file_missing", "out/x.txt"},
     {"checksum right", "PDA-1100-0-00WW-B01", s_checksum_right, true, NULL, NULL},
     {"listed file missing", "PDA-1100-0-00WW-B01", s_listed_missing, true, "listed_file_missing",
      "tee.img"},

@@ -4,6 +4,7 @@
 #include "tests/phone/firmware.h"
 #include "tests/phone/identity.h"
 #include "usb/base/hash.h"
+#include "usb/format/sparse.h"
 
 enum {
     SERVICE = 1,
@@ -253,6 +254,60 @@ static void sparse_lands_where_it_must(void **state)
         assert_int_equal(got[4096 + i], (uint8_t) "\xef\xbe\xad\xde"[i % 4]);
         assert_int_equal(got[8192 + i], 'R');
     }
+}
+
+static int image_read(void *arg, uint64_t offset, void *dst, size_t len, struct err *err)
+{
+    (void)err;
+    memcpy(dst, (const uint8_t *)arg + offset, len);
+    return 0;
+}
+
+static int piece_put(void *arg, struct span data, struct err *err)
+{
+    buf_put_span(arg, data);
+    return buf_check(arg, err);
+}
+
+/* What a host does with an image above max-download-size: each piece is a whole sparse image, and
+ * together they leave the partition as one raw image would. */
+static void pieces_of_the_sparse_writer_add_up(void **state)
+{
+    (void)state;
+    enum { IMAGE = 64 << 10, LIMIT = 20 << 10 };
+    static const struct row row = {.how = UNLOCKED};
+    AUTO(fake_free) struct board *b = phone_for(&row);
+    const struct partition *nvram = fake_partition(b, "nvram");
+    assert_true(nvram->size_bytes >= IMAGE);
+    static uint8_t image[IMAGE], got[IMAGE];
+    for (size_t i = 0; i < sizeof(image); i++) /* four blocks of noise, two of one word each */
+        image[i] =
+            i / 4096 % 6 < 4 ? (uint8_t)(i * 2654435761u >> 13) : (uint8_t)(i / 24576 + i % 4);
+    struct sparse_writer_options options = {IMAGE, 4096, LIMIT, true};
+    AUTO(sparse_writer_free) struct sparse_writer *w = NULL;
+    assert_int_equal(sparse_writer_new(&options, image_read, image, &w, NULL), 0);
+    struct buf pieces[8] = {0};
+    char commands[8][32];
+    size_t count = 0;
+    int64_t size;
+    for (; (size = sparse_writer_next(w, NULL)) > 0; count++) {
+        assert_true(count < ARRAY_LEN(pieces) && size <= LIMIT);
+        buf_init(&pieces[count], LIMIT);
+        assert_int_equal(sparse_writer_emit(w, piece_put, &pieces[count], NULL), 0);
+        assert_int_equal(pieces[count].len, size);
+        snprintf(commands[count], sizeof(commands[0]), "download:%08x", (unsigned)size);
+        fake_say(b, commands[count]);
+        fake_script(b, pieces[count].data, pieces[count].len);
+        fake_say(b, "flash:nvram");
+    }
+    assert_int_equal(size, 0);
+    assert_true(count > 2);
+    lk_run(b);
+    assert_null(strstr(b->output, "FAIL"));
+    assert_int_equal(board_flash_read(b, AREA_USER, nvram->start_bytes, got, sizeof(got)), 0);
+    assert_memory_equal(got, image, sizeof(image));
+    for (size_t i = 0; i < count; i++)
+        buf_deinit(&pieces[i]);
 }
 
 static const struct mistake_row {
@@ -550,6 +605,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flash_writes_only_what_was_sent),
         cmocka_unit_test(sparse_lands_where_it_must),
+        cmocka_unit_test(pieces_of_the_sparse_writer_add_up),
         cmocka_unit_test(lie_is_told),
         cmocka_unit_test(long_and_many_replies),
         cmocka_unit_test(getvar_all_lists_newest_first),

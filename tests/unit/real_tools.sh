@@ -109,8 +109,19 @@ for packed in good.img.zst good.img.gz good.7z good.zip; do
     check "extract from $packed" "$flashrack" dump extract "$packed" -o "out-$packed" --only $identity
     check "the same as from the file" cmp out/SHA256SUMS "out-$packed/SHA256SUMS"
 done
-head -c 100000 good.img.gz >cut.gz
-refused "a cut archive" "" "$flashrack" dump extract cut.gz -o cutgz --only persist
+7z a -bso0 -ms=on -mx=3 solid.7z out/*.img good.img
+check "a solid .7z with other files in front" "$flashrack" dump list solid.7z
+head -c 500000 good.img.gz >cut.gz
+refused "a cut archive" "ends before the end of nvram" "$flashrack" dump extract cut.gz -o cutgz --only nvram
+zstd -q -1 -c good.img | head -c 500000 >cut.zst
+xz -0 -c good.img | head -c 500000 >cut.xz
+for packed in cut.gz cut.zst cut.xz; do
+    "$flashrack" dump list $packed --json >cut.json
+    check "$packed: what is whole" json cut.json 'd["partitions"][0]["complete"] and not d["partitions"][-1]["complete"] and
+        any("cut off" in w for w in d["warnings"]) and d["identity"]["verdict"] == "incomplete"'
+    check "$packed: and it is extracted" "$flashrack" dump extract $packed -o "whole-$packed"
+    check "nothing else" bash -c "cmp whole-$packed/nvcfg.img out/nvcfg.img && [ ! -e whole-$packed/userdata.img ]"
+done
 7z a -bso0 -pSecret secret.7z out/proinfo.img
 refused "a password" "password" "$flashrack" dump list secret.7z
 7z a -bso0 -pSecret -mhe=on hidden.7z out/proinfo.img

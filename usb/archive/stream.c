@@ -4,6 +4,7 @@
 #include <archive_entry.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "usb/archive/reader.h"
@@ -18,6 +19,10 @@ struct stream {
     struct archive *a;
     uint64_t position;
     bool ended;
+    /* what libarchive gave last and was not taken yet: zeros (of a sparse file), then bytes */
+    uint64_t zeros;
+    const uint8_t *block;
+    size_t block_len;
 };
 
 bool archive_recognised(int fd)
@@ -47,6 +52,21 @@ bool archive_recognised(int fd)
     return false;
 }
 
+/* libarchive 3.6 loses its place in a solid .7z when files are skipped ("Truncated 7-Zip file body"):
+ * what stands before is read instead, which unpacking would do anyway. */
+static int pass_over(struct archive *a, struct err *err)
+{
+    if (archive_format(a) != ARCHIVE_FORMAT_7ZIP)
+        return 0;
+    const void *block;
+    size_t len;
+    la_int64_t offset;
+    int rc;
+    while ((rc = archive_read_data_block(a, &block, &len, &offset)) == ARCHIVE_OK)
+        ;
+    return rc == ARCHIVE_EOF ? 0 : archive_reader_error(a, err);
+}
+
 /* Moves to regular file number `member`. */
 static int to_member(struct archive *a, int member, struct archive_entry **out, struct err *err)
 {
@@ -63,6 +83,9 @@ static int to_member(struct archive *a, int member, struct archive_entry **out, 
             *out = e;
             return 0;
         }
+        rc = pass_over(a, err);
+        if (rc < 0)
+            return rc;
     }
 }
 
@@ -97,10 +120,41 @@ static int choose_member(int fd, int *member_out, struct err *err)
 static int restart(struct stream *s, struct archive_entry **entry_out, struct err *err)
 {
     archive_reader_free(&s->a);
-    s->position = 0;
+    s->position = s->zeros = 0;
+    s->block_len = 0;
     s->ended = false;
     int rc = archive_reader_open(s->fd, true, &s->a, err);
     return rc < 0 ? rc : to_member(s->a, s->member, entry_out, err);
+}
+
+/* A packed dump whose copying was broken off is good up to there; other damage is not to be trusted. */
+static bool is_cut_off(struct archive *a)
+{
+    const char *text = archive_error_string(a);
+    return archive_format(a) == ARCHIVE_FORMAT_RAW && text &&
+           (strcasestr(text, "truncated") || strstr(text, "No progress is possible")); /* xz */
+}
+
+static int next_block(struct stream *s, struct err *err)
+{
+    const void *block;
+    size_t len;
+    la_int64_t offset;
+    int rc = archive_read_data_block(s->a, &block, &len, &offset);
+    if (rc == ARCHIVE_EOF || (rc < ARCHIVE_WARN && is_cut_off(s->a))) {
+        s->ended = true;
+        s->base.cut_off = rc != ARCHIVE_EOF;
+        s->base.size_bytes = s->position;
+        return 0;
+    }
+    if (rc < ARCHIVE_WARN)
+        return archive_reader_error(s->a, err);
+    if ((uint64_t)offset < s->position)
+        return err_set(err, ERR_FORMAT, "archive: its parts overlap");
+    s->zeros = (uint64_t)offset - s->position;
+    s->block = block;
+    s->block_len = len;
+    return 0;
 }
 
 /* Up to `len` bytes from where the stream is. */
@@ -108,16 +162,22 @@ static ssize_t take(struct stream *s, void *dst, size_t len, struct err *err)
 {
     size_t done = 0;
     while (done < len && !s->ended) {
-        la_ssize_t n = archive_read_data(s->a, (char *)dst + done, len - done);
-        if (n < 0)
-            return archive_reader_error(s->a, err);
-        if (n == 0) {
-            s->ended = true;
-            s->base.size_bytes = s->position + done;
+        size_t n = (size_t)MIN_OF(s->zeros ? s->zeros : (uint64_t)s->block_len, len - done);
+        if (s->zeros) {
+            memset((char *)dst + done, 0, n);
+            s->zeros -= n;
+        } else if (n) {
+            memcpy((char *)dst + done, s->block, n);
+            s->block += n;
+            s->block_len -= n;
+        } else {
+            int rc = next_block(s, err);
+            if (rc < 0)
+                return rc;
         }
-        done += (size_t)n;
+        s->position += n;
+        done += n;
     }
-    s->position += done;
     return (ssize_t)done;
 }
 
@@ -161,7 +221,7 @@ int archive_input_open(int fd, char *name_out, size_t name_max, struct input **o
 {
     static const struct input_ops ops = {stream_read, NULL, NULL, stream_close};
     AUTO(stream_free) struct stream *s = xcalloc(1, sizeof(*s));
-    s->base = (struct input){&ops, INPUT_SIZE_UNKNOWN, true};
+    s->base = (struct input){.ops = &ops, .size_bytes = INPUT_SIZE_UNKNOWN, .forward_only = true};
     s->fd = fd;
     int rc = choose_member(fd, &s->member, err);
     struct archive_entry *e;

@@ -27,6 +27,7 @@ struct input {
     uint64_t
         size_bytes; /* INPUT_SIZE_UNKNOWN until a forward-only source has been read to its end */
     bool forward_only;
+    bool cut_off; /* a packed source that breaks off: what was read is all there is */
 };
 
 /* An open regular file; the descriptor stays the caller's and must outlive the input. */

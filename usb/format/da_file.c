@@ -88,10 +88,15 @@ static int header_decode(struct span head, struct da_file *out, struct err *err)
     return 0;
 }
 
+/* The second entry tells; a single one by its region count, which stands where new entries have a
+ * zero behind their page size. */
 static bool entries_are_old(struct span head, uint32_t count)
 {
+    const uint8_t *first = head.data + DA_HEADER_BYTES;
     size_t second = DA_HEADER_BYTES + OLD_ENTRY_BYTES;
-    return count > 1 && head.len >= second + 2 && get_le16(head.data + second) == ENTRY_MAGIC;
+    if (count == 1)
+        return get_le16(first + 0x0c) == 0 && get_le16(first + 0x0e) != 0;
+    return head.len >= second + 2 && get_le16(head.data + second) == ENTRY_MAGIC;
 }
 
 int da_file_decode(struct span head, uint64_t file_bytes, struct da_file *out, struct err *err)

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "usb/base/mem.h"
 
@@ -75,19 +76,18 @@ static int primary_at(struct dump *d, uint64_t at, struct err *err)
     return 0;
 }
 
-/* A dump of the whole chip, or one with a header, has the user area further in. */
+/* A dump of the whole chip, or one with a header of whatever size, has the user area further in. */
 static int primary_search(struct dump *d, struct err *err)
 {
-    enum { STEP = 1 << 20 };
+    enum { STEP = 1 << 20, OVERLAP = 7 }; /* a signature may lie across two parts */
     AUTO(free_ptr) uint8_t *part = xcalloc(1, STEP);
-    for (uint64_t base = 0; base < SEARCH_BYTES; base += STEP) {
+    for (uint64_t base = 0; base < SEARCH_BYTES; base += STEP - OVERLAP) {
         ssize_t n = input_read(d->in, part, STEP, base, err);
         if (n < 0)
             return (int)n;
-        for (ssize_t i = 0; i + 8 <= n; i += 512) {
-            uint64_t at = base + (uint64_t)i;
-            if (memcmp(part + i, "EFI PART", 8) != 0)
-                continue;
+        const uint8_t *found = part, *end = part + n;
+        for (; (found = memmem(found, (size_t)(end - found), "EFI PART", 8)); found++) {
+            uint64_t at = base + (uint64_t)(found - part);
             if ((at >= 512 && primary_at(d, at - 512, NULL) == 0) ||
                 (at >= 4096 && primary_at(d, at - 4096, NULL) == 0))
                 return 0;
@@ -130,7 +130,9 @@ static int find_table(struct dump *d, const struct dump_options *o, struct err *
     }
     struct err second = {0};
     if (backup_at_end(d, &second) == 0) {
-        if (d->delta_bytes != -(int64_t)o->start_bytes)
+        if (d->delta_bytes > 0)
+            warn(d, "the user area begins at byte %lld of the dump", (long long)d->delta_bytes);
+        else if (d->delta_bytes != -(int64_t)o->start_bytes)
             warn(d, "the dump begins at byte %lld of the user area", -(long long)d->delta_bytes);
         return 0;
     }
@@ -221,7 +223,7 @@ static int scatter_fits(struct dump *d, struct err *err)
         if (!p || !(p->complete || !p->known))
             return err_set(err, ERR_MISMATCH, "%s is not in the dump at the scatter's place",
                            anchors[i]);
-        int rc = dump_judge(d, p, 0, &judged, err);
+        int rc = dump_judge(d, p, &judged, err);
         if (rc < 0)
             return rc;
         if (judged.verdict != PLAUSIBLE_YES)
@@ -231,13 +233,16 @@ static int scatter_fits(struct dump *d, struct err *err)
     return 0;
 }
 
-static int names_unique(const struct dump *d, struct err *err)
+/* One bad name does not spoil the others: the first of a name is the one that is found. */
+static void warn_names(struct dump *d)
 {
     for (uint32_t i = 0; i < d->count; i++)
         for (uint32_t j = 0; j < i; j++)
-            if (strcmp(d->parts[i].name, d->parts[j].name) == 0)
-                return err_set(err, ERR_FORMAT, "the table names '%.36s' twice", d->parts[i].name);
-    return 0;
+            if (strcmp(d->parts[i].name, d->parts[j].name) == 0) {
+                d->parts[i].safe_name = false;
+                warn(d, "the table names '%.36s' twice: the second one is not taken",
+                     d->parts[i].name);
+            }
 }
 
 int dump_open(struct input *in, const struct dump_options *options, struct dump **out,
@@ -251,7 +256,7 @@ int dump_open(struct input *in, const struct dump_options *options, struct dump 
         warn_odd_places(d);
         for (uint32_t i = 0; i < d->gpt.count; i++)
             place_part(d, &d->gpt.entries[i]);
-        rc = names_unique(d, err);
+        warn_names(d);
     }
     if (rc >= 0 && d->table == DUMP_SCATTER)
         rc = scatter_fits(d, err);
@@ -295,12 +300,14 @@ bool dump_file_partition(const char *file_name, char out[GPT_NAME_BYTES], uint32
         from += digits + 1;
     }
     size_t len = strlen(from);
-    if (len > 4 && (strcmp(from + len - 4, ".img") == 0 || strcmp(from + len - 4, ".bin") == 0))
+    if (len > 4 &&
+        (strcasecmp(from + len - 4, ".img") == 0 || strcasecmp(from + len - 4, ".bin") == 0))
         len -= 4;
     if (len == 0 || len > 36)
         return false;
     char name[GPT_NAME_BYTES];
-    memcpy(name, from, len);
+    for (size_t i = 0; i < len; i++) /* some file systems turn names into capitals */
+        name[i] = (char)tolower((unsigned char)from[i]);
     name[len] = '\0';
     if (!name_is_safe(name) || strchr(name, '.') || role_of(name)->class == ROLE_UNKNOWN)
         return false;
@@ -309,25 +316,62 @@ bool dump_file_partition(const char *file_name, char out[GPT_NAME_BYTES], uint32
     return true;
 }
 
-int dump_folder_add(struct dump *d, const char *file_name, struct input *in, struct err *err)
+/* 1: a new part, without a source so far. */
+static int folder_part(struct dump *d, const char *file_name, uint64_t size_bytes, struct err *err)
 {
     char name[GPT_NAME_BYTES] = "";
     uint32_t number;
-    if (!dump_file_partition(file_name, name, &number) || d->count == GPT_ENTRIES_MAX) {
-        input_close(&in);
+    if (!dump_file_partition(file_name, name, &number) || d->count == GPT_ENTRIES_MAX)
         return 0;
-    }
-    if (dump_find(d, name)) {
-        input_close(&in);
+    if (dump_find(d, name))
         return err_set(err, ERR_CONFLICT, "the folder holds '%s' twice (%s)", name, file_name);
-    }
     struct dump_part *p = &d->parts[d->count++];
-    *p = (struct dump_part){.number = number, .size_bytes = in->size_bytes, .safe_name = true};
+    *p = (struct dump_part){.number = number, .size_bytes = size_bytes, .safe_name = true};
     memcpy(p->name, name, sizeof(p->name));
+    p->last_lba = size_bytes ? size_bytes / 512 - 1 : 0; /* its place is not known */
+    return 1;
+}
+
+int dump_folder_add(struct dump *d, const char *file_name, struct input *in, struct err *err)
+{
+    int rc = folder_part(d, file_name, in->size_bytes, err);
+    if (rc <= 0) {
+        input_close(&in);
+        return rc;
+    }
+    struct dump_part *p = &d->parts[d->count - 1];
     p->own_input = in;
-    p->last_lba = in->size_bytes ? in->size_bytes / 512 - 1 : 0; /* its place is not known */
     part_measure(d, p);
     return 1;
+}
+
+int dump_folder_place(struct dump *d, const char *file_name, uint64_t offset_bytes,
+                      uint64_t size_bytes, struct err *err)
+{
+    int rc = folder_part(d, file_name, size_bytes, err);
+    if (rc <= 0)
+        return rc;
+    struct dump_part *p = &d->parts[d->count - 1];
+    p->offset_bytes = (int64_t)offset_bytes;
+    part_measure(d, p);
+    return 1;
+}
+
+void dump_expect(struct dump *d, const struct scatter_section *section)
+{
+    if (!section)
+        warn(d, "the sizes of the files are not checked: the scatter file of the phone's own "
+                "firmware says what they must be");
+    for (uint32_t i = 0; section && i < d->count; i++) {
+        struct dump_part *p = &d->parts[i];
+        const struct scatter_entry *e = scatter_find(section, p->name);
+        uint64_t start = e ? scatter_start(section, e, 0) : UINT64_MAX;
+        if (start == UINT64_MAX || strcmp(p->name, "userdata") == 0) /* stretched on the phone */
+            continue;
+        p->expected_bytes = e->size_bytes;
+        p->first_lba = start / d->sector_bytes;
+        p->last_lba = (start + p->size_bytes) / d->sector_bytes - 1;
+    }
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -366,14 +410,18 @@ static void part_seen(struct dump_part *p, uint64_t there_bytes)
     p->complete = there_bytes == p->size_bytes;
 }
 
+static int part_incomplete(const struct dump_part *p, struct err *err)
+{
+    return err_set(err, ERR_FORMAT, "the dump %s %s (%llu of %llu bytes are there)",
+                   p->offset_bytes < 0 ? "begins behind the start of" : "ends before the end of",
+                   p->name, (unsigned long long)p->there_bytes, (unsigned long long)p->size_bytes);
+}
+
 int dump_read(struct dump *d, struct dump_part *part, input_sink_fn *sink, void *arg,
               struct err *err)
 {
     if (part->known && !part->complete)
-        return err_set(err, ERR_FORMAT, "the dump %s %s (%llu of %llu bytes are there)",
-                       part->offset_bytes < 0 ? "begins behind" : "ends before the end of",
-                       part->name, (unsigned long long)part->there_bytes,
-                       (unsigned long long)part->size_bytes);
+        return part_incomplete(part, err);
     int64_t n = walk_part(d, part, sink, arg, err);
     if (n < 0) {
         err_in(err, "%s", part->name);
@@ -381,8 +429,7 @@ int dump_read(struct dump *d, struct dump_part *part, input_sink_fn *sink, void 
     }
     part_seen(part, (uint64_t)n);
     if (!part->complete)
-        return err_set(err, ERR_FORMAT, "the dump ends inside %s (%lld of %llu bytes)", part->name,
-                       (long long)n, (unsigned long long)part->size_bytes);
+        return part_incomplete(part, err);
     return 0;
 }
 
@@ -396,11 +443,10 @@ static int scan_sink(void *arg, const uint8_t *data, uint64_t len, struct err *e
     return 0;
 }
 
-int dump_judge(struct dump *d, struct dump_part *part, uint64_t expected_bytes,
-               struct plausible *out, struct err *err)
+int dump_judge(struct dump *d, struct dump_part *part, struct plausible *out, struct err *err)
 {
     struct plausible_scan scan;
-    plausible_begin(&scan, part->name, part->size_bytes, expected_bytes);
+    plausible_begin(&scan, part->name, part->size_bytes, part->expected_bytes);
     if (scan.role->contents == CONTENTS_ANY) {
         if (!part->known || part->complete)
             scan.fed_bytes = part->size_bytes; /* nothing to look at: not read */
@@ -422,10 +468,8 @@ static int nothing(void *arg, const uint8_t *data, uint64_t len, struct err *err
     return 0;
 }
 
-int dump_measure(struct dump *d, struct err *err)
+static int stream_end_find(struct dump *d, struct err *err)
 {
-    if (!d->in || d->in->size_bytes != INPUT_SIZE_UNKNOWN)
-        return 0;
     uint64_t from = 0; /* the end of the last partition is behind everything that was read */
     for (uint32_t i = 0; i < d->count; i++)
         if (d->parts[i].known && d->parts[i].complete)
@@ -434,6 +478,21 @@ int dump_measure(struct dump *d, struct err *err)
     if (n < 0)
         return (int)n;
     d->in->size_bytes = from + (uint64_t)n;
+    return 0;
+}
+
+int dump_measure(struct dump *d, struct err *err)
+{
+    bool all_known = true;
+    for (uint32_t i = 0; i < d->count; i++)
+        all_known &= d->parts[i].known;
+    if (!d->in || all_known)
+        return 0;
+    int rc = d->in->size_bytes == INPUT_SIZE_UNKNOWN ? stream_end_find(d, err) : 0;
+    if (rc < 0)
+        return rc;
+    if (d->in->cut_off)
+        warn(d, "the packed file is cut off: only what stands before is there");
     for (uint32_t i = 0; i < d->count; i++)
         part_measure(d, &d->parts[i]);
     warn_missing(d);

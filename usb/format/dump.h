@@ -23,8 +23,9 @@ struct dump_options {
 struct dump_part {
     uint32_t number;
     char name[GPT_NAME_BYTES];
-    bool safe_name; /* [A-Za-z0-9_.-], usable as a file name */
+    bool safe_name; /* [A-Za-z0-9_.-] and the only one of its name: usable as a file name */
     uint64_t first_lba, last_lba, size_bytes;
+    uint64_t expected_bytes; /* what it must have, 0 when not known: dump_expect() */
     int64_t offset_bytes;    /* in the source; negative: the dump begins behind it */
     bool known;              /* completeness is known: always, except in streams not read so far */
     bool complete;           /* the source holds all of it */
@@ -55,7 +56,13 @@ void dump_close(struct dump **d); /* NULL-safe; usable with AUTO */
  * are answered with 0, taken ones with 1, ERR_CONFLICT when a partition comes twice. */
 struct dump *dump_folder_new(void);
 int dump_folder_add(struct dump *d, const char *file_name, struct input *in, struct err *err);
-/* "13.proinfo.img", "proinfo.img", "proinfo.bin", "proinfo" -> "proinfo", number 14 or 0. */
+/* The same for a file that lies within d->in, as in a tar. */
+int dump_folder_place(struct dump *d, const char *file_name, uint64_t offset_bytes,
+                      uint64_t size_bytes, struct err *err);
+/* After the last file: places and sizes from the section. NULL: a warning that sizes are not
+ * checked. */
+void dump_expect(struct dump *d, const struct scatter_section *section);
+/* "13.proinfo.img", "PROINFO.IMG", "proinfo.bin", "proinfo" -> "proinfo", number 14 or 0. */
 bool dump_file_partition(const char *file_name, char out[GPT_NAME_BYTES], uint32_t *number_out);
 
 const struct dump_part *dump_find(const struct dump *d, const char *name);
@@ -64,10 +71,9 @@ void dump_order(const struct dump *d, uint32_t order_out[GPT_ENTRIES_MAX]);
 /* Feeds a partition to the sink; ERR_FORMAT "ends before ..." when it is not all there. */
 int dump_read(struct dump *d, struct dump_part *part, input_sink_fn *sink, void *arg,
               struct err *err);
-/* Judges a partition; `expected_bytes` 0 when not known. Reads only what has a rule. A part that is
- * cut short is judged, too: that is an answer, not an error. */
-int dump_judge(struct dump *d, struct dump_part *part, uint64_t expected_bytes,
-               struct plausible *out, struct err *err);
+/* Judges a partition. Reads only what has a rule. A part that is cut short or of another size than
+ * expected is judged, too: that is an answer, not an error. */
+int dump_judge(struct dump *d, struct dump_part *part, struct plausible *out, struct err *err);
 /* Reads a stream to its end, so that completeness of every part is known. Nothing to do for files.
  */
 int dump_measure(struct dump *d, struct err *err);

@@ -58,7 +58,7 @@ struct firmware_step {
     const struct scatter_entry *entry;
     enum firmware_action action;
     const struct firmware_file *file; /* NULL when kept */
-    const char *area;                 /* "user", or "boot" for the preloader's region */
+    const char *area;                 /* "user": nothing is written to the boot areas */
     /* What would be written: start in the area, expanded size of the image, which need not be a
      * multiple of the sector size; whoever writes pads the last sector with zeros. */
     struct extent extent;
@@ -104,10 +104,13 @@ const struct firmware_file *firmware_file(const struct firmware *f, const char *
 /* ---- gates: may this package go onto this phone? (README.md, "Gates") ----------------------- */
 
 enum gate_action { GATE_PASS, GATE_WARN, GATE_CONFIRM, GATE_REFUSE };
+/* Below it LK refuses downloads soon; the download agent tells the voltage only [rec]. */
+#define GATE_BATTERY_LEAST_MV 3600
 struct gate_phone {
     const struct fw_version *version; /* NULL: could not be read */
     const char *project;              /* first three characters of its serial */
     int battery_percent;              /* -1: not known */
+    uint32_t battery_mv;              /* 0: not known */
 };
 struct gate_result {
     const char *id; /* "V1" .. "V6" */
@@ -129,7 +132,7 @@ void firmware_problem(struct firmware *f, enum firmware_severity severity, const
 /* Fills both plans from scatter and files; refusals become problems. */
 void firmware_plan_make(struct firmware *f);
 
-/* One line of a checksum list ("<digest> *name", "name=<digest>", "MD5 (name) = <digest>"). False
+/* One line of a checksum list, the name with '/' between folders ("<digest> *name", "name=<digest>", "MD5 (name) = <digest>"). False
  * for lines that are none. digest is lower case, 32 (MD5) or 64 (SHA-256) digits. */
 struct checksum_line {
     char name[FIRMWARE_NAME_BYTES];

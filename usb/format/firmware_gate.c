@@ -66,11 +66,15 @@ static void v5_battery(const struct fw_version *p, const struct gate_phone *phon
                        struct gate_result *r)
 {
     (void)p;
-    if (phone->battery_percent < 0 || phone->battery_percent >= BATTERY_MIN_PERCENT)
-        return;
-    r->action = GATE_REFUSE;
-    snprintf(r->text, sizeof(r->text), "Battery at %d %%: charge it to %d %% first",
-             phone->battery_percent, BATTERY_MIN_PERCENT);
+    if (phone->battery_percent >= 0 && phone->battery_percent < BATTERY_MIN_PERCENT) {
+        r->action = GATE_REFUSE;
+        snprintf(r->text, sizeof(r->text), "Battery at %d %%: charge it to %d %% first",
+                 phone->battery_percent, BATTERY_MIN_PERCENT);
+    } else if (phone->battery_mv && phone->battery_mv < GATE_BATTERY_LEAST_MV) {
+        r->action = GATE_REFUSE;
+        snprintf(r->text, sizeof(r->text), "Battery at %u mV: charge it to %d mV first",
+                 phone->battery_mv, GATE_BATTERY_LEAST_MV);
+    }
 }
 
 static void v6_known(const struct fw_version *p, const struct gate_phone *phone,

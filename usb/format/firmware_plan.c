@@ -13,6 +13,8 @@ static bool in_boot_area(const struct scatter_entry *e)
 /* Reasons that hold for both ways; NULL when the entry may be written. */
 static const char *kept_always(const struct scatter_entry *e)
 {
+    if (in_boot_area(e) || e->operation == SCATTER_OP_BOOTLOADERS)
+        return "the phone starts with it: left as it is, a power cut there would be fatal";
     const struct role *role = role_of(e->name);
     switch (role->class) {
     case ROLE_IDENTITY:
@@ -55,7 +57,7 @@ static const char *kept_download_only(const struct scatter_entry *e)
 static const char *kept_upgrade(const struct scatter_entry *e)
 {
     const char *why = kept_always(e);
-    if (why || e->operation == SCATTER_OP_BOOTLOADERS)
+    if (why)
         return why;
     return e->is_upgradable ? NULL : "not upgradable";
 }
@@ -65,7 +67,7 @@ static void step_add(struct firmware *f, struct firmware_plan *plan, const struc
 {
     struct firmware_step *s = &plan->steps[plan->count++];
     *s = (struct firmware_step){.entry = e,
-                                .area = in_boot_area(e) ? "boot" : "user",
+                                .area = "user",
                                 .action = why_kept ? FIRMWARE_KEEP : FIRMWARE_WRITE,
                                 .why = why_kept ? why_kept : "written"};
     if (why_kept)

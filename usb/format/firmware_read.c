@@ -13,6 +13,7 @@ enum { LIST_BYTES_MAX = 1 << 20, SUMS_MAX = 1024 };
 struct sums {
     uint32_t count;
     struct checksum_line lines[SUMS_MAX];
+    const struct firmware_file *files[SUMS_MAX]; /* what each line is about; NULL: not there */
 };
 
 const char *firmware_base_name(const char *path)
@@ -37,20 +38,58 @@ static bool is_checksum_list(const struct firmware_file *file)
            (dot && strcmp(dot, ".txt") == 0 && strstr(name, "md5"));
 }
 
+/* A file by its whole name: in the package, or as seen from the list's folder. */
+static const struct firmware_file *file_by_path(const struct firmware *f, const char *list,
+                                                const char *name)
+{
+    int folder = (int)(firmware_base_name(list) - list);
+    char beside[2 * FIRMWARE_NAME_BYTES];
+    snprintf(beside, sizeof(beside), "%.*s%s", folder, list, name);
+    for (uint32_t i = 0; i < f->file_count; i++)
+        if (strcasecmp(f->files[i].name, beside) == 0)
+            return &f->files[i];
+    for (uint32_t i = 0; i < f->file_count; i++)
+        if (strcasecmp(f->files[i].name, name) == 0)
+            return &f->files[i];
+    return NULL;
+}
+
 static void list_parse(struct firmware *f, const char *name, struct span text, struct sums *sums)
 {
     uint32_t before = sums->count;
     while (text.len && sums->count < SUMS_MAX) {
         const uint8_t *end = memchr(text.data, '\n', text.len);
         size_t len = end ? (size_t)(end - text.data) : text.len;
-        if (checksum_line_parse(span_sub(text, 0, len), &sums->lines[sums->count]))
+        if (checksum_line_parse(span_sub(text, 0, len), &sums->lines[sums->count])) {
+            sums->files[sums->count] = file_by_path(f, name, sums->lines[sums->count].name);
             sums->count++;
+        }
         text = span_sub(text, len + 1, text.len);
     }
     if (sums->count == before)
         firmware_problem(f, FIRMWARE_WARNING, "checksum_list_unknown", name,
                          "nothing to do: the images are checked by their own contents",
                          "'%s' holds no MD5 or SHA-256 sums", name);
+}
+
+/* Lists made elsewhere name other folders: then the last part of the name decides, if it is that of
+ * one line of its kind and of one file only. */
+static const struct firmware_file *file_by_base_name(const struct firmware *f,
+                                                     const struct sums *sums,
+                                                     const struct checksum_line *line)
+{
+    const char *base = firmware_base_name(line->name);
+    const struct firmware_file *found = NULL;
+    uint32_t files = 0, lines = 0;
+    for (uint32_t i = 0; i < f->file_count; i++)
+        if (strcasecmp(firmware_base_name(f->files[i].name), base) == 0) {
+            found = &f->files[i];
+            files++;
+        }
+    for (uint32_t i = 0; i < sums->count; i++)
+        lines += strlen(sums->lines[i].digest) == strlen(line->digest) &&
+                 strcasecmp(firmware_base_name(sums->lines[i].name), base) == 0;
+    return files == 1 && lines == 1 ? found : NULL;
 }
 
 static int lists_read(struct firmware *f, const struct firmware_source *source, struct sums *sums,
@@ -70,31 +109,29 @@ static int lists_read(struct firmware *f, const struct firmware_source *source, 
             return (int)n;
         list_parse(f, file->name, span_of(text, (size_t)n), sums);
     }
+    for (uint32_t i = 0; i < sums->count; i++)
+        if (!sums->files[i])
+            sums->files[i] = file_by_base_name(f, sums, &sums->lines[i]);
     return 0;
 }
 
-static const struct checksum_line *sum_of(const struct sums *sums, const char *file_name,
+static const struct checksum_line *sum_of(const struct sums *sums, const struct firmware_file *file,
                                           size_t digits)
 {
     for (uint32_t i = 0; i < sums->count; i++)
-        if (strlen(sums->lines[i].digest) == digits &&
-            strcasecmp(sums->lines[i].name, firmware_base_name(file_name)) == 0)
+        if (strlen(sums->lines[i].digest) == digits && sums->files[i] == file)
             return &sums->lines[i];
     return NULL;
 }
 
 static void sums_missing_files(struct firmware *f, const struct sums *sums)
 {
-    for (uint32_t i = 0; i < sums->count; i++) {
-        bool there = false;
-        for (uint32_t j = 0; j < f->file_count && !there; j++)
-            there = strcasecmp(firmware_base_name(f->files[j].name), sums->lines[i].name) == 0;
-        if (!there)
+    for (uint32_t i = 0; i < sums->count; i++)
+        if (!sums->files[i])
             firmware_problem(f, FIRMWARE_WARNING, "listed_file_missing", sums->lines[i].name,
                              "unpack the package again if this file belongs to it",
                              "the checksum list names '%s', which is not there",
                              sums->lines[i].name);
-    }
 }
 
 /* ---- one file ------------------------------------------------------------------------------- */
@@ -161,13 +198,13 @@ static void file_result(struct firmware *f, struct firmware_file *file, struct r
     file->sha256 = hasher_finish(r->sha);
     file->hashed = true;
     char hex[SHA256_HEX_BYTES];
-    const struct checksum_line *want = sum_of(sums, file->name, 64);
+    const struct checksum_line *want = sum_of(sums, file, 64);
     sha256_hex(&file->sha256, hex);
     if (want)
         digest_compare(f, file->name, want->digest, hex);
     if (r->md5) {
         hasher_md5_finish(r->md5, hex);
-        digest_compare(f, file->name, sum_of(sums, file->name, 32)->digest, hex);
+        digest_compare(f, file->name, sum_of(sums, file, 32)->digest, hex);
     }
     if (r->sparse && !r->sparse_failed)
         r->sparse_failed = sparse_finish(r->sparse, r->sparse_err) < 0;
@@ -193,7 +230,7 @@ static int file_read(struct firmware *f, const struct firmware_source *source,
     }
     struct err sparse_err = {0};
     struct reading r = {.sha = hasher_new(), .sparse_err = &sparse_err};
-    if (sum_of(sums, file->name, 32))
+    if (sum_of(sums, file, 32))
         r.md5 = hasher_md5_new();
     if (file->sparse)
         sparse_begin(&r, in, file);

@@ -34,13 +34,13 @@ static struct span next_word(struct span *rest)
     return word;
 }
 
-/* "images\\boot.img" and "./boot.img" are boot.img. */
-static struct span base_name(struct span word)
+/* "images\\boot.img" is images/boot.img, "./boot.img" is boot.img. */
+static void path_take(struct span word, char *out)
 {
-    for (size_t i = word.len; i > 0; i--)
-        if (word.data[i - 1] == '/' || word.data[i - 1] == '\\')
-            return span_sub(word, i, word.len);
-    return word;
+    while (word.len > 2 && word.data[0] == '.' && (word.data[1] == '/' || word.data[1] == '\\'))
+        word = span_sub(word, 2, word.len);
+    for (size_t i = 0; i < word.len; i++)
+        out[i] = word.data[i] == '\\' ? '/' : (char)word.data[i];
 }
 
 bool checksum_line_parse(struct span line, struct checksum_line *out)
@@ -50,12 +50,12 @@ bool checksum_line_parse(struct span line, struct checksum_line *out)
         if (!digest.len && is_digest(word))
             digest = word;
         else if (memchr(word.data, '.', word.len))
-            name = base_name(word);
+            name = word;
     }
     if (!digest.len || !name.len || name.len >= sizeof(out->name))
         return false;
     *out = (struct checksum_line){0};
-    memcpy(out->name, name.data, name.len);
+    path_take(name, out->name);
     for (size_t i = 0; i < digest.len; i++)
         out->digest[i] = (char)tolower(digest.data[i]);
     return true;

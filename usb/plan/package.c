@@ -1,5 +1,6 @@
 #include "usb/plan/package.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static json_t *files_json(const struct firmware *f)
@@ -39,14 +40,13 @@ static json_t *layout_json(const struct firmware *f)
     return list;
 }
 
-/* What a whole upgrade writes. The preloader stays: its rewrite is the one step that a power cut makes fatal,
- * and it is not needed to end the service state (usb/recipe/README.md, "finish"). */
+/* What a whole upgrade writes, for the plan of a job. */
 static json_t *upgrade_json(const struct firmware *f)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < f->upgrade.count; i++) {
         const struct firmware_step *step = &f->upgrade.steps[i];
-        if (step->action != FIRMWARE_WRITE || !step->file || strcmp(step->area, "user") != 0)
+        if (step->action != FIRMWARE_WRITE)
             continue;
         json_array_append_new(list, json_pack("{s:s, s:s}", "partition", step->entry->name, "file",
                                               step->file->name));
@@ -67,12 +67,63 @@ static json_t *problems_json(const struct firmware *f)
     return list;
 }
 
+/* Names come from a scatter file, which may hold any bytes; JSON holds UTF-8. */
+static json_t *text_json(const char *s)
+{
+    json_t *plain = json_string(s);
+    if (plain)
+        return plain;
+    char ascii[FIRMWARE_NAME_BYTES];
+    snprintf(ascii, sizeof(ascii), "%s", s);
+    for (char *p = ascii; *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    return json_string(ascii);
+}
+
+static json_t *step_json(const struct firmware_step *s)
+{
+    if (s->action == FIRMWARE_KEEP)
+        return json_pack("{s:o, s:s}", "partition", text_json(s->entry->name), "reason", s->why);
+    return json_pack("{s:o, s:o, s:s, s:I, s:I, s:I}", "partition", text_json(s->entry->name),
+                     "file", text_json(s->file->name), "area", s->area, "start",
+                     (json_int_t)s->extent.start_bytes, "size", (json_int_t)s->extent.size_bytes,
+                     "partition_size", (json_int_t)s->entry->size_bytes);
+}
+
+static json_t *plan_json(const struct firmware_plan *plan)
+{
+    json_t *write = json_array(), *keep = json_array();
+    for (uint32_t i = 0; i < plan->count; i++)
+        json_array_append_new(plan->steps[i].action == FIRMWARE_WRITE ? write : keep,
+                              step_json(&plan->steps[i]));
+    return json_pack("{s:I, s:o, s:o}", "write_bytes", (json_int_t)plan->write_bytes, "write",
+                     write, "keep", keep);
+}
+
+json_t *plan_package_modes(const struct firmware *f)
+{
+    return json_pack("{s:o, s:o}", "download_only", plan_json(&f->download_only),
+                     "firmware_upgrade", plan_json(&f->upgrade));
+}
+
 json_t *plan_package(const struct firmware *f)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "name",
-                     f->name, "platform", f->platform, "project", f->project, "version",
-                     f->version.text, "usable", f->usable, "files", files_json(f), "layout",
-                     layout_json(f), "upgrade", upgrade_json(f), "problems", problems_json(f),
-                     "da_file", f->da_name, "preloader", f->preloader_name, "auth_file",
-                     f->auth_name);
+    json_t *j = json_object();
+    json_object_set_new(j, "name", json_string(f->name));
+    json_object_set_new(j, "platform", json_string(f->platform));
+    json_object_set_new(j, "project", json_string(f->project));
+    json_object_set_new(j, "version", json_string(f->version.text));
+    json_object_set_new(j, "usable", json_boolean(f->usable));
+    json_object_set_new(j, "files", files_json(f));
+    json_object_set_new(j, "layout", layout_json(f));
+    json_object_set_new(j, "upgrade", upgrade_json(f));
+    json_object_set_new(j, "plan", plan_package_modes(f));
+    json_object_set_new(j, "problems", problems_json(f));
+    json_object_set_new(j, "prefix", json_string(f->prefix));
+    json_object_set_new(j, "scatter", json_string(f->scatter_name));
+    json_object_set_new(j, "da_file", json_string(f->da_name));
+    json_object_set_new(j, "preloader", json_string(f->preloader_name));
+    json_object_set_new(j, "auth_file", json_string(f->auth_name));
+    return j;
 }

@@ -55,6 +55,15 @@ static int copy_text(char *dst, size_t size, const char *src, const char *what, 
     return 0;
 }
 
+/* A file by its whole name in the package, or beside the scatter file, which need not lie at the top. */
+static json_t *package_file(const struct plan_inputs *in, const char *name)
+{
+    json_t *files = json_object_get(in->package, "files");
+    AUTO(free_ptr) char *beside = xasprintf("%s%s", text_of(in->package, "prefix"), name);
+    json_t *file = by_name(files, "name", beside);
+    return file ? file : by_name(files, "name", name);
+}
+
 /* ---- checks that come before any write is laid out ------------------------------------------------ */
 
 static int check_package(const struct plan_inputs *in, const char **failure, struct err *err)
@@ -76,7 +85,7 @@ static int check_package(const struct plan_inputs *in, const char **failure, str
     }
     for (size_t i = 0; i < r->needs_firmware.count; i++) {
         const char *name = r->needs_firmware.names[i];
-        if (!by_name(json_object_get(in->package, "files"), "name", name)) {
+        if (!package_file(in, name)) {
             *failure = strcmp(name, "lk_service.img") == 0 ? "B2" : "B6";
             return err_set(err, ERR_MISMATCH, "the package has no %s%s", name,
                            strcmp(name, "lk_service.img") == 0
@@ -211,9 +220,10 @@ static int add_file(const struct plan_inputs *in, struct plan *p, const struct r
                     const char *partition, const char *file, struct plan_write **out,
                     struct err *err)
 {
-    json_t *entry = by_name(json_object_get(in->package, "files"), "name", file);
+    json_t *entry = package_file(in, file);
     if (!entry)
         return err_set(err, ERR_MISMATCH, "the package has no %s", file);
+    file = text_of(entry, "name");
     struct plan_write *w = add_write(p, step, partition, err);
     if (!w)
         return ERR_MISMATCH;

@@ -17,13 +17,15 @@ enum {
     RACKS_MAX = 64,
     ASK_MS = 150,     /* between two looks; a preloader is there for 2500 ms */
     ASK_SOON_MS = 40, /* while a worker waits */
-    DEADLINE_MS = 2000,
+    SILENCES_MAX = 3, /* time-outs in a row after which a rack's ports count as empty */
 };
 
 struct rack {
     struct ports *ports;
     char host[96], address[120];
     uint16_t port;
+    int64_t deadline_ms;
+    int silences; /* time-outs in a row */
     bool troubled;
 };
 
@@ -74,7 +76,7 @@ static void serve(struct rack *r, const char *id, const struct usbip_device *see
     struct usbip_device device;
     struct err err = {0};
     int fd = -1;
-    if (usbip_import(r->host, r->port, seen->busid, DEADLINE_MS, &fd, &device, &err) < 0) {
+    if (usbip_import(r->host, r->port, seen->busid, r->deadline_ms, &fd, &device, &err) < 0) {
         /* gone since the list was made, or another client has it: the next look tells */
         log_line(LOG_DEBUG, "racks", LOG_KV({"port", id}, {"err", err_name(err.code)}), "%s",
                  err.text);
@@ -86,6 +88,18 @@ static void serve(struct rack *r, const char *id, const struct usbip_device *see
     close(fd); /* no copy stays here */
 }
 
+/* A rack that is slow once has its phones still: called empty, a phone would count as taken away, and what
+ * comes back as another one. One that refuses or closes connections has lost them. */
+static void unanswered(struct rack *r, const struct err *err, const char *prefix, int64_t mark)
+{
+    ports_trouble(r->ports, r->address, "USB/IP rack %s does not answer: %s", r->address,
+                  err->text);
+    r->troubled = true;
+    r->silences = err->code == ERR_TIMEOUT ? r->silences + 1 : SILENCES_MAX;
+    if (r->silences >= SILENCES_MAX)
+        ports_sweep(r->ports, prefix, mark);
+}
+
 static void look(struct rack *r)
 {
     struct usbip_rack_device *list = NULL;
@@ -94,13 +108,11 @@ static void look(struct rack *r)
     char prefix[PORT_ID_MAX], id[PORT_ID_MAX];
     snprintf(prefix, sizeof(prefix), "usbip-%s-", r->address);
     int64_t mark = ports_mark(r->ports);
-    if (usbip_devlist(r->host, r->port, DEADLINE_MS, &list, &count, &err) < 0) {
-        ports_trouble(r->ports, r->address, "USB/IP rack %s does not answer: %s", r->address,
-                      err.text);
-        r->troubled = true;
-        ports_sweep(r->ports, prefix, mark);
+    if (usbip_devlist(r->host, r->port, r->deadline_ms, &list, &count, &err) < 0) {
+        unanswered(r, &err, prefix, mark);
         return;
     }
+    r->silences = 0;
     if (r->troubled)
         ports_trouble(r->ports, r->address, "%s", "");
     r->troubled = false;
@@ -130,16 +142,16 @@ static void *rack_main(void *arg)
     snprintf(prefix, sizeof(prefix), "usbip-%s-", r->address);
     for (;;) {
         look(r);
-        int ms = ports_any_want(r->ports, prefix) ? ASK_SOON_MS : ASK_MS;
+        int64_t ms = ports_any_want(r->ports, prefix) ? ASK_SOON_MS : ASK_MS;
         if (r->troubled)
-            ms = 1000;
+            ms = r->deadline_ms / 2;
         struct timespec pause = {ms / 1000, (ms % 1000) * 1000000L};
         nanosleep(&pause, NULL);
     }
     return NULL;
 }
 
-int rack_watch(struct ports *ports, const char *address, struct err *err)
+int rack_watch(struct ports *ports, const char *address, int64_t deadline_ms, struct err *err)
 {
     for (size_t i = 0; i < rack_count; i++)
         if (strcmp(racks[i]->address, address) == 0)
@@ -148,6 +160,7 @@ int rack_watch(struct ports *ports, const char *address, struct err *err)
         return err_set(err, ERR_LIMIT, "more than %d racks", RACKS_MAX);
     struct rack *r = xcalloc(1, sizeof(*r));
     r->ports = ports;
+    r->deadline_ms = deadline_ms;
     int rc = parse_address(address, r, err);
     pthread_t thread;
     if (rc == 0 && pthread_create(&thread, NULL, rack_main, r) != 0)

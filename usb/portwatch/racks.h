@@ -5,8 +5,11 @@
 
 #include "usb/portwatch/ports.h"
 
+enum { RACK_DEADLINE_MS = 2000 }; /* for one answer */
+
 /* Starts watching "HOST:PORT"; asking again for the same one changes nothing. The thread lives as long as
- * the process. Port ids are "usbip-HOST:PORT-BUSID". */
-int rack_watch(struct ports *ports, const char *address, struct err *err);
+ * the process. Port ids are "usbip-HOST:PORT-BUSID". Its ports count as empty when it refuses a connection
+ * or was silent for `deadline_ms` three times in a row. */
+int rack_watch(struct ports *ports, const char *address, int64_t deadline_ms, struct err *err);
 
 #endif

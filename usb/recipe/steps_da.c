@@ -21,7 +21,6 @@ enum {
     SECTOR_BYTES = 512,
     PGPT_BYTES = 34 * SECTOR_BYTES,
     SGPT_BYTES = 33 * SECTOR_BYTES,
-    BATTERY_LEAST_MV = 3600, /* below it LK refuses downloads soon; README "gates" V5 */
     CHUNK_RAW_BYTES = 1 << 20,
     LK_PROOF_BYTES = 64 * 1024, /* so much of an LK must agree before it is called that one */
 };
@@ -659,9 +658,9 @@ int action_inspect(struct session *s, const struct recipe_step *step, struct err
         note(s, "warn", "the phone does not tell its battery voltage");
     else if (rc < 0)
         return rc;
-    else if (battery_mv < BATTERY_LEAST_MV)
+    else if (battery_mv < GATE_BATTERY_LEAST_MV)
         return fail(s, "D13", err, ERR_REFUSED, "the battery has %u mV, at least %d are needed",
-                    battery_mv, BATTERY_LEAST_MV);
+                    battery_mv, GATE_BATTERY_LEAST_MV);
     char slot[2] = {s->slot, '\0'};
     s->host.facts(s->host.arg, json_pack("{s:s, s:s, s:i}", "slot", slot, "version",
                                          s->phone_version, "battery_mv", (int)battery_mv));

@@ -62,6 +62,8 @@ FIELDS(rack, TEXT(rack, address))
 FIELDS(watch, TEXT(watch, port))
 FIELDS(port, TEXT(port, port), TEXT(port, mode), INT(port, vid), INT(port, pid), INT(port, speed),
        TEXT(port, serial))
+FIELDS(hub, TEXT(hub, hub), TEXT(hub, parent), TEXT(hub, kind), INT(hub, speed), INT(hub, sockets),
+       INT(hub, self_powered))
 FIELDS(trouble, TEXT(trouble, port), TEXT(trouble, text))
 FIELDS(want, TEXT(want, modes))
 FIELDS(attach, TEXT(attach, port), TEXT(attach, mode), TEXT(attach, kind), INT(attach, devid),

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "usb/base/io.h"
 #include "usb/base/mem.h"
 #include "usb/format/firmware.h"
 #include "usb/plan/package.h"
@@ -24,9 +25,21 @@ static int open_file(void *arg, const char *name, struct input **out, struct err
     return err_set(err, ERR_NOT_FOUND, "the package has no %s", name);
 }
 
+/* Hundreds of files and two plans are more than a message of the channel holds: they go into the file
+ * that the station sent as "result". */
+static int result_write(struct host *h, json_t *found, struct err *err)
+{
+    AUTO(free_ptr) char *text = json_dumps(found, JSON_COMPACT);
+    for (size_t i = 0; i < h->input_count; i++)
+        if (strcmp(h->inputs[i].name, "result") == 0)
+            return io_write(h->inputs[i].fd, text, strlen(text), err);
+    return err_set(err, ERR_INTERNAL, "the station sent no file for the result");
+}
+
 int run_firmware(struct host *h, const char *text, size_t len, struct wire_done *done,
                  struct err *err)
 {
+    (void)done;
     json_error_t why;
     json_t *params = json_loadb(text, len, 0, &why);
     const char *name = json_string_value(json_object_get(params, "name"));
@@ -43,7 +56,9 @@ int run_firmware(struct host *h, const char *text, size_t len, struct wire_done 
     json_decref(params);
     if (rc < 0)
         return rc;
-    done->result = plan_package(f);
+    json_t *found = plan_package(f);
     firmware_free(&f);
-    return 0;
+    rc = result_write(h, found, err);
+    json_decref(found);
+    return rc;
 }

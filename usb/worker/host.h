@@ -9,7 +9,12 @@
 #include "usb/wire/spool.h"
 #include "usb/wire/wire.h"
 
-enum { WORKER_CHANNEL_FD = 3, WORKER_DEVICE_FD = 4, HOST_INPUTS_MAX = 300, HOST_QUEUE_MAX = 512 };
+enum {
+    WORKER_CHANNEL_FD = 3,
+    WORKER_DEVICE_FD = 4,
+    HOST_INPUTS_MAX = 520, /* FIRMWARE_FILES_MAX and some */
+    HOST_QUEUE_MAX = 512,
+};
 
 struct host_input {
     char name[WIRE_NAME_MAX * 2];

@@ -22,6 +22,7 @@ static ssize_t beating_read(struct input *in, void *dst, size_t len, uint64_t of
     host_tick(b->host);
     ssize_t n = b->inner->ops->read(b->inner, dst, len, offset, err);
     in->size_bytes = b->inner->size_bytes; /* a stream learns its size at its end */
+    in->cut_off = b->inner->cut_off;
     return n;
 }
 
