@@ -18,6 +18,20 @@ static void ports_list(struct http_call *call, void *arg)
     json_decref(body);
 }
 
+static void topology_get(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    static const char *const none[] = {NULL};
+    struct err err;
+    if (http_query_only(call, none, &err) < 0) {
+        http_reply_err(call, &err, NULL);
+        return;
+    }
+    json_t *body = station_topology(a->station);
+    http_reply_json(call, 200, body);
+    json_decref(body);
+}
+
 static void port_get(struct http_call *call, void *arg)
 {
     struct api *a = arg;
@@ -144,6 +158,7 @@ static const struct http_route routes[] = {
     {"POST", API_BASE "/calibration/label", calibration_label, HTTP_JSON_MAX_BYTES, 0},
     {"POST", API_BASE "/calibration/end", calibration_end, HTTP_JSON_MAX_BYTES, 0},
     {"GET", API_BASE "/ports", ports_list, 0, 0},
+    {"GET", API_BASE "/ports/topology", topology_get, 0, 0},
     {"GET", API_BASE "/ports/{id}", port_get, 0, 0},
     {"GET", API_BASE "/ports/{id}/history", port_history, 0, 0},
     {"PATCH", API_BASE "/ports/{id}", port_patch, HTTP_JSON_MAX_BYTES, 0},

@@ -11,7 +11,10 @@
     "--json         what the API answers"
 
 const struct cli_command client_commands[] = {
-    {"ports", JSON, "The station's ports, and what is on each." STATION, ports_cmd},
+    {"ports", "[--topology] " JSON,
+     "The station's ports, and what is on each.\n\n"
+     "--topology     controllers, hubs and all their sockets as a tree, also the empty ones" STATION,
+     ports_cmd},
     {"calibrate", JSON,
      "Labels the ports by plugging one phone along the rack.\n"
      "At each socket the label that is written there is entered; an empty line ends it. Nothing "

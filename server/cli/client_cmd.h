@@ -11,6 +11,7 @@ int phones_cmd(const struct cli_command *self, int argc, char **argv);
 int jobs_cmd(const struct cli_command *self, int argc, char **argv);
 int backups_cmd(const struct cli_command *self, int argc, char **argv);
 int firmware_list_cmd(const struct cli_command *self, int argc, char **argv);
+int topology_show(struct client *c, bool json); /* topology_cmd.c */
 /* job_cmd.c */
 int job_cmd(const struct cli_command *self, int argc, char **argv);
 int restore_cmd(const struct cli_command *self, int argc, char **argv);

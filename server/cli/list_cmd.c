@@ -108,10 +108,15 @@ int ports_cmd(const struct cli_command *self, int argc, char **argv)
         "No ports yet: a port shows up when a phone is plugged into it, or with its USB/IP rack\n"
         "(flashrackd --usbip HOST:PORT). Nothing plugged in is seen? 'flashrack doctor' says why."};
     struct client_options common = {0};
-    const struct cli_option options[] = {CLIENT_OPTIONS(common), {0}};
+    bool topology = false;
+    const struct cli_option options[] = {
+        CLIENT_OPTIONS(common), {"topology", NULL, &topology, 0}, {0}};
     AUTO(client_free) struct client *c = NULL;
     int rc = client_begin(self, argc, argv, options, &common, 0, "", &c);
-    return rc != CMD_GO_ON ? rc : list_show(c, &listing, CLIENT_API "/ports", 0, common.json);
+    if (rc != CMD_GO_ON)
+        return rc;
+    return topology ? topology_show(c, common.json)
+                    : list_show(c, &listing, CLIENT_API "/ports", 0, common.json);
 }
 
 /* ---- phones ----------------------------------------------------------------------------------------- */

@@ -69,15 +69,18 @@ static void allow_add(char allow[64], const char *method)
 
 int route_find(struct http_call *call, const char *path, void **arg_out, char allow[64])
 {
+    const char *pattern = NULL; /* the first that fits: /ports/topology is no {id} of a later route */
     allow[0] = 0;
     for (size_t t = 0; t < call->http->table_count; t++) {
         const struct http_table *table = &call->http->tables[t];
         for (size_t i = 0; i < table->count; i++) {
             const struct http_route *route = &table->routes[i];
-            if (!pattern_match(call, route->pattern, path)) {
+            if ((pattern && strcmp(pattern, route->pattern) != 0) ||
+                !pattern_match(call, route->pattern, path)) {
                 params_clear(call);
                 continue;
             }
+            pattern = route->pattern;
             if (method_match(route->method, call_method(call))) {
                 call->route = route;
                 *arg_out = table->arg;

@@ -50,6 +50,11 @@ struct port {
     LIST_ENTRY(port) link;
 };
 
+struct hub {
+    struct wire_hub info;
+    LIST_ENTRY(hub) link;
+};
+
 TAILQ_HEAD(job_queue, job);
 
 struct station {
@@ -64,6 +69,7 @@ struct station {
     struct worker_pool *workers;
     struct portwatch_link *portwatch;
     LIST_HEAD(, port) ports;
+    LIST_HEAD(, hub) hubs;    /* controllers and hubs of this machine, as portwatch told */
     LIST_HEAD(, job) jobs;    /* those that have not ended */
     LIST_HEAD(, job) unsaved; /* ended, but the store could not write that down yet */
     struct job_queue queue;   /* those that wait for their turn, in the order of their turns */
@@ -150,6 +156,8 @@ struct port *port_add(struct station *s, const char *id); /* finds it when it is
 /* Is this the name of a port that can exist here: one that was seen, or one of a configured rack? */
 bool port_id_possible(const struct station *s, const char *id);
 json_t *port_json(const struct port *p);
+/* "high", numbered by USB/IP as by the kernel (enum usb_device_speed); NULL: nothing there. */
+const char *speed_word(int speed);
 void port_publish(struct port *p);
 void port_seen(struct station *s, const struct wire_port *seen);
 void ports_free_all(struct station *s);
@@ -276,6 +284,10 @@ void spool_adopt_later(struct station *s, struct job *j, json_t *owner);
 bool spool_is_there(const struct station *s, int64_t job_id);
 void spools_find(struct station *s); /* those of a former process; then station_settled() */
 void adoptions_free(struct station *s);
+
+/* topology.c: controllers, hubs, sockets */
+void topology_hub(struct station *s, const struct wire_hub *hub); /* there, or with 0 sockets gone */
+void topology_forget(struct station *s);                          /* all of them */
 
 /* station.c */
 void station_settled(struct station *s);

@@ -96,8 +96,7 @@ static json_t *id_or_null(int64_t id)
     return id > 0 ? json_string(text) : json_null();
 }
 
-/* USB/IP numbers speeds as the kernel does (enum usb_device_speed). */
-static const char *speed_word(int speed)
+const char *speed_word(int speed)
 {
     static const char *const words[] = {NULL, "low", "full", "high", NULL, "super", "super_plus"};
     return speed > 0 && (size_t)speed < ARRAY_LEN(words) ? words[speed] : NULL;

@@ -11,6 +11,11 @@ static void on_port(void *arg, const struct wire_port *port)
     port_seen(arg, port);
 }
 
+static void on_hub(void *arg, const struct wire_hub *hub)
+{
+    topology_hub(arg, hub);
+}
+
 /* id: a port, or the address of a rack: then all of its ports. An empty text: it works again. */
 static void on_trouble(void *arg, const char *id, const char *text)
 {
@@ -55,6 +60,8 @@ static void on_portwatch(void *arg, bool up)
 {
     struct station *s = arg;
     log_line(up ? LOG_INFO : LOG_WARN, "station", NULL, "portwatch is %s", up ? "there" : "gone");
+    if (up)
+        topology_forget(s); /* it tells all hubs anew */
     struct job *j;
     LIST_FOREACH(j, &s->jobs, link)
     {
@@ -70,7 +77,7 @@ static void on_portwatch(void *arg, bool up)
     schedule_poke(s);
 }
 
-static const struct portwatch_events portwatch_events = {on_port, on_trouble, on_portwatch};
+static const struct portwatch_events portwatch_events = {on_port, on_hub, on_trouble, on_portwatch};
 
 /* What the store committed is what SSE tells with a cursor. */
 static void on_store_event(void *arg, int64_t id, const char *type, json_t *body)
@@ -129,6 +136,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     s->import_dirs = list_copy(config->import_dirs);
     s->usb = config->usb;
     LIST_INIT(&s->ports);
+    LIST_INIT(&s->hubs);
     LIST_INIT(&s->jobs);
     LIST_INIT(&s->unsaved);
     LIST_INIT(&s->adoptions);
@@ -177,6 +185,7 @@ void station_free(struct station **sp)
     if (s->retention)
         retention_free(s);
     ports_free_all(s);
+    topology_forget(s);
     recipes_free(s);
     json_decref(s->failures);
     list_free(&s->racks);

@@ -48,6 +48,8 @@ void station_on_event(struct station *s, station_event_fn *fn, void *arg);
 /* Ports, in the API's shape (contract: id label state mode phone_id job_id), a new reference. */
 json_t *station_ports(struct station *s);
 json_t *station_port(struct station *s, const char *id); /* NULL: no such port */
+/* Controllers, hubs in them, sockets in these with the port that is known there (openapi: Topology). */
+json_t *station_topology(struct station *s);
 struct port_settings {
     const char *label;       /* NULL: not changed */
     int enabled, takes_work; /* -1: not changed */

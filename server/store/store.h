@@ -324,7 +324,7 @@ struct store_permit_new {
 };
 /* The last check before a phone may be written, in one transaction with the row that proves it. The job's serial and
  * IMEIs become facts of the phone, an import is bound. ERR_REFUSED with the reason. body: {id job_id backup_id
- * manifest_sha256 plan_sha256 chip_id issued_at}, or {conflict{}} that is open now and stands against it: no permit,
+ * manifest_sha256 plan_sha256 chip_id issued_at service_lk (struct wire_permit)}, or {conflict{}} that is open now and stands against it: no permit,
  * and nothing was learned or bound. */
 void store_permit_add(struct store *s, const struct store_permit_new *permit, store_done_fn *done,
                       void *arg);

@@ -67,6 +67,9 @@ static void on_message(struct portwatch_link *link, const struct wire_message *m
     case WIRE_port:
         link->events.port(link->arg, &m->u.port);
         break;
+    case WIRE_hub:
+        link->events.hub(link->arg, &m->u.hub);
+        break;
     case WIRE_trouble:
         link->events.trouble(link->arg, m->u.trouble.port, m->u.trouble.text);
         break;

@@ -17,6 +17,7 @@ struct portwatch_config {
 
 struct portwatch_events {
     void (*port)(void *arg, const struct wire_port *port);
+    void (*hub)(void *arg, const struct wire_hub *hub);
     void (*trouble)(void *arg, const char *port, const char *text);
     /* Connected (again): watches must be sent anew. False: lost. */
     void (*up)(void *arg, bool up);

@@ -132,6 +132,9 @@ class FakePortwatch:
     def say(self, **message):
         self.peer.send(json.dumps(message).encode())
 
+    def hub(self, hub, parent="", kind="controller", sockets=4, self_powered=1):
+        self.say(type="hub", hub=hub, parent=parent, kind=kind, speed=3, sockets=sockets, self_powered=self_powered)
+
     def port(self, port, mode="android", serial="", speed=3):
         self.say(type="port", port=port, mode=mode, vid=0x2e04, pid=1, speed=speed, serial=serial)
 
@@ -168,7 +171,7 @@ class MadeUpPorts(Schedule):
         job = self.anywhere(0)
         self.waits_for(job, "phone")  # two ports show it: a person must say which
         self.watch.port(XHCI + "1.4", mode="none", speed=0)
-        job = self.station.wait(job["id"], until=("running",), seconds=30)
+        job = self.station.wait(job["id"], until=("running", "prompt"), seconds=30)
         self.assertEqual(job["port"], XHCI + "1.3")
         port = self.station.get("/ports/" + XHCI + "1.3")
         self.assertEqual((port["speed"], port["usb_serial"], port["job_id"]), ("high", serial, job["id"]))
@@ -184,7 +187,39 @@ class MadeUpPorts(Schedule):
         self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": "A1"}), "label")
         self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": XHCI + "1"}), "id of a port")
         job = self.anywhere(0, port="A1")
-        self.assertEqual(self.station.wait(job["id"], until=("running",), seconds=30)["port"], XHCI + "1")
+        self.assertEqual(self.station.wait(job["id"], until=("running", "prompt"), seconds=30)["port"], XHCI + "1")
+
+    def test_empty_sockets_have_names(self):
+        controller = XHCI.removesuffix("-usb-0:")
+        self.watch.hub(controller)
+        self.watch.hub(XHCI + "2", controller, "single_tt", sockets=7)
+        self.watch.hub(XHCI + "2.7", XHCI + "2", "multi_tt", sockets=2, self_powered=0)
+        self.watch.port(XHCI + "2.7.1", mode="fastboot")
+        self.watch.port("pci-0000:09:00.0-usb-0:1")
+        self.until(lambda: len(self.station.get("/ports")["items"]) == 2, "two ports")
+        topology = self.station.get("/ports/topology")
+        root, = topology["controllers"]
+        self.assertEqual((root["id"], root["kind"], root["advice"]), (controller, "controller", None))
+        self.assertEqual([s["id"] for s in root["sockets"]], [XHCI + str(n) for n in range(1, 5)])
+        self.assertEqual([(s["port"], s["hub"] is None) for s in root["sockets"]],
+                         [(None, True), (None, False), (None, True), (None, True)])
+        outer = root["sockets"][1]["hub"]
+        self.assertIn("single-TT", outer["advice"])
+        inner = outer["sockets"][6]["hub"]
+        self.assertIn("100 mA", inner["advice"])
+        self.assertEqual([(s["id"], (s["port"] or {}).get("mode")) for s in inner["sockets"]],
+                         [(XHCI + "2.7.1", "fastboot"), (XHCI + "2.7.2", None)])
+        self.assertEqual([p["id"] for p in topology["elsewhere"]], ["pci-0000:09:00.0-usb-0:1"])
+        self.station.call("PATCH", "/api/v1/ports/" + XHCI + "2.7.1", {"label": "A1"})
+        tree = subprocess.run([bench.program("flashrack"), "ports", "--topology", "--server", self.station.url],
+                              capture_output=True, text=True, check=True).stdout
+        self.assertIn(f"{controller}: controller, high speed, 4 sockets\n", tree)
+        self.assertRegex(tree, r"  2  single-TT hub, high speed, 7 sockets\n +! A single-TT hub")
+        self.assertIn("  1  A1: connected, fastboot\n", tree)
+        self.assertIn(f"  2  {XHCI}2.7.2: empty, never used\n", tree)
+        # the hub goes, and its port is in no hub any more
+        self.watch.hub(XHCI + "2.7", XHCI + "2", "multi_tt", sockets=0)
+        self.until(lambda: len(self.station.get("/ports/topology")["elsewhere"]) == 2, "a port without a hub")
 
     def test_labels_by_plugging_along_the_rack(self):
         self.watch.port(XHCI + "7")  # was there before
@@ -211,7 +246,7 @@ class MadeUpPorts(Schedule):
         self.assertEqual(labels, {XHCI + "7": None, XHCI + "1": "A1", XHCI + "2": "A2"})
         self.assertEqual(self.station.get("/calibration")["state"], "off")
         self.assert_refused(lambda: self.station.post("/calibration/label", {"label": "A3"}), "begin")
-        self.station.wait(job["id"], until=("running",), seconds=30)
+        self.station.wait(job["id"], until=("running", "prompt"), seconds=30)
 
 
 class Turns(Schedule):
@@ -238,6 +273,8 @@ class Turns(Schedule):
         self.begin(phones=4, extra=["--jobs-max", "2"])
         jobs = {}
         for index, priority in enumerate((0, 0, 0, 7)):
+            if index == 2:  # else an urgent job that comes quickly is the second to begin
+                self.until(lambda: {self.station.job(job)["state"] for job in jobs} <= {"running", "prompt"}, "two run")
             jobs[self.on_port(index, priority=priority)["id"]] = index
         acceptor = bench.Acceptor(self.station, self.rack, jobs)
         acceptor.start()
@@ -278,17 +315,21 @@ class Turns(Schedule):
         self.waits_for(queued, "port")
 
     def test_disk_full_at_the_end(self):
-        """What the store cannot take is told again: the row ends, and the port is free."""
+        """What the store cannot take is told again: the rows end, and the port is free."""
         self.begin(hands="none")
         job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
-        second = self.on_port(0)
-        limits = resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
+        second, third = self.on_port(0), self.on_port(0)
+        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
         resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
-        os.kill(self.worker(job), signal.SIGKILL)
+        with self.assertRaises(bench.ApiError):
+            self.verb(second, "cancel")
         self.station.process.ready("could not be stored")
+        os.kill(worker, signal.SIGKILL)
+        self.station.process.ready("it is tried again")
         resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
-        self.assertEqual(self.station.wait(job["id"], seconds=30)["state"], "interrupted")
-        self.station.wait(second["id"], until=("prompt",), step="S3")
+        self.assertEqual(self.station.wait(job["id"], seconds=90)["state"], "interrupted")
+        self.assertEqual(self.station.wait(second["id"], seconds=90)["state"], "cancelled")
+        self.station.wait(third["id"], until=("prompt",), step="S3")
 
 
 class HalfWritten(Schedule):

@@ -1,4 +1,5 @@
-/* usb/plan/phone_state: what a phone is called after each point at which a restore may be cut (nokia-x5.md 7.5). */
+/* usb/plan/phone_state: what a phone is called after each point at which a restore may be cut (usb/recipe/README.md,
+ * "phone_state"). */
 #include "tests/unit/rows.h"
 
 #include <stdio.h>

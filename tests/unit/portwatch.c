@@ -325,30 +325,52 @@ static void a_rack_that_is_deaf_for_a_moment_keeps_its_ports(void **state)
     close(rack.listener);
 }
 
-#define FOLDER "bus/usb/devices/999-1"
+#define DEVICES "bus/usb/devices"
+#define ROM     DEVICES "/999-1"
+#define HUB     DEVICES "/999-2"
 
-/* A boot ROM as sysfs shows it, on a bus that this machine has no device nodes of. */
+/* A boot ROM and a hub as sysfs shows them, on a bus that this machine has no device nodes of. */
 static const struct {
     const char *name, *text;
 } sysfs_files[] = {
-    {"bus/usb/devices/usb999/serial", "vhci_hcd.0\n"},
-    {FOLDER "/devpath", "1\n"},
-    {FOLDER "/idVendor", "0e8d\n"},
-    {FOLDER "/idProduct", "0003\n"},
-    {FOLDER "/bDeviceClass", "02\n"},
-    {FOLDER "/speed", "12\n"},
-    {FOLDER "/busnum", "999\n"},
-    {FOLDER "/devnum", "999\n"},
-    {FOLDER "/bConfigurationValue", "1\n"},
+    {DEVICES "/usb998/serial", "vhci_hcd.0\n"}, /* the super-speed half of the controller */
+    {DEVICES "/usb998/bDeviceClass", "09\n"},
+    {DEVICES "/usb998/maxchild", "8\n"},
+    {DEVICES "/usb998/speed", "5000\n"},
+    {DEVICES "/usb999/serial", "vhci_hcd.0\n"},
+    {DEVICES "/usb999/bDeviceClass", "09\n"},
+    {DEVICES "/usb999/bmAttributes", "e0\n"},
+    {DEVICES "/usb999/maxchild", "8\n"},
+    {DEVICES "/usb999/speed", "480\n"},
+    {ROM "/devpath", "1\n"},
+    {ROM "/idVendor", "0e8d\n"},
+    {ROM "/idProduct", "0003\n"},
+    {ROM "/bDeviceClass", "02\n"},
+    {ROM "/speed", "12\n"},
+    {ROM "/busnum", "999\n"},
+    {ROM "/devnum", "999\n"},
+    {ROM "/bConfigurationValue", "1\n"},
+    {HUB "/devpath", "2\n"},
+    {HUB "/bDeviceClass", "09\n"},
+    {HUB "/bDeviceProtocol", "01\n"},
+    {HUB "/bmAttributes", "a0\n"},
+    {HUB "/maxchild", "4\n"},
+    {HUB "/speed", "480\n"},
+    {HUB ".3/devpath", "2.3\n"},
+    {HUB ".3/bDeviceClass", "09\n"},
+    {HUB ".3/bDeviceProtocol", "02\n"},
+    {HUB ".3/bmAttributes", "e0\n"},
+    {HUB ".3/maxchild", "7\n"},
+    {HUB ".3/speed", "480\n"},
 };
+static const char *const sysfs_folders[] = {
+    "bus", "bus/usb", DEVICES, DEVICES "/usb998", DEVICES "/usb999", ROM, HUB, HUB ".3"};
 
 static void sysfs_make(const char *root)
 {
-    static const char *const folders[] = {"bus", "bus/usb", "bus/usb/devices",
-                                          "bus/usb/devices/usb999", FOLDER};
     int dir = open(root, O_DIRECTORY | O_CLOEXEC);
-    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
-        assert_int_equal(mkdirat(dir, folders[i], 0700), 0);
+    for (size_t i = 0; i < ARRAY_LEN(sysfs_folders); i++)
+        assert_int_equal(mkdirat(dir, sysfs_folders[i], 0700), 0);
     for (size_t i = 0; i < ARRAY_LEN(sysfs_files); i++) {
         int fd = openat(dir, sysfs_files[i].name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         assert_int_equal(io_write(fd, sysfs_files[i].text, strlen(sysfs_files[i].text), NULL), 0);
@@ -357,17 +379,75 @@ static void sysfs_make(const char *root)
     close(dir);
 }
 
-static void sysfs_remove(const char *root)
+/* What is below `under`; "": all, and the root itself. */
+static void sysfs_remove(const char *root, const char *under)
 {
-    static const char *const folders[] = {FOLDER, "bus/usb/devices/usb999", "bus/usb/devices",
-                                          "bus/usb", "bus"};
     int dir = open(root, O_DIRECTORY | O_CLOEXEC);
     for (size_t i = 0; i < ARRAY_LEN(sysfs_files); i++)
-        unlinkat(dir, sysfs_files[i].name, 0);
-    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
-        assert_int_equal(unlinkat(dir, folders[i], AT_REMOVEDIR), 0);
+        if (strncmp(sysfs_files[i].name, under, strlen(under)) == 0)
+            unlinkat(dir, sysfs_files[i].name, 0);
+    for (size_t i = ARRAY_LEN(sysfs_folders); i-- > 0;)
+        if (strncmp(sysfs_folders[i], under, strlen(under)) == 0)
+            unlinkat(dir, sysfs_folders[i], AT_REMOVEDIR);
     close(dir);
-    assert_int_equal(rmdir(root), 0);
+    if (!under[0])
+        assert_int_equal(rmdir(root), 0);
+}
+
+/* The next hub that flashrackd is told of must be one of those that are expected; it is struck out. */
+static void next_hub(int fd, struct wire_hub *expected, size_t count)
+{
+    struct wire_message m;
+    assert_int_equal(next(fd, &m), WIRE_hub);
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(&m.u.hub, &expected[i], sizeof(m.u.hub)) == 0) {
+            expected[i] = (struct wire_hub){0};
+            return;
+        }
+    fail_msg("hub %s of %s: %s, %d sockets", m.u.hub.hub, m.u.hub.parent, m.u.hub.kind,
+             (int)m.u.hub.sockets);
+}
+
+#define VHCI "platform-vhci_hcd.0"
+
+/* Empty sockets have names because their hubs are told: what each is, and what it is plugged into. */
+static void controllers_and_hubs_are_told(void **state)
+{
+    (void)state;
+    struct wire_hub expected[] = {
+        {VHCI, "", "controller", 3, 8, 1},
+        {VHCI "-usb-0:2", VHCI, "single_tt", 3, 4, 0},
+        {VHCI "-usb-0:2.3", VHCI "-usb-0:2", "multi_tt", 3, 7, 1},
+    };
+    struct wire_hub all[ARRAY_LEN(expected)], gone[] = {expected[2]};
+    memcpy(all, expected, sizeof(all));
+    gone[0].sockets = 0;
+    char root[] = "/tmp/portwatch.XXXXXX";
+    int server[2];
+    struct wire_message m;
+    struct ports *p = ports_new();
+    struct hubs *h = hubs_new();
+    assert_non_null(mkdtemp(root));
+    sysfs_make(root);
+    assert_int_equal(wire_pair(server, NULL), 0);
+    hubs_server_set(h, server[0]);
+    sysfs_rescan(p, h, root);
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++)
+        next_hub(server[1], expected, ARRAY_LEN(expected));
+    sysfs_rescan(p, h, root); /* nothing changed */
+    assert_int_equal(next(server[1], &m), WIRE_NONE);
+    hubs_server_set(h, server[0]); /* flashrackd came anew */
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        next_hub(server[1], all, ARRAY_LEN(all));
+    sysfs_remove(root, HUB ".3");
+    sysfs_rescan(p, h, root);
+    next_hub(server[1], gone, ARRAY_LEN(gone));
+    assert_int_equal(next(server[1], &m), WIRE_NONE);
+    sysfs_remove(root, "");
+    close(server[0]);
+    close(server[1]);
+    hubs_free(&h);
+    ports_free(&p);
 }
 
 /* Unplugged between discovery and open: no trouble, one more look soon, and the worker's want stays. */
@@ -379,24 +459,26 @@ static void a_node_that_vanished_is_looked_for_again(void **state)
     int server[2], worker[2];
     struct wire_message m;
     struct ports *p = ports_new();
+    struct hubs *h = hubs_new();
     assert_non_null(mkdtemp(root));
     sysfs_make(root);
     assert_int_equal(wire_pair(server, NULL), 0);
     assert_int_equal(wire_pair(worker, NULL), 0);
     ports_server_set(p, server[0]);
     ports_watch(p, vhci, worker[0]);
-    assert_false(sysfs_rescan(p, root)); /* nobody waits for it: no look at its node */
+    assert_false(sysfs_rescan(p, h, root)); /* nobody waits for it: no look at its node */
     want(worker[1], "brom");
     ports_channel_readable(p, worker[0]);
-    assert_true(sysfs_rescan(p, root));
+    assert_true(sysfs_rescan(p, h, root));
     assert_true(ports_wanted(p, vhci));
     assert_int_equal(next(server[1], &m), WIRE_port);
     assert_string_equal(m.u.port.mode, "brom");
     assert_int_equal(next(server[1], &m), WIRE_NONE);
-    sysfs_remove(root);
+    sysfs_remove(root, "");
     close(server[0]);
     close(server[1]);
     close(worker[1]);
+    hubs_free(&h);
     ports_free(&p);
 }
 
@@ -411,6 +493,7 @@ int main(void)
         cmocka_unit_test(a_want_stays_until_it_is_answered),
         cmocka_unit_test(trouble_is_told_once_and_taken_back),
         cmocka_unit_test(a_rack_that_is_deaf_for_a_moment_keeps_its_ports),
+        cmocka_unit_test(controllers_and_hubs_are_told),
         cmocka_unit_test(a_node_that_vanished_is_looked_for_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

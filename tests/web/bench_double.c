@@ -313,6 +313,30 @@ json_t *station_port(struct station *s, const char *id)
     return port ? json_deep_copy(port) : NULL;
 }
 
+/* One controller: a single-TT hub with the ports but the last of it, an empty socket; the last port is elsewhere. */
+json_t *station_topology(struct station *s)
+{
+    size_t count = json_array_size(s->ports) - 1;
+    json_t *sockets = json_array();
+    for (size_t i = 0; i <= count; i++)
+        json_array_append_new(
+            sockets,
+            json_pack("{s:o, s:i, s:o, s:n}", "id",
+                      json_sprintf("pci-0000:00:14.0-usb-0:1.%zu", i + 1), "number", (int)i + 1,
+                      "port", i < count ? json_deep_copy(json_array_get(s->ports, i)) : json_null(),
+                      "hub"));
+    json_t *hub = json_pack("{s:s, s:s, s:s, s:b, s:s, s:o}", "id", "pci-0000:00:14.0-usb-0:1",
+                            "kind", "single_tt", "speed", "high", "self_powered", 1, "advice",
+                            "A single-TT hub: prefer a multi-TT hub.", "sockets", sockets);
+    json_t *socket = json_pack("{s:s, s:i, s:n, s:o}", "id", "pci-0000:00:14.0-usb-0:1", "number",
+                               1, "port", "hub", hub);
+    json_t *controller =
+        json_pack("{s:s, s:s, s:s, s:b, s:n, s:[o]}", "id", "pci-0000:00:14.0", "kind",
+                  "controller", "speed", "high", "self_powered", 1, "advice", "sockets", socket);
+    return json_pack("{s:[o], s:[o]}", "controllers", controller, "elsewhere",
+                     json_deep_copy(json_array_get(s->ports, count)));
+}
+
 static void fail(station_done_fn *done, void *arg, int code, const char *text)
 {
     struct err err;
@@ -800,9 +824,9 @@ void store_firmware_list(struct store *s, const struct store_page *page, store_d
 void store_copy(struct store *s, const char *folder, store_done_fn *done, void *arg)
 {
     (void)s;
-    json_t *copy = json_pack("{s:s, s:s, s:i, s:i, s:[]}", "path", folder ? folder : "/srv/copies/1",
-                             "created_at", "2026-11-22T10:00:00.000Z", "station_bytes", 4096,
-                             "backups_bytes", 4096, "problems");
+    json_t *copy = json_pack(
+        "{s:s, s:s, s:i, s:i, s:[]}", "path", folder ? folder : "/srv/copies/1", "created_at",
+        "2026-11-22T10:00:00.000Z", "station_bytes", 4096, "backups_bytes", 4096, "problems");
     done(arg, 0, NULL, copy);
     json_decref(copy);
 }

@@ -32,6 +32,7 @@ enum {
 
 struct portwatch {
     struct ports *ports;
+    struct hubs *hubs;
     int listener, server, uevents;
     int rescan_ms;  /* sysfs is looked at at least this often, whatever the kernel announces */
     long allow_uid; /* whose flashrackd may talk to us, besides our own user and root */
@@ -95,15 +96,18 @@ static void accept_server(struct portwatch *pw)
         return;
     }
     ports_server_set(pw->ports, -1);
+    hubs_server_set(pw->hubs, -1);
     fd_close(&pw->server);
     pw->server = fd;
     say_hello(fd);
     ports_server_set(pw->ports, fd);
+    hubs_server_set(pw->hubs, fd);
 }
 
 static void drop_server(struct portwatch *pw)
 {
     ports_server_set(pw->ports, -1);
+    hubs_server_set(pw->hubs, -1);
     fd_close(&pw->server);
     if (pw->exit_with_client)
         stopping = 1;
@@ -168,7 +172,8 @@ static void run(struct portwatch *pw)
     while (!stopping) {
         int n = collect(pw, fds);
         int wait_ms = pw->usb ? clock_left(rescan_at, pw->rescan_ms) : RESCAN_MS;
-        if (ports_flush(pw->ports))
+        bool due = hubs_flush(pw->hubs);
+        if (ports_flush(pw->ports) || due)
             wait_ms = RETRY_MS;
         if (poll(fds, (nfds_t)n, wait_ms) < 0 && errno != EINTR)
             break;
@@ -185,7 +190,8 @@ static void run(struct portwatch *pw)
         }
         if (pw->usb && (look || clock_now_ms() >= rescan_at))
             rescan_at = clock_now_ms() +
-                        (sysfs_rescan(pw->ports, pw->sysfs_root) ? RETRY_MS : pw->rescan_ms);
+                        (sysfs_rescan(pw->ports, pw->hubs, pw->sysfs_root) ? RETRY_MS
+                                                                           : pw->rescan_ms);
     }
 }
 
@@ -318,6 +324,7 @@ int main(int argc, char **argv)
 
     struct err err = {0};
     pw.ports = ports_new();
+    pw.hubs = hubs_new();
     pw.listener = listen_on(options.path, &err);
     if (pw.listener < 0 || start_racks(&pw, &options) < 0) {
         if (err.code)

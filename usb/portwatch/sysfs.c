@@ -1,6 +1,5 @@
 #include "usb/portwatch/sysfs.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +16,8 @@
 #include "usb/wire/wire.h"
 
 enum { KOBJECT_UEVENT_GROUP = 1, UEVENT_RCVBUF_BYTES = 4 << 20 };
+
+#define CHAIN "-usb-0:" /* in a port id, between controller and port chain */
 
 int sysfs_uevents_open(struct err *err)
 {
@@ -79,18 +80,26 @@ static bool looks_like_pci(const char *controller)
     return sscanf(controller, "%x:%x:%x.%x", &domain, &bus, &slot, &function) == 4;
 }
 
+/* "pci-0000:00:14.0" of a root hub's directory; empty when it is gone. */
+static void controller_id(const char *dir, char out[64])
+{
+    char controller[48];
+    attribute(dir, "serial", controller, sizeof(controller));
+    out[0] = '\0';
+    if (controller[0])
+        snprintf(out, 64, "%s-%s", looks_like_pci(controller) ? "pci" : "platform", controller);
+}
+
 int sysfs_port_id(const char *root, const char *device, char out[PORT_ID_MAX], struct err *err)
 {
-    char dir[PATH_MAX], controller[48], devpath[48];
-    int bus = atoi(device);
-    snprintf(dir, sizeof(dir), "%s/bus/usb/devices/usb%d", root, bus);
-    attribute(dir, "serial", controller, sizeof(controller));
+    char dir[PATH_MAX], controller[64], devpath[48];
+    snprintf(dir, sizeof(dir), "%s/bus/usb/devices/usb%d", root, atoi(device));
+    controller_id(dir, controller);
     snprintf(dir, sizeof(dir), "%s/bus/usb/devices/%s", root, device);
     attribute(dir, "devpath", devpath, sizeof(devpath));
     if (!controller[0] || !devpath[0])
         return err_set(err, ERR_GONE, "device '%s' has no controller or path", device);
-    snprintf(out, PORT_ID_MAX, "%s-%s-usb-0:%s", looks_like_pci(controller) ? "pci" : "platform",
-             controller, devpath);
+    snprintf(out, PORT_ID_MAX, "%s" CHAIN "%s", controller, devpath);
     return 0;
 }
 
@@ -142,13 +151,49 @@ static bool open_for_worker(struct ports *p, const char *id, const char *dir)
     return !ports_hand(p, id, "usbfs", fd, 0); /* a worker that does not read: once more */
 }
 
-static bool look_at(struct ports *p, const char *root, const char *device)
+/* The hub that a hub is plugged into: "...-usb-0:4" of "...-usb-0:4.2", the controller of "...-usb-0:4". */
+static void parent_id(const char *id, char out[WIRE_NAME_MAX])
+{
+    const char *chain = strstr(id, CHAIN), *dot = chain ? strrchr(chain, '.') : NULL;
+    snprintf(out, WIRE_NAME_MAX, "%.*s", chain ? (int)((dot ? dot : chain) - id) : 0, id);
+}
+
+/* bDeviceProtocol of a hub, USB 2.0 11.23.1: 0 full speed, 1 one transaction translator for all sockets, 2 one for
+ * each; 3 is the super-speed half of a hub. */
+static const char *hub_kind(const char *dir)
+{
+    long protocol = attribute_number(dir, "bDeviceProtocol", 16);
+    return protocol == 2 ? "multi_tt" : protocol == 1 ? "single_tt" : "full_speed";
+}
+
+/* A USB 3 hub shows itself twice, with the same sockets; the half that phones use is told. */
+static void look_at_hub(struct hubs *h, const char *root, const char *device, const char *dir)
+{
+    struct wire_hub hub = {.speed = speed_of(dir)};
+    bool is_root = strncmp(device, "usb", 3) == 0;
+    long attributes = attribute_number(dir, "bmAttributes", 16);
+    hub.sockets = attribute_number(dir, "maxchild", 10);
+    hub.self_powered = attributes >= 0 && (attributes & 0x40) != 0; /* USB 2.0 9.6.3 */
+    if (is_root)
+        controller_id(dir, hub.hub);
+    else if (sysfs_port_id(root, device, hub.hub, NULL) == 0)
+        parent_id(hub.hub, hub.parent);
+    WIRE_TEXT(hub.kind, is_root ? "controller" : hub_kind(dir));
+    if (hub.hub[0] && hub.sockets > 0 && hub.speed < 5)
+        hubs_update(h, &hub);
+}
+
+static bool look_at(struct ports *p, struct hubs *h, const char *root, const char *device)
 {
     char dir[PATH_MAX], id[PORT_ID_MAX];
     snprintf(dir, sizeof(dir), "%s/bus/usb/devices/%s", root, device);
+    if (attribute_number(dir, "bDeviceClass", 16) == 9) {
+        look_at_hub(h, root, device, dir);
+        return false;
+    }
     long vid = attribute_number(dir, "idVendor", 16), pid = attribute_number(dir, "idProduct", 16);
-    if (vid < 0 || pid < 0 || attribute_number(dir, "bDeviceClass", 16) == 9)
-        return false; /* gone meanwhile, or a hub */
+    if (vid < 0 || pid < 0)
+        return false; /* gone meanwhile */
     if (sysfs_port_id(root, device, id, NULL) < 0)
         return false;
     struct port_device info = {.vid = (int)vid, .pid = (int)pid, .speed = speed_of(dir)};
@@ -162,7 +207,7 @@ static bool look_at(struct ports *p, const char *root, const char *device)
     return ports_wanted(p, id) && open_for_worker(p, id, dir);
 }
 
-bool sysfs_rescan(struct ports *p, const char *root)
+bool sysfs_rescan(struct ports *p, struct hubs *h, const char *root)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof(path), "%s/bus/usb/devices", root);
@@ -171,12 +216,14 @@ bool sysfs_rescan(struct ports *p, const char *root)
         return false;
     int64_t mark = ports_mark(p);
     bool again = false;
+    hubs_look_begin(h);
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         /* "1-4.2" is a device; "usb1" a root hub, "1-4.2:1.0" an interface */
-        if (isdigit((unsigned char)e->d_name[0]) && !strchr(e->d_name, ':'))
-            again |= look_at(p, root, e->d_name);
+        if (e->d_name[0] != '.' && !strchr(e->d_name, ':'))
+            again |= look_at(p, h, root, e->d_name);
     }
     closedir(d);
+    hubs_look_end(h);
     ports_sweep(p, "pci-", mark);
     ports_sweep(p, "platform-", mark);
     return again;

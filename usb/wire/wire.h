@@ -40,6 +40,7 @@ enum { WIRE_MESSAGE_MAX_BYTES = 64 * 1024, WIRE_NAME_MAX = 128, WIRE_TEXT_MAX = 
     X(rack, "server", 0)       /* to portwatch: watch this USB/IP rack */                          \
     X(watch, "server", 1)      /* to portwatch: the other end of a worker's fd 4 */                \
     X(port, "portwatch", 0)    /* to flashrackd: what is on a port now */                          \
+    X(hub, "portwatch", 0)     /* to flashrackd: a controller or hub, and its sockets */           \
     X(trouble, "portwatch", 0) /* to flashrackd: a port or rack does not work, and why */          \
     X(want, "worker", 0)       /* on fd 4: hand me the next device in one of these modes */        \
     X(attach, "portwatch", 1)  /* on fd 4: answers one want */                                     \
@@ -74,6 +75,7 @@ struct wire_run {
 struct wire_permit {
     int64_t backup_id;
     char manifest_sha256[WIRE_NAME_MAX], plan_sha256[WIRE_NAME_MAX], chip_id[WIRE_NAME_MAX];
+    char service_lk[WIRE_NAME_MAX]; /* "lk_a,lk_b": where an earlier job's service LK may lie */
 };
 struct wire_deny {
     char code[WIRE_NAME_MAX]; /* err_name() */
@@ -151,6 +153,12 @@ struct wire_port {
     char mode[WIRE_NAME_MAX]; /* brom preloader da fastboot android other none */
     int64_t vid, pid, speed;
     char serial[WIRE_NAME_MAX];
+};
+struct wire_hub {
+    char hub[WIRE_NAME_MAX];    /* its own port id; a controller: the id's part before "-usb-0:" */
+    char parent[WIRE_NAME_MAX]; /* the hub it is plugged into; empty: it is a controller */
+    char kind[WIRE_NAME_MAX];   /* controller full_speed single_tt multi_tt */
+    int64_t speed, sockets, self_powered; /* speed as in port; sockets 0: it is gone */
 };
 struct wire_trouble {
     char port[WIRE_NAME_MAX];
