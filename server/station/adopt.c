@@ -154,8 +154,9 @@ static void adopt(struct station *s, struct job *j, json_t *owner, struct port *
     int64_t job_id = j ? j->id : store_id(text_of(owner, "id"));
     AUTO(free_ptr) char *path = spool_path(s, job_id);
     AUTO(fd_close) int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0) { /* nothing was ever written into one */
-        json_auto_t *nothing = json_array();
+    if (fd < 0) { /* lost: without a permit nothing was written, with one nobody knows what was */
+        bool permitted = j ? j->permitted : json_is_true(json_object_get(owner, "permitted"));
+        json_auto_t *nothing = permitted ? NULL : json_array();
         run_settle(s, j, owner, nothing, port);
         return;
     }

@@ -28,7 +28,8 @@ bool permit_may_go_on(struct job *j, int code, const struct err *err, const char
     return code == 0 && j->worker && !j->ended;
 }
 
-static void send_permit(struct job *j)
+/* service_lk: see struct wire_permit. */
+static void send_permit(struct job *j, const char *service_lk)
 {
     struct wire_message m = {.type = WIRE_permit, .fd = -1};
     m.u.permit.backup_id = j->pre_backup_id;
@@ -36,6 +37,7 @@ static void send_permit(struct job *j)
            sizeof(m.u.permit.manifest_sha256));
     sha256_hex(&j->plan_sha256, m.u.permit.plan_sha256);
     WIRE_TEXT(m.u.permit.chip_id, j->chip_id);
+    WIRE_TEXT(m.u.permit.service_lk, service_lk);
     j->permitted = j->writes;
     worker_send(j->worker, &m);
 }
@@ -56,7 +58,7 @@ static void on_permit(void *arg, int code, const struct err *err, json_t *body)
         if (text)
             permit_deny(j, ERR_CONFLICT, "L7", text);
         else
-            send_permit(j);
+            send_permit(j, json_string_value(json_object_get(body, "service_lk")));
     }
     job_unref(j);
 }
@@ -87,7 +89,7 @@ static void saved_only(struct job *j, const char *serial)
                                     .serial = serial && serial[0] ? serial : NULL,
                                     .source = "proinfo"};
     store_phone_seen(j->s->store, &seen, NULL, NULL);
-    send_permit(j);
+    send_permit(j, NULL);
 }
 
 /* The pre-image is committed. Does it belong to another phone than the label says? */

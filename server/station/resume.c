@@ -303,9 +303,11 @@ static void on_taken(void *arg, int code, const struct err *err, json_t *body)
 {
     struct settling *c = arg;
     if (code < 0) {
-        log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}), "job %lld: %s",
-                 (long long)c->job_id, err->text);
-        if (code != ERR_CANCELLED && !c->s->stopping)
+        bool again = code != ERR_CANCELLED && !c->s->stopping;
+        log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
+                 "what the last run of job %lld left is not taken in: %s%s", (long long)c->job_id,
+                 err->text, again ? "; it is tried again" : "");
+        if (again)
             spool_adopt_later(c->s, c->job, c->owner);
         settling_free(c);
         return;

@@ -11,7 +11,7 @@
 /* All that a permit depends on, as it is at this moment. */
 static const char facts_sql[] =
     "SELECT j.state, j.phone_id, j.serial, j.imeis AS \"imeis:json\", p.chip_id, b.origin,"
-    " b.chip_id AS backup_chip_id, b.complete, b.manifest_sha256, s.phone_id AS source_phone_id,"
+    " b.chip_id AS backup_chip_id, b.complete AND b.pruned_ms IS NULL AS complete, b.manifest_sha256, s.phone_id AS source_phone_id,"
     " s.origin AS source_origin, s.serial AS source_serial"
     " FROM job j LEFT JOIN phone p ON p.id = j.phone_id LEFT JOIN backup b ON b.id = :backup_id"
     " LEFT JOIN backup s ON s.id = :source_backup_id WHERE j.id = :job_id";
@@ -26,6 +26,14 @@ static const char add_sql[] =
     "SELECT id AS \"id:id\", job_id AS \"job_id:id\", backup_id AS \"backup_id:id\","              \
     " source_backup_id AS \"source_backup_id:id\", manifest_sha256, plan_sha256, chip_id,"         \
     " issued_ms AS \"issued_at:time\" FROM permit"
+/* Slots of this phone that another job's service LK may lie in, also a torn one that nobody can tell any more by its
+ * bytes. A job that succeeded has cleaned all of them (law 5). */
+static const char service_lk_sql[] =
+    "SELECT group_concat(DISTINCT e.partition) AS service_lk FROM job j JOIN write_extent e"
+    " ON e.job_id = j.id WHERE j.phone_id = (SELECT id FROM phone WHERE chip_id = :chip_id)"
+    " AND j.id <> :job_id AND e.kind = 'service_lk' AND NOT EXISTS (SELECT 1 FROM job later"
+    " WHERE later.phone_id = j.phone_id AND later.state = 'succeeded' AND later.ended_ms > e.at_ms"
+    " AND EXISTS (SELECT 1 FROM permit WHERE permit.job_id = later.id))";
 
 static bool text_is(json_t *row, const char *key, const char *want)
 {
@@ -134,6 +142,11 @@ static int issue(struct conn *conn, struct task *task)
     json_object_set_new(task->args, "id", json_integer(id));
     int code = db_row(conn->station, PERMIT_COLUMNS " WHERE id = :id", task->args, &task->body,
                       &task->err);
+    json_auto_t *slots = NULL;
+    if (code >= 0)
+        code = db_row(conn->station, service_lk_sql, task->args, &slots, &task->err);
+    if (code >= 0)
+        json_object_update(task->body, slots);
     return code < 0 ? code : 0;
 }
 

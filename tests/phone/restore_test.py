@@ -95,6 +95,19 @@ class Bench(unittest.TestCase):
         self.rack.control(index, "hold", keys=["vol_up", "vol_down"])
         self.rack.control(index, "plug")
 
+    def put(self, partition, image, cut):
+        """The beginning of an image into the flash of the phone, which is off."""
+        with open(os.path.join(self.package, image), "rb") as source, \
+                open(os.path.join(self.rack.phone_dir(0), "user.img"), "r+b") as flash:
+            flash.seek(partition["first_lba"] * 512)
+            flash.write(source.read()[:cut])
+
+    def assert_commercial(self, partition):
+        with open(os.path.join(self.package, "lk.img"), "rb") as image, \
+                open(os.path.join(self.rack.phone_dir(0), "user.img"), "rb") as flash:
+            flash.seek(partition["first_lba"] * 512)
+            self.assertEqual(flash.read(partition["size"]), image.read().ljust(partition["size"], b"\0"))
+
     def assert_refused(self, call, *words):
         """The call is answered with a problem that names each of the words."""
         with self.assertRaises(bench.ApiError) as caught:
@@ -273,7 +286,7 @@ class Restore(Bench):
 
     def test_phone_deaf_on_the_bus(self):
         # a lost transfer leaves the agent out of step and on the bus: it is not taken again before it was off
-        self.open(faults=["1-1:lie@step=brom@transfer=700"])
+        self.open(faults=["1-1:lie@step=brom@transfer=400"])
         self.prepare()
         job = self.restore()
         self.assert_restored(job)

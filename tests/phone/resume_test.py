@@ -3,6 +3,7 @@
 phone at the resume. Usage: resume_test.py [CASE...]; without one all cases run."""
 import os
 import re
+import resource
 import signal
 import sqlite3
 import sys
@@ -12,7 +13,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rack as bench  # noqa: E402
-from station_test import Processes  # noqa: E402
+from station_test import Processes, children  # noqa: E402
 
 # usb/recipe/README.md, "phone_state": what a phone is left as when its worker dies in the step
 LEFT = {"S5": "untouched", "S7": "identity_partly_written", "S8": "service_lk_unverified",
@@ -64,6 +65,13 @@ class Runs(Processes):
         self.until(lambda: self.spools() == [], f"spool files go: {self.spools()}")
         return job
 
+    def change(self, sql):
+        """In the database of a station that does not run."""
+        db = sqlite3.connect(os.path.join(self.station.data, "station.db"))
+        with db:
+            db.execute(sql)
+        db.close()
+
     def attempts(self, job, step):
         return [s for s in self.station.job(job["id"])["steps"] if s["name"].startswith(step + " ")]
 
@@ -97,9 +105,73 @@ class WorkerKilled(Runs):
         job = self.killed("S13")
         self.assertEqual(len(self.attempts(job, "S8")), 1)
 
+    def test_spool_lost(self):
+        """Nobody knows what such a run has written: its phone is not called untouched."""
+        job = self.begin("S7")
+        worker = self.worker(job)
+        os.unlink(os.path.join(self.station.data, "spool", f"job-{job['id']}.spool"))
+        os.kill(worker, signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=60)
+        self.assert_interrupted(job, "S7")
+        self.assertEqual(job["error"]["phone_state"], "unknown")
+        self.assertIn("do not start it", job["error"]["advice"])
+
     def test_in_s18w(self):
         job = self.killed("S18w")
         self.assertEqual(len(self.attempts(job, "S13")), 1)  # straight to the bootloader
+
+
+class TornByAnotherJob(Runs):
+    def test_service_lk_in_the_other_slot(self):
+        """Too little of it is there to tell it by its bytes; the journal of the job that wrote it knows."""
+        job = self.begin("S8")
+        os.kill(self.worker(job), signal.SIGKILL)
+        self.station.wait(job["id"], seconds=60)
+        self.station.post(f"/jobs/{job['id']}/cancel")
+        self.station.stop()
+        self.rack.stop()
+        lk_b = bench.partition(self.rack.dump(0), "lk_b")
+        self.put(lk_b, "lk_service.img", cut=20000)
+        self.change("UPDATE write_extent SET partition = 'lk_b' WHERE kind = 'service_lk'")
+        self.rack.args[self.rack.args.index("--listen") + 1] = self.rack.address
+        self.rack.start()
+        self.station.start()
+        job = self.restore(finish="lk")
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] == "S18w"}, {"lk_a", "lk_b"})
+        self.assert_commercial(lk_b)
+        self.rack.control(0, "unplug")
+        self.rack.control(0, "power_long")
+        job = self.restore(finish="lk")  # the job before succeeded: all that was given is taken back
+        self.assertEqual(job["state"], "succeeded", job.get("error"))
+        self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] == "S18w"}, {"lk_a"})
+
+
+class PortwatchKilled(Runs):
+    def test_in_s7(self):
+        """The worker holds the phone's connection itself, and the next portwatch hands over the later ones."""
+        job = self.begin("S7")
+        old = children(self.pid(), "flashrack-portwatch")
+        os.kill(old[0], signal.SIGKILL)
+        self.until(lambda: children(self.pid(), "flashrack-portwatch") not in ([], old), "another portwatch", 60)
+        self.finish(job, runs=1)
+
+
+class DiskFull(Runs):
+    def test_while_the_journal_is_taken_in(self):
+        """What the dead worker left stays in its spool until there is room for it."""
+        job = self.begin("S13")
+        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+        os.kill(worker, signal.SIGKILL)
+        self.station.process.ready("it is tried again")
+        self.assertNotEqual(self.spools(), [])
+        self.assertNotIn(self.station.job(job["id"])["state"], ("interrupted", "failed"))
+        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
+        job = self.station.wait(job["id"], seconds=60)
+        self.assert_interrupted(job, "S13")
+        self.assertEqual(job["phone_state"], LEFT["S13"])
+        self.assertEqual(self.attempts(job, "S13")[-1]["state"], "interrupted")
 
 
 class StationKilled(Runs):
@@ -242,10 +314,7 @@ class Journal(Runs):
         self.station.process.child.kill()
         self.station.process.child.wait()
         self.until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker ends its step", 60)
-        db = sqlite3.connect(os.path.join(self.station.data, "station.db"))
-        with db:
-            db.execute("UPDATE job SET phone_id = NULL")
-        db.close()
+        self.change("UPDATE job SET phone_id = NULL")
         self.station.start()
         self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "the job goes on")
         backups = [b for b in self.station.get("/backups")["items"] if b["origin"] == "station"]

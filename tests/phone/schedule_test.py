@@ -273,6 +273,8 @@ class Turns(Schedule):
         self.begin(phones=4, extra=["--jobs-max", "2"])
         jobs = {}
         for index, priority in enumerate((0, 0, 0, 7)):
+            if index == 2:  # else an urgent job that comes quickly is the second to begin
+                self.until(lambda: {self.station.job(job)["state"] for job in jobs} <= {"running", "prompt"}, "two run")
             jobs[self.on_port(index, priority=priority)["id"]] = index
         acceptor = bench.Acceptor(self.station, self.rack, jobs)
         acceptor.start()
@@ -313,17 +315,21 @@ class Turns(Schedule):
         self.waits_for(queued, "port")
 
     def test_disk_full_at_the_end(self):
-        """What the store cannot take is told again: the row ends, and the port is free."""
+        """What the store cannot take is told again: the rows end, and the port is free."""
         self.begin(hands="none")
         job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
-        second = self.on_port(0)
-        limits = resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
+        second, third = self.on_port(0), self.on_port(0)
+        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
         resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
-        os.kill(self.worker(job), signal.SIGKILL)
+        with self.assertRaises(bench.ApiError):
+            self.verb(second, "cancel")
         self.station.process.ready("could not be stored")
+        os.kill(worker, signal.SIGKILL)
+        self.station.process.ready("it is tried again")
         resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
-        self.assertEqual(self.station.wait(job["id"], seconds=30)["state"], "interrupted")
-        self.station.wait(second["id"], until=("prompt",), step="S3")
+        self.assertEqual(self.station.wait(job["id"], seconds=90)["state"], "interrupted")
+        self.assertEqual(self.station.wait(second["id"], seconds=90)["state"], "cancelled")
+        self.station.wait(third["id"], until=("prompt",), step="S3")
 
 
 class HalfWritten(Schedule):

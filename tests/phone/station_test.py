@@ -24,10 +24,7 @@ class EarlierJob(Bench):
         self.open(hands="none")
         lk_b = bench.partition(self.rack.dump(0), "lk_b")
         self.rack.stop()
-        with open(os.path.join(self.package, "lk_service.img"), "rb") as image, \
-                open(os.path.join(self.rack.phone_dir(0), "user.img"), "r+b") as flash:
-            flash.seek(lk_b["first_lba"] * 512)
-            flash.write(image.read()[:-700])  # its write was cut near the end
+        self.put(lk_b, "lk_service.img", cut=-700)  # its write was cut near the end
         self.station.stop()
         self.rack.args[self.rack.args.index("--hands") + 1] = "auto"
         self.rack.start()
@@ -37,11 +34,7 @@ class EarlierJob(Bench):
         job = self.restore(finish="lk")
         self.assertEqual(job["state"], "succeeded", job.get("error"))
         self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] == "S18w"}, {"lk_a", "lk_b"})
-        with open(os.path.join(self.package, "lk.img"), "rb") as image, \
-                open(os.path.join(self.rack.phone_dir(0), "user.img"), "rb") as flash:
-            flash.seek(lk_b["first_lba"] * 512)
-            commercial = image.read()
-            self.assertEqual(flash.read(lk_b["size"]), commercial.ljust(lk_b["size"], b"\0"))
+        self.assert_commercial(lk_b)
 
 
 def children(pid, name):

@@ -777,6 +777,33 @@ void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done
     get_done(s->station->backups, backup_id, done, arg);
 }
 
+void store_backup_pin(struct store *s, int64_t backup_id, bool pinned, const char *actor,
+                      store_done_fn *done, void *arg)
+{
+    (void)actor;
+    AUTO(free_ptr) char *id = xasprintf("%lld", (long long)backup_id);
+    json_t *backup = find(s->station->backups, id);
+    if (backup)
+        json_object_set_new(backup, "pinned", json_boolean(pinned));
+    get_done(s->station->backups, backup_id, done, arg);
+}
+
+void station_backup_prune(struct station *s, bool dry_run, int64_t after_phone,
+                          station_done_fn *done, void *arg)
+{
+    (void)dry_run, (void)after_phone;
+    json_t *items = json_array(), *backup;
+    size_t i;
+    json_array_foreach(s->backups, i, backup)
+    {
+        json_array_append_new(items, json_pack("{s:O, s:O, s:s}", "backup_id",
+                                               json_object_get(backup, "id"), "phone_id",
+                                               json_object_get(backup, "phone_id"), "why", "newest"));
+    }
+    json_auto_t *body = json_pack("{s:o, s:n}", "items", items, "next");
+    done(arg, 0, NULL, body);
+}
+
 void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
                        const struct store_page *page, store_done_fn *done, void *arg)
 {

@@ -335,7 +335,8 @@ static bool pass_over(const struct session *s, const struct recipe_step *step)
         return s->plan->run <= 1; /* nothing to look for */
     if (!s->surveyed)
         return false;
-    if (strcmp(step->action, "write") == 0 && all_verified(s, step->id))
+    bool writes = strcmp(step->action, "write") == 0 || strcmp(step->action, "fastboot_flash") == 0;
+    if (writes && all_verified(s, step->id))
         return true;
     return comes_before_commercial(s, step) && identity_proven(s);
 }

@@ -20,6 +20,7 @@ struct session_permit {
     int64_t backup_id;
     struct sha256 manifest, plan;
     char chip_id[65];
+    bool service_lk[2]; /* slot a, b: an earlier job's service LK may lie there, whole or torn */
 };
 
 /* What a session needs of the world. Every call that waits also returns ERR_CANCELLED and ERR_GONE (the

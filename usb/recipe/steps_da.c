@@ -394,6 +394,17 @@ static int save_member(struct saving *v, const struct member *m, struct set_item
     return v->s->host.partition(v->s->host.arg, &image, err);
 }
 
+/* Law 5: what another job left in a slot is taken out by this one. */
+static void clean_slot_too(struct session *s, char slot, const char *how)
+{
+    if (!s->service_lk[slot - 'a'])
+        note(s, "warn",
+             "slot %c %s the service bootloader of an earlier job: the commercial one will be put "
+             "back",
+             slot, how);
+    s->service_lk[slot - 'a'] = true;
+}
+
 static int ask_permit(struct session *s, const struct set_item *items, size_t count, bool complete,
                       struct err *err)
 {
@@ -410,7 +421,12 @@ static int ask_permit(struct session *s, const struct set_item *items, size_t co
     struct session_permit permit;
     rc = s->host.permit(s->host.arg, &s->manifest, &s->config->plan_sha256, s->chip_id, &permit,
                         s->failure, err);
-    return rc < 0 ? rc : gate_permit(s->gate, &permit, err);
+    if (rc == 0)
+        rc = gate_permit(s->gate, &permit, err);
+    for (char slot = 'a'; rc == 0 && slot <= 'b'; slot++)
+        if (permit.service_lk[slot - 'a'])
+            clean_slot_too(s, slot, "may hold");
+    return rc;
 }
 
 /* Law 1 does not depend on what a recipe says: a set that leaves out a part of the identity is none. */
@@ -574,11 +590,7 @@ static int find_service_lk(struct session *s, struct err *err)
         if (rc < 0)
             return rc;
         if (holds)
-            note(s, "warn",
-                 "slot %c holds the service bootloader of an earlier job: the commercial one will "
-                 "be put back",
-                 slot);
-        s->service_lk[slot - 'a'] |= holds;
+            clean_slot_too(s, slot, "holds");
     }
     return 0;
 }

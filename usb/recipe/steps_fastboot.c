@@ -185,8 +185,8 @@ int action_fastboot_flash(struct session *s, const struct recipe_step *step, str
     }
     progress_begin(s, total);
     for (size_t i = 0; i < s->plan->write_count; i++) {
-        if (!write_applies(s, &s->plan->writes[i], step->id))
-            continue;
+        if (!write_applies(s, &s->plan->writes[i], step->id) || s->writes[i].verified)
+            continue; /* as in action_write(): the survey has read it there */
         int rc = flash_with_permission(s, i, err);
         if (rc < 0)
             return s->failure[0] ? rc

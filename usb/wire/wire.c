@@ -39,7 +39,7 @@ FIELDS(spool, INT(spool, job_id))
 FIELDS(record, INT(record, max_bytes), INT(record, keep_bytes))
 FIELDS(run, INT(run, job_id), TEXT(run, kind), TEXT(run, port))
 FIELDS(permit, INT(permit, backup_id), TEXT(permit, manifest_sha256), TEXT(permit, plan_sha256),
-       TEXT(permit, chip_id))
+       TEXT(permit, chip_id), TEXT(permit, service_lk))
 FIELDS(deny, TEXT(deny, code), TEXT(deny, failure), TEXT(deny, text))
 FIELDS(answer, TEXT(answer, prompt_id), TEXT(answer, answer), OBJECT(answer, values))
 FIELDS(control, TEXT(control, verb))

@@ -75,6 +75,7 @@ struct wire_run {
 struct wire_permit {
     int64_t backup_id;
     char manifest_sha256[WIRE_NAME_MAX], plan_sha256[WIRE_NAME_MAX], chip_id[WIRE_NAME_MAX];
+    char service_lk[WIRE_NAME_MAX]; /* "lk_a,lk_b": where an earlier job's service LK may lie */
 };
 struct wire_deny {
     char code[WIRE_NAME_MAX]; /* err_name() */

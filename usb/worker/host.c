@@ -662,6 +662,8 @@ static int host_permit(void *arg, const struct sha256 *manifest, const struct sh
     }
     out->backup_id = h->permit.backup_id;
     snprintf(out->chip_id, sizeof(out->chip_id), "%.64s", h->permit.chip_id);
+    out->service_lk[0] = strstr(h->permit.service_lk, "lk_a") != NULL;
+    out->service_lk[1] = strstr(h->permit.service_lk, "lk_b") != NULL;
     if (!sha256_parse(h->permit.manifest_sha256, &out->manifest) ||
         !sha256_parse(h->permit.plan_sha256, &out->plan))
         return err_set(err, ERR_PROTOCOL, "the permit's hashes cannot be read");
