@@ -249,6 +249,43 @@ class MadeUpPorts(Schedule):
         self.station.wait(job["id"], until=("running", "prompt"), seconds=30)
 
 
+class Placeholder(Schedule):
+    def start_or_force_off(self, index):
+        self.rack.control(index, "unplug")
+        self.rack.control(index, "power_long")
+
+    def in_fastboot(self, index):
+        """As a person leaves it who holds the wrong key. Without proinfo LK says serial 0123456789ABCDEF."""
+        self.rack.control(index, "plug")
+        self.rack.control(index, "hold", keys=["vol_down"])
+        self.rack.control(index, "power_long")
+        shown = (self.rack.port(index), "fastboot")
+        self.until(lambda: shown in [(p["id"], p["mode"]) for p in self.station.get("/ports")["items"]], "fastboot")
+        self.rack.control(index, "release", keys=["vol_down"])
+
+    def test_two_phones_with_the_same_serial_never_mix(self):
+        self.begin(phones=2, hands="none")
+        for index in range(2):
+            self.in_fastboot(index)
+        jobs = [self.on_port(index) for index in range(2)]
+        chips = []
+        for index, job in enumerate(jobs):
+            self.station.wait(job["id"], until=("prompt",), step="S3")
+            self.start_or_force_off(index)
+            self.hands(index)
+        for index, job in enumerate(jobs):
+            job = self.second_pass(job)
+            chips.append(self.station.get(f"/phones/{job['phone_id']}")["chip_id"])
+            self.rack.control(index, "unplug")
+            self.hands(index)
+        self.assertEqual(chips, [label["chip_id"] for label in self.rack.labels])
+        for index, job in enumerate(jobs):
+            self.station.wait(job["id"], until=("prompt",), step="S21", seconds=90)  # all is written and verified
+            passed, text = self.rack.check(index, self.package, "lk")
+            self.assertTrue(passed, text)
+        self.assertEqual(self.rack.violations(), {})
+
+
 class Turns(Schedule):
     def states(self):
         """Every state of every job, in the order of the events."""
