@@ -19,4 +19,4 @@ set_tests_properties(unit/real_tools PROPERTIES LABELS unit TIMEOUT 300)
 add_test(NAME unit/cli
     COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/cli.py $<TARGET_FILE:flashrack>
             ${CMAKE_CURRENT_SOURCE_DIR}/samples)
-set_tests_properties(unit/cli PROPERTIES LABELS unit TIMEOUT 120)
+set_tests_properties(unit/cli PROPERTIES LABELS unit TIMEOUT 400)
