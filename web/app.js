@@ -3,6 +3,7 @@
 import { el, fill, icon, setText, show } from "./dom.js";
 import { live, onChange, start } from "./live.js";
 import { portsView, portTone } from "./views/ports.js";
+import { topologyView } from "./views/topology.js";
 import { jobsView } from "./views/jobs.js";
 import { jobView } from "./views/job.js";
 import { orderView } from "./views/order.js";
@@ -13,6 +14,7 @@ import { firmwareView, firmwareOneView } from "./views/firmware.js";
 
 const ROUTES = [
   [/^\/?$/, portsView, "Bench", "/"],
+  [/^\/topology$/, topologyView, "Rack", "/topology"],
   [/^\/jobs$/, jobsView, "Jobs", "/jobs"],
   [/^\/jobs\/([^/]+)$/, jobView, "Job", "/jobs"],
   [/^\/new$/, orderView, "New job", "/new"],
@@ -25,7 +27,7 @@ const ROUTES = [
   [/^\/firmware$/, firmwareView, "Firmware", "/firmware"],
   [/^\/firmware\/([^/]+)$/, firmwareOneView, "Firmware", "/firmware"],
 ];
-const NAVIGATION = [["/", "Bench"], ["/jobs", "Jobs"], ["/phones", "Phones"], ["/backups", "Backups"], ["/firmware", "Firmware"], ["/conflicts", "Conflicts"]];
+const NAVIGATION = [["/", "Bench"], ["/topology", "Rack"], ["/jobs", "Jobs"], ["/phones", "Phones"], ["/backups", "Backups"], ["/firmware", "Firmware"], ["/conflicts", "Conflicts"]];
 const SUMMARY = [["run", "Running", "run"], ["hand", "Need a hand", "hand"], ["done", "Done", "done"], ["fail", "Failed", "fail"]];
 
 const main = document.getElementById("main");

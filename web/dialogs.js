@@ -1,6 +1,6 @@
-// dialogs.js: the two things that interrupt a person: a question of a job, and "really cancel?".
+// dialogs.js: what interrupts a person: a question of a job, "really?", a port's settings, labels along the rack.
 import { api, recipeOnce } from "./api.js";
-import { el, fill, toast } from "./dom.js";
+import { el, fill, setText, toast } from "./dom.js";
 import { modeWord, portName, stepIndex } from "./format.js";
 import { live, putJob } from "./live.js";
 
@@ -13,14 +13,14 @@ function open(title, build) {
   const dialog = el("dialog", { "aria-labelledby": "dialog-title" });
   const errors = el("div");
   const close = () => dialog.close();
-  // Runs a request with the buttons off; a problem is shown and the dialog stays.
-  const attempt = async (work) => {
+  // Runs a request with the buttons off; a problem is shown and the dialog stays, as it does with `stay`.
+  const attempt = async (work, { stay = false } = {}) => {
     const buttons = dialog.querySelectorAll("button");
     buttons.forEach((b) => (b.disabled = true));
     fill(errors);
     try {
       await work();
-      close();
+      if (!stay) close();
     } catch (problem) {
       fill(errors, problemBox(problem));
     } finally {
@@ -32,6 +32,7 @@ function open(title, build) {
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
+  return dialog;
 }
 
 const where = (job) => {
@@ -53,6 +54,30 @@ export function cancelDialog(job) {
             toast(`Job ${job.id} will stop after its step.`);
           }),
         }, "Cancel the job"))));
+}
+
+// The phone of an interrupted job was plugged in elsewhere: a person says where.
+export function moveDialog(job) {
+  const ports = [...live.ports.values()].filter((p) => p.id !== job.port && !p.job_id && p.enabled !== false)
+    .sort((a, b) => portName(a).localeCompare(portName(b), undefined, { numeric: true }));
+  const port = el("select", { name: "port", required: true, autofocus: true },
+    ports.map((p) => el("option", { value: p.id }, `${portName(p)} (${modeWord(p.mode)})`)));
+  open(`Continue job ${job.id} on another port`, (attempt, close) => {
+    const form = el("form", { method: "dialog", class: "fields" },
+      el("p", null, `The phone${job.serial ? ` ${job.serial}` : ""} must be on that port now: put only this phone there. Another one is refused before anything is written to it.`),
+      ports.length ? el("label", null, el("span", null, "Port"), port) : el("p", { class: "note" }, "No other port is free."),
+      el("div", { class: "actions" },
+        ports.length ? el("button", { class: "primary" }, "The phone is there: continue") : null,
+        el("button", { type: "button", onclick: close }, "Back")));
+    form.addEventListener("submit", (e) => {
+      e.preventDefault();
+      attempt(async () => {
+        await putJob(job.id, api.jobVerb(job.id, "resume", { port: port.value }));
+        toast(`Job ${job.id} goes on there.`);
+      });
+    });
+    return form;
+  });
 }
 
 // What was typed for a job: when one number was wrong, the others need not be typed again.
@@ -96,6 +121,7 @@ export function portDialog(port) {
       el("label", { class: "check" }, takesWork, el("span", null, "Also jobs that name no port: the next phone here is looked at")),
       el("div", { class: "actions" }, el("button", { class: "primary" }, "Save"),
         el("a", { class: "button", href: `#/new?${new URLSearchParams({ port: port.id })}`, onclick: close }, "New job here"),
+        el("button", { type: "button", onclick: () => attempt(calibrateDialog) }, "Label all ports"),
         el("button", { type: "button", onclick: close }, "Back")));
     form.addEventListener("submit", (e) => {
       e.preventDefault();
@@ -109,6 +135,73 @@ export function portDialog(port) {
     });
     return form;
   });
+}
+
+const LOOK_EVERY_MS = 300;
+
+// "Plug one phone along the rack, press OK at each": the station says which port got the phone, a person what is
+// written there. Ends at the station when the dialog is closed; no job begins meanwhile.
+export async function calibrateDialog() {
+  let state = await api.calibrationBegin();
+  let again = null, last = null; // a port whose label is put right; the one that was labelled last
+  let turn = 0, timer = 0; // a look that was asked before the latest label is old
+  const what = el("p", { class: "todo", role: "status" });
+  const label = el("input", { name: "label", maxlength: 32, autocomplete: "off", required: true });
+  const ok = el("button", { class: "primary" }, "OK");
+  const undo = el("button", { type: "button" }, "Correct the last label");
+  const labelled = el("ul", { class: "labelled", "aria-label": "Labelled" });
+  let asked = null;
+  const draw = () => {
+    const port = again ?? state.port;
+    const ended = state.state === "off" && !again;
+    setText(what, port ? `${again ? "Once more: port" : "The phone is on port"} ${port}. What is written there?`
+      : ended ? "The station has ended this. Close, and begin again." : "Plug the phone into the next socket. Nothing is said to it.");
+    label.disabled = ok.disabled = !port;
+    undo.disabled = !last || Boolean(again);
+    if (port === asked) return;
+    asked = port;
+    label.value = (again ? live.ports.get(again)?.label : port && state.label) ?? "";
+    if (port) label.focus();
+  };
+  const look = async () => {
+    const mine = ++turn;
+    const seen = await api.calibration().catch(() => state); // the header tells of a lost station
+    if (mine !== turn) return;
+    state = seen;
+    draw();
+    timer = setTimeout(look, LOOK_EVERY_MS);
+  };
+  const send = async () => {
+    const text = label.value.trim();
+    const port = again ? await api.portChange(again, { label: text }) : await api.calibrationLabel(text);
+    if (again) labelled.lastChild.remove();
+    labelled.append(el("li", null, `${port.label}: ${port.id}`));
+    last = port.id;
+    if (!again) state = { state: "waiting", port: null, label: null };
+    again = null;
+  };
+  const dialog = open("Label the ports", (attempt, close) => {
+    const form = el("form", { method: "dialog", class: "fields" }, what,
+      el("label", null, el("span", null, "Label, as written on the bench"), label), labelled,
+      el("div", { class: "actions" }, ok, undo, el("button", { type: "button", onclick: close }, "End")));
+    undo.addEventListener("click", () => ((again = last), draw()));
+    form.addEventListener("submit", async (e) => {
+      e.preventDefault();
+      clearTimeout(timer);
+      turn++;
+      await attempt(send, { stay: true });
+      draw();
+      if (dialog.open) look();
+    });
+    return form;
+  });
+  dialog.addEventListener("close", () => {
+    clearTimeout(timer);
+    turn++;
+    api.calibrationEnd().catch(() => undefined); // ends by itself after ten minutes, too
+  });
+  draw();
+  look();
 }
 
 export async function answerDialog(job) {

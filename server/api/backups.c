@@ -55,7 +55,8 @@ static void backup_post(struct http_call *call, void *arg)
         if (order.serial)
             api_check_serial(&f, "serial", order.serial);
         if (order.scatter && order.scatter[0] != '/' && !store_id(order.scatter))
-            fields_fail(&f, "scatter", "an absolute path on the station, or the id of a firmware package");
+            fields_fail(&f, "scatter",
+                        "an absolute path on the station, or the id of a firmware package");
         rc = fields_close(&f, &err);
     }
     if (rc < 0)
@@ -71,6 +72,49 @@ static void backup_verify(struct http_call *call, void *arg)
     struct api *a = arg;
     store_backup_verify(a->store, store_id(http_param(call, "id")), ask_done,
                         ask_new(a, call, 200, NULL));
+}
+
+static void backup_pin(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    struct err err;
+    json_t *body = NULL;
+    struct fields f;
+    int pinned = -1, rc = api_body(call, &f, &body, &err);
+    if (rc == 0) {
+        pinned = fields_bool(&f, "pinned");
+        fields_need(&f, "pinned");
+        rc = fields_close(&f, &err);
+    }
+    if (rc < 0)
+        http_reply_err(call, &err, NULL);
+    else
+        store_backup_pin(a->store, store_id(http_param(call, "id")), pinned == 1, NULL, ask_done,
+                         ask_new(a, call, 200, NULL));
+    json_decref(body);
+}
+
+static void backups_prune(struct http_call *call, void *arg)
+{
+    struct api *a = arg;
+    struct err err;
+    json_t *body = NULL;
+    struct fields f;
+    const char *after = NULL;
+    int dry_run = 0, rc = api_body(call, &f, &body, &err);
+    if (rc == 0) {
+        dry_run = fields_bool(&f, "dry_run");
+        after = fields_string(&f, "after", 20);
+        rc = fields_close(&f, &err);
+    }
+    if (rc == 0 && after && !store_id(after))
+        rc = err_set(&err, ERR_INPUT, "after: not the id of a phone");
+    if (rc < 0)
+        http_reply_err(call, &err, NULL);
+    else
+        station_backup_prune(a->station, dry_run == 1, after ? store_id(after) : 0, ask_done,
+                             ask_new(a, call, 200, NULL));
+    json_decref(body);
 }
 
 /* ---- GET one partition's image ---- */
@@ -149,9 +193,11 @@ static void partition_get(struct http_call *call, void *arg)
 static const struct http_route routes[] = {
     {"GET", API_BASE "/backups", backups_list, 0, 0},
     {"POST", API_BASE "/backups", backup_post, HTTP_JSON_MAX_BYTES, IMPORT_DEADLINE_MS},
+    {"POST", API_BASE "/backups/prune", backups_prune, HTTP_JSON_MAX_BYTES, 0},
     {"GET", API_BASE "/backups/{id}", backup_get, 0, 0},
     {"POST", API_BASE "/backups/{id}/verify", backup_verify, HTTP_JSON_MAX_BYTES,
      VERIFY_DEADLINE_MS},
+    {"POST", API_BASE "/backups/{id}/pin", backup_pin, HTTP_JSON_MAX_BYTES, 0},
     {"GET", API_BASE "/backups/{id}/export", api_backup_export, 0, 0},
     {"GET", API_BASE "/backups/{id}/partitions/{name}", partition_get, 0, 0},
 };

@@ -202,6 +202,11 @@ static void export_next(struct http_call *call, void *arg)
 static void export_found(void *arg, int code, const struct err *err, json_t *backup)
 {
     struct ask *q = arg;
+    struct err pruned;
+    if (code >= 0 && !json_is_null(json_object_get(backup, "pruned_at"))) {
+        code = err_set(&pruned, ERR_CONFLICT, "retention deleted the images of this backup");
+        err = &pruned;
+    }
     if (code < 0) {
         http_reply_err(q->call, err, NULL);
         ask_free(q);

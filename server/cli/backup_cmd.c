@@ -73,6 +73,91 @@ int backup_verify_cmd(const struct cli_command *self, int argc, char **argv)
     return rc != CMD_GO_ON ? rc : verify_list(c, ids, common.json);
 }
 
+/* ---- retention -------------------------------------------------------------------------------------- */
+
+static int prune_some(struct client *c, bool dry_run, json_t *items, json_t **next, struct err *err)
+{
+    AUTO(client_json_free) json_t *body = json_object(), *answer = NULL;
+    json_object_set_new(body, "dry_run", json_boolean(dry_run));
+    if (*next)
+        json_object_set(body, "after", *next);
+    json_decref(*next);
+    *next = NULL;
+    int rc = client_work(c, CLIENT_API "/backups/prune", body, &answer, err);
+    if (rc < 0)
+        return rc;
+    json_array_extend(items, json_object_get(answer, "items"));
+    if (json_is_string(json_object_get(answer, "next")))
+        *next = json_incref(json_object_get(answer, "next"));
+    return 0;
+}
+
+static void prune_print(json_t *items, bool dry_run)
+{
+    AUTO(table_free) struct table *t = table_new("BACKUP\0PHONE\0\0WHY\0");
+    size_t i, gone = 0;
+    json_t *item;
+    json_array_foreach(items, i, item)
+    {
+        const char *why = text_of(item, "why");
+        table_cell(t, text_of(item, "backup_id"));
+        table_cell(t, text_of(item, "phone_id"));
+        table_cell(t, why ? "stays" : dry_run ? "would go" : "gone");
+        table_cell(t, why ? why : "-");
+        gone += !why;
+    }
+    table_print(t);
+    printf("\n%zu of %zu pre-images %s\n", gone, json_array_size(items),
+           dry_run ? "would go" : "went");
+}
+
+int backup_prune_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    struct client_options common = {0};
+    bool dry_run = false;
+    const struct cli_option options[] = {
+        CLIENT_OPTIONS(common), {"dry-run", NULL, &dry_run, 0}, {0}};
+    AUTO(client_free) struct client *c = NULL;
+    AUTO(client_json_free) json_t *items = json_array();
+    json_t *next = NULL;
+    int rc = client_begin(self, argc, argv, options, &common, 0, "", &c);
+    if (rc != CMD_GO_ON)
+        return rc;
+    do {
+        struct err err;
+        if (prune_some(c, dry_run, items, &next, &err) < 0)
+            return client_fail(c, &err);
+    } while (next);
+    if (common.json)
+        cli_json_print(json_pack("{s:O}", "items", items));
+    else
+        prune_print(items, dry_run);
+    return CLI_FINE;
+}
+
+int backup_pin_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    struct client_options common = {0};
+    bool off = false;
+    const struct cli_option options[] = {CLIENT_OPTIONS(common), {"off", NULL, &off, 0}, {0}};
+    AUTO(client_free) struct client *c = NULL;
+    AUTO(client_json_free) json_t *body = json_object(), *backup = NULL;
+    int rc = client_begin(self, argc, argv, options, &common, 1, "the backup's id is needed", &c);
+    if (rc != CMD_GO_ON)
+        return rc;
+    struct err err;
+    AUTO(free_ptr) char *path = client_path("backups", argv[0], "pin");
+    json_object_set_new(body, "pinned", json_boolean(!off));
+    if (client_work(c, path, body, &backup, &err) < 0)
+        return client_fail(c, &err);
+    if (common.json)
+        cli_json_print(json_incref(backup));
+    else
+        printf("backup %s: %s\n", text_or_dash(backup, "id"),
+               off ? "retention decides" : "retention leaves it alone");
+    return CLI_FINE;
+}
+
 /* ---- export ----------------------------------------------------------------------------------------- */
 
 /* The station names the files: none may leave the folder. */

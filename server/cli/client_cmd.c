@@ -81,6 +81,14 @@ const struct cli_command client_commands[] = {
      "Writes a backup's images, SHA256SUMS and manifest.json into a new folder.\n"
      "No image gets its final name before all of them arrived and were compared." STATION,
      backup_export_cmd},
+    {"backup prune", "[--dry-run] " JSON,
+     "Lets go what retention does not keep: of each phone's pre-images the newest stay (flashrackd\n"
+     "--keep-backups), its last good one, pinned ones, those of open jobs and conflicts, and every\n"
+     "import. The station does so by itself every ten minutes.\n\n"
+     "--dry-run      only tells what would go, and why the rest stays" STATION,
+     backup_prune_cmd},
+    {"backup pin", "ID [--off] " JSON,
+     "Keeps a backup from retention.\n\n--off          no longer" STATION, backup_pin_cmd},
     {"backup import", "DIR|TAR --serial SERIAL " JSON,
      "Makes a backup of an exported one, which lies below a folder that the station may read\n"
      "(flashrackd --import-dir): the folder of 'backup export', or the tar file of the API.\n"

@@ -27,6 +27,8 @@ int calibrate_cmd(const struct cli_command *self, int argc, char **argv);
 int answer_cmd(const struct cli_command *self, int argc, char **argv);
 /* backup_cmd.c */
 int backup_verify_cmd(const struct cli_command *self, int argc, char **argv);
+int backup_prune_cmd(const struct cli_command *self, int argc, char **argv);
+int backup_pin_cmd(const struct cli_command *self, int argc, char **argv);
 int backup_export_cmd(const struct cli_command *self, int argc, char **argv);
 int backup_ids(struct client *c, json_t *ids); /* list_cmd.c; appends those of all backups */
 /* conflict_cmd.c */

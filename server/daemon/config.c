@@ -54,6 +54,8 @@ static const struct option_row {
         "how often a run that failed in a passing way is tried again, after 10 s, 20 s, ... (3)"),
     ROW("verify-every", KIND_TEXT, verify_every, "SECONDS",
         "each backup is read and compared again once in this time (86400; 0: never)"),
+    ROW("keep-backups", KIND_TEXT, keep_backups, "N",
+        "pre-images of each phone that are kept, newest first, and always its last good one (0: all)"),
     ROW("time-scale", KIND_TEXT, time_scale, "X", "stretches every window and deadline (1)"),
 #undef ROW
 };
@@ -250,7 +252,8 @@ static int check_numbers(const struct config *c, struct err *err)
                    {"jobs-per-controller", c->jobs_per_controller, CONFIG_JOBS_MAX},
                    {"jobs-per-hub", c->jobs_per_hub, CONFIG_JOBS_MAX},
                    {"retries", c->retries, CONFIG_RETRIES_MAX},
-                   {"verify-every", c->verify_every, CONFIG_VERIFY_EVERY_MAX}};
+                   {"verify-every", c->verify_every, CONFIG_VERIFY_EVERY_MAX},
+                   {"keep-backups", c->keep_backups, CONFIG_KEEP_BACKUPS_MAX}};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         char *end = NULL;
         const char *value = numbers[i].value;

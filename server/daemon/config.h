@@ -11,12 +11,13 @@ enum {
     CONFIG_LIST_MAX = 32,
     CONFIG_RECORD_KEEP_MAX = 4 << 20,
     CONFIG_JOBS_MAX = 4096,
-    CONFIG_RETRIES_MAX = 10, CONFIG_VERIFY_EVERY_MAX = 366 * 86400
+    CONFIG_RETRIES_MAX = 10, CONFIG_VERIFY_EVERY_MAX = 366 * 86400,
+    CONFIG_KEEP_BACKUPS_MAX = 100000
 };
 
 struct config {
     char *listen, *data, *web, *schema, *program_dir, *portwatch, *tls_cert, *tls_key, *log_format;
-    char *time_scale, *verify_every, *record_keep, *jobs_max, *jobs_per_controller, *jobs_per_hub, *retries;
+    char *time_scale, *verify_every, *keep_backups, *record_keep, *jobs_max, *jobs_per_controller, *jobs_per_hub, *retries;
     char *usbip[CONFIG_LIST_MAX + 1], *import_dir[CONFIG_LIST_MAX + 1];
     char *copy_dir[CONFIG_LIST_MAX + 1], *host[CONFIG_LIST_MAX + 1];
     bool no_usb, allow_remote;

@@ -91,6 +91,7 @@ static int daemon_start(struct daemon *d, const struct config *c, const char *da
                                      .record_keep = c->record_keep,
                                      .verify_every_ms =
                                          (int64_t)number_or(c->verify_every, 86400) * 1000,
+                                     .keep_backups = number_or(c->keep_backups, 0),
                                      .time_scale = c->time_scale ? strtod(c->time_scale, NULL) : 1};
     if (rc == 0)
         rc = station_new(d->base, d->store, &station, &d->station, err);

@@ -14,6 +14,7 @@
 
 struct job;
 struct keeper;
+struct retention;
 struct adoption;
 
 enum { PORT_REFUSALS_MAX = 32 };
@@ -84,6 +85,7 @@ struct station {
     struct loaded_recipe *recipes;
     json_t *failures; /* by id */
     struct keeper *keeper; /* NULL: backups are not read again */
+    struct retention *retention;
     station_event_fn *on_event;
     void *on_event_arg;
 };
@@ -226,6 +228,9 @@ extern const struct worker_events session_events;
 /* keeper.c: backups are read again on a schedule; 0: never */
 void keeper_new(struct station *s, int64_t verify_every_ms);
 void keeper_free(struct station *s);
+/* retention.c */
+void retention_new(struct station *s, int keep_backups);
+void retention_free(struct station *s);
 
 /* permit.c: from "backup is in the spool" to "may write" */
 void permit_begin(struct job *j, const struct wire_backup *asked);

@@ -157,6 +157,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     store_port_list(store, on_ports_known, s); /* then the jobs that wait for them */
     spools_find(s);
     keeper_new(s, config->verify_every_ms);
+    retention_new(s, config->keep_backups);
     *out = STEAL(s);
     return 0;
 }
@@ -181,6 +182,8 @@ void station_free(struct station **sp)
     jobs_free_all(s);
     schedule_free(s);
     keeper_free(s);
+    if (s->retention)
+        retention_free(s);
     ports_free_all(s);
     topology_forget(s);
     recipes_free(s);

@@ -27,6 +27,7 @@ struct station_config {
     int retries;             /* how often a failed run of a passing kind is tried again by itself */
     const char *record_keep; /* bytes kept of each USB transfer in data/record; NULL: the default */
     int64_t verify_every_ms; /* each backup is read and compared once in this time; 0: never */
+    int keep_backups;        /* pre-images of each phone that retention keeps; 0: all */
     double time_scale;
 };
 
@@ -92,6 +93,9 @@ void station_job_overlay(struct station *s, json_t *job);
 /* A firmware package from a folder below import_dirs; body: the firmware resource. Long: hashing is a
  * worker's job. */
 void station_firmware_add(struct station *s, const char *path, station_done_fn *done, void *arg);
+/* Retention now, for some phones behind this one: store_backup_prune(). */
+void station_backup_prune(struct station *s, bool dry_run, int64_t after_phone,
+                          station_done_fn *done, void *arg);
 /* A read-back dump below import_dirs into a backup (origin import) for the phone with this serial. */
 struct backup_import {
     const char *path;    /* a dump, or a folder of images, on the station */

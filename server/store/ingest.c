@@ -21,6 +21,7 @@ struct ingest {
     struct spool_reader reader;
     struct buf raw;        /* one unpacked chunk */
     int64_t from_offset;   /* chunks and notes before it were taken in earlier */
+    bool again;            /* chunks and images are all taken once more */
     int64_t chunk_count;   /* met from there on */
     int64_t pending_bytes; /* not committed yet */
     json_t *partitions;    /* name: row of its manifest, without chunks */
@@ -41,7 +42,7 @@ static void ingest_deinit(struct ingest *in)
 static int take_chunk(struct ingest *in, const struct spool_record *record)
 {
     struct spool_chunk chunk;
-    if (record->offset < in->from_offset)
+    if (record->offset < in->from_offset && !in->again)
         return 0;
     int code = spool_chunk_decode(record->payload, &chunk, in->err);
     if (code == 0)
@@ -70,7 +71,7 @@ static int take_partition(struct ingest *in, const struct spool_record *record)
 {
     AUTO(spool_partition_deinit) struct spool_partition p = {0};
     int code = spool_partition_decode(record->payload, &p, in->err);
-    if (code == 0 && record->offset >= in->from_offset)
+    if (code == 0 && (record->offset >= in->from_offset || in->again))
         code = images_put(in->db, &p, &in->raw, in->err);
     if (code < 0)
         return err_in(in->err, "partition '%s'", p.name);
@@ -215,6 +216,20 @@ static int finish_transaction(struct ingest *in, int code)
     return code;
 }
 
+/* What was taken in before and is not named by a manifest so far may have been swept away meanwhile; the spool
+ * still has it. */
+static int take_all_again(struct ingest *in)
+{
+    spool_reader_deinit(&in->reader);
+    json_object_clear(in->partitions);
+    json_array_clear(in->records);
+    json_array_clear(in->manifests);
+    err_clear(in->err);
+    in->chunk_count = in->pending_bytes = 0;
+    in->again = true;
+    return take_all(in);
+}
+
 static void prepare_answer(struct ingest *in)
 {
     struct task *task = in->task;
@@ -236,7 +251,10 @@ static int ingest(struct conn *conn, struct task *task)
     buf_init(&in.raw, SPOOL_CHUNK_MAX_BYTES);
     int code = db_exec(in.db, "BEGIN IMMEDIATE", in.err);
     if (code == 0)
-        code = finish_transaction(&in, take_all(&in));
+        code = take_all(&in);
+    if (code == ERR_VERIFY && in.from_offset > 0 && db_in_transaction(in.db))
+        code = take_all_again(&in);
+    code = finish_transaction(&in, code);
     if (code < 0)
         return code;
     prepare_answer(&in);

@@ -16,7 +16,8 @@ struct task_list {
 struct lane_thread;
 struct lane {
     pthread_mutex_t lock; /* of queue and closing */
-    pthread_cond_t more;
+    pthread_cond_t more, settled;
+    uint64_t queued, through; /* tasks, since the start */
     struct task_list queue;
     bool closing; /* takes nothing more, ends when the queue is empty */
     struct lane_thread *threads[LANE_THREADS_MAX];

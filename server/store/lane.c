@@ -154,6 +154,7 @@ void lane_submit(struct store *s, enum lane_name name, struct task *task)
     bool closed = lane->closing, full = lane->queue.count >= STORE_QUEUE_MAX;
     if (!closed && !full) {
         list_put(&lane->queue, task);
+        lane->queued++;
         pthread_cond_signal(&lane->more);
     }
     pthread_mutex_unlock(&lane->lock);
@@ -161,6 +162,24 @@ void lane_submit(struct store *s, enum lane_name name, struct task *task)
         task_refuse(s, task, ERR_CANCELLED, "the store is closing");
     else if (full)
         task_refuse(s, task, ERR_LIMIT, "too many calls to the store are waiting");
+}
+
+void lane_settle(struct store *s, enum lane_name name)
+{
+    struct lane *lane = &s->lanes[name];
+    pthread_mutex_lock(&lane->lock);
+    uint64_t until = lane->queued;
+    while (lane->through < until)
+        pthread_cond_wait(&lane->settled, &lane->lock);
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static void tell_through(struct lane *lane, size_t count)
+{
+    pthread_mutex_lock(&lane->lock);
+    lane->through += count;
+    pthread_cond_broadcast(&lane->settled);
+    pthread_mutex_unlock(&lane->lock);
 }
 
 /* Up to `max` tasks; none when the lane is closing and empty. */
@@ -234,7 +253,9 @@ static bool writer_turn(struct lane *lane, struct conn *conn)
     struct err err = {0};
     if (run_group(conn, &group, &err) < 0)
         fail_group(conn, &group, &err);
+    size_t count = group.count;
     finish(conn->store, &group);
+    tell_through(lane, count);
     return true;
 }
 
@@ -266,6 +287,7 @@ static bool single_turn(struct lane *lane, struct conn *conn)
     } else {
         finish_one(conn->store, task);
     }
+    tell_through(lane, 1);
     return true;
 }
 
@@ -304,6 +326,7 @@ void lane_init(struct lane *lane)
 {
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->more, NULL);
+    pthread_cond_init(&lane->settled, NULL);
 }
 
 /* An interrupt ends the statement that runs now; the task may begin another one. */
@@ -340,5 +363,6 @@ void lane_stop(struct lane *lane, bool now)
 void lane_deinit(struct lane *lane)
 {
     pthread_cond_destroy(&lane->more);
+    pthread_cond_destroy(&lane->settled);
     pthread_mutex_destroy(&lane->lock);
 }

@@ -3,8 +3,8 @@
  *
  *   LANE_WRITE   1 thread, station.db; takes what has gathered and commits it as one group
  *   LANE_READ    threads, station.db read-only; one snapshot a task
- *   LANE_INGEST  1 thread, backups.db; spools in, its tasks commit by themselves and go on in
- *                LANE_WRITE
+ *   LANE_INGEST  1 thread, backups.db, station.db read-only; spools in and images that no manifest
+ *                names out, its tasks commit by themselves and may go on in LANE_WRITE
  *   LANE_IMAGE   1 thread, both read-only; images out
  *   LANE_COPY    1 thread, both read-only; copies and checks of the whole, which take long */
 #ifndef FLASHRACK_SERVER_STORE_LANE_H
@@ -57,6 +57,8 @@ struct task *task_new(const char *what, task_fn *run, json_t *args, store_done_f
 void task_free(struct task **task);
 /* Queues; the task is the lane's. */
 void lane_submit(struct store *s, enum lane_name lane, struct task *task);
+/* From another lane's thread: returns when all that this lane has in its queue now is through. */
+void lane_settle(struct store *s, enum lane_name lane);
 /* Answers without a lane, on the loop. */
 void task_refuse(struct store *s, struct task *task, int code, const char *text);
 

@@ -89,7 +89,7 @@ static int start_threads(struct store *s, int reader_count, struct err *err)
 {
     int code = start_thread(s, LANE_WRITE, READ_WRITE, ABSENT, err);
     if (code == 0)
-        code = start_thread(s, LANE_INGEST, ABSENT, READ_WRITE, err);
+        code = start_thread(s, LANE_INGEST, READ_ONLY, READ_WRITE, err);
     if (code == 0)
         code = start_thread(s, LANE_IMAGE, READ_ONLY, READ_ONLY, err);
     if (code == 0)

@@ -255,6 +255,30 @@ void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
 void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done, void *arg);
 /* The same for the one that was longest not read, if that was before this time; body NULL: none is due. */
 void store_backup_verify_due(struct store *s, int64_t before_ms, store_done_fn *done, void *arg);
+/* A pinned backup is left alone by retention. body: the backup. An audit row. */
+void store_backup_pin(struct store *s, int64_t backup_id, bool pinned, const char *actor,
+                      store_done_fn *done, void *arg);
+/* Retention for some phones behind `after_phone`: of the pre-images that this station took of a phone the newest
+ * `keep` stay (0: all), the last that holds its identity whole and undamaged, pinned ones, those of an open job, of
+ * its permits and of open conflicts; imports always. The others stop naming their images, an audit row each; the rows
+ * stay, with pruned_at. body: {"items":[{"backup_id","phone_id","why"}],"next":phone or null}; why: newest pinned
+ * last_good open_job conflict, null for those that went. dry_run: that would go. */
+struct store_prune {
+    int keep;
+    bool dry_run;
+    int64_t after_phone;
+    const char *actor; /* NULL: the station */
+};
+void store_backup_prune(struct store *s, const struct store_prune *prune, store_done_fn *done,
+                        void *arg);
+/* Deletes images, then chunks, that nothing names any more, some hundred rows looked at in one transaction. body:
+ * {"deleted","chunks","after","done"}: where to go on, and whether that was all. */
+struct store_sweep {
+    bool chunks;   /* false: images */
+    int64_t after; /* row */
+};
+void store_images_sweep(struct store *s, const struct store_sweep *sweep, store_done_fn *done,
+                        void *arg);
 /* The image as an unlinked file in the data folder; its hash was checked. ERR_NOT_FOUND,
  * ERR_VERIFY. */
 void store_backup_open(struct store *s, int64_t backup_id, const char *partition, store_fd_fn *done,

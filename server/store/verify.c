@@ -9,11 +9,14 @@
 
 static const char due_sql[] =
     "SELECT id FROM backup WHERE coalesce(verified_ms, created_ms) <= :before"
+    " AND pruned_ms IS NULL"
     " ORDER BY coalesce(verified_ms, created_ms) LIMIT 1";
 static const char images_sql[] = "SELECT name, size_bytes AS size, sha256 FROM backup_partition"
                                  " WHERE backup_id = :id ORDER BY seq";
 static const char note_sql[] =
-    "UPDATE backup SET verified_ms = :now, damage = :damage WHERE id = :id RETURNING phone_id";
+    "UPDATE backup SET verified_ms = :now, damage = :damage WHERE id = :id AND pruned_ms IS NULL"
+    " RETURNING phone_id";
+static const char pruned_sql[] = "SELECT id FROM backup WHERE id = :id AND pruned_ms IS NOT NULL";
 
 /* 1: damaged, with the sentence; ERR_*: it could not be read, which says nothing about it. */
 static int check_image(struct conn *conn, json_t *image, struct err *err)
@@ -62,8 +65,13 @@ static int verify(struct conn *conn, struct task *task)
             return found;
         }
         json_object_set(task->args, "id", json_object_get(row, "id"));
+        return check_images(conn, task);
     }
-    return check_images(conn, task);
+    json_auto_t *row = NULL;
+    int pruned = db_row(conn->station, pruned_sql, task->args, &row, &task->err);
+    if (pruned > 0)
+        return err_set(&task->err, ERR_CONFLICT, "retention deleted the images of this backup");
+    return pruned < 0 ? pruned : check_images(conn, task);
 }
 
 /* In LANE_WRITE. */

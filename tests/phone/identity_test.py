@@ -220,6 +220,14 @@ class Kept(Bench):
         self.assertEqual(self.station.import_dump(folder, serial)["id"], backup["id"])
         self.backup, self.firmware = backup, self.station.add_firmware(self.package)
         self.assert_restored(self.restore())
+        done = self.flashrack("backup", "prune", "--dry-run", "--json")
+        own = json.loads(done.stdout)["items"]  # the pre-image; an import is never judged
+        self.assertEqual([(i["why"], i["backup_id"] == backup["id"]) for i in own], [("newest", False)])
+        self.assertIn("0 of 1 pre-images went", self.flashrack("backup", "prune").stdout)
+        for more, pinned in ((), True), (("--off",), False):
+            done = self.flashrack("backup", "pin", own[0]["backup_id"], *more, "--json")
+            self.assertEqual(json.loads(done.stdout)["pinned"], pinned)
+        self.assertEqual(self.flashrack("backup", "pin", "99").returncode, 1)
         self.assert_damage_named(folder, packed)
 
     def test_read_again_on_a_schedule(self):

@@ -6,6 +6,7 @@ unit_test(scatter DEPS usb/format)
 target_compile_definitions(test_scatter PRIVATE SAMPLES="${CMAKE_CURRENT_SOURCE_DIR}/samples")
 unit_test(identity DEPS usb/format)
 unit_test(dumps DEPS usb/format)
+unit_test(exported DEPS usb/worker usb/format usb/base)
 unit_test(archives DEPS usb/archive)
 unit_test(packages DEPS usb/format)
 

@@ -57,19 +57,26 @@ static inline void spooling_image(struct spooling *s, const char *name, struct s
     spool_partition_deinit(&p);
 }
 
-static inline struct sha256 spooling_finish(struct spooling *s, const char *key,
-                                            const char *chip_id, const char *serial)
+static inline struct sha256 spooling_finish_as(struct spooling *s, const char *key,
+                                               const char *chip_id, const char *serial,
+                                               const char *verdict, bool complete)
 {
     struct sha256 manifest;
     struct err err = {0};
     snprintf(s->backup.key, sizeof(s->backup.key), "%s", key);
     snprintf(s->backup.chip_id, sizeof(s->backup.chip_id), "%s", chip_id);
     snprintf(s->backup.serial, sizeof(s->backup.serial), "%s", serial);
-    snprintf(s->backup.verdict, sizeof(s->backup.verdict), "usable");
-    s->backup.complete = true;
+    snprintf(s->backup.verdict, sizeof(s->backup.verdict), "%s", verdict);
+    s->backup.complete = complete;
     assert_int_equal(spool_manifest_append(&s->writer, &s->backup, &manifest, &err), 0);
     assert_int_equal(spool_sync(&s->writer, &err), 0);
     return manifest;
+}
+
+static inline struct sha256 spooling_finish(struct spooling *s, const char *key,
+                                            const char *chip_id, const char *serial)
+{
+    return spooling_finish_as(s, key, chip_id, serial, "usable", true);
 }
 
 /* Bytes that do not compress and are the same for the same seed. */

@@ -35,6 +35,8 @@ struct station {
     struct event *timer;
     int tick_ms;
     bool hands, calibrating;
+    size_t carried_to; /* the port that gets the phone next while ports are labelled */
+    int looks;         /* since then; the phone is there at the second */
     bool frozen; /* --scene: only running jobs go on, and they start again when they are through */
 };
 
@@ -352,6 +354,15 @@ void station_port_change(struct station *s, const char *id, const struct port_se
         fail(done, arg, ERR_NOT_FOUND, "there is no such port");
         return;
     }
+    size_t i;
+    json_t *other;
+    json_array_foreach(s->ports, i,
+                       other) if (settings->label && other != port &&
+                                  strcmp(text_of(other, "label"), settings->label) == 0)
+    {
+        fail(done, arg, ERR_CONFLICT, "another port has this label already");
+        return;
+    }
     if (settings->label)
         put_text(port, "label", settings->label);
     if (settings->takes_work >= 0)
@@ -366,17 +377,25 @@ void station_port_change(struct station *s, const char *id, const struct port_se
 
 json_t *station_calibration(struct station *s)
 {
-    const char *port = s->calibrating ? text_of(json_array_get(s->ports, 7), "id") : NULL;
-    return json_pack("{s:s, s:s?, s:n}", "state", port ? "seen" : "off", "port", port, "label");
+    json_t *port = s->calibrating && s->looks++ > 0
+                       ? json_array_get(s->ports, s->carried_to % json_array_size(s->ports))
+                       : NULL;
+    return json_pack("{s:s, s:O?, s:O?}", "state",
+                     !s->calibrating ? "off"
+                     : port          ? "seen"
+                                     : "waiting",
+                     "port", json_object_get(port, "id"), "label", json_object_get(port, "label"));
 }
 
 json_t *station_calibration_set(struct station *s, bool on)
 {
     s->calibrating = on;
+    s->carried_to = 0;
+    s->looks = 0;
     return station_calibration(s);
 }
 
-/* The last port gets the phone, however often somebody plugs it. */
+/* The phone is carried from port to port. */
 void station_calibration_label(struct station *s, const char *label, station_done_fn *done,
                                void *arg)
 {
@@ -385,7 +404,12 @@ void station_calibration_label(struct station *s, const char *label, station_don
         return;
     }
     struct port_settings settings = {.label = label, .enabled = -1, .takes_work = -1};
-    station_port_change(s, text_of(json_array_get(s->ports, 7), "id"), &settings, done, arg);
+    json_t *port = json_array_get(s->ports, s->carried_to % json_array_size(s->ports));
+    station_port_change(s, text_of(port, "id"), &settings, done, arg);
+    if (strcmp(text_of(port, "label"), label) == 0) {
+        s->carried_to++;
+        s->looks = 0;
+    }
 }
 
 static void job_answer_done(json_t *job, station_done_fn *done, void *arg)
@@ -751,6 +775,33 @@ void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, v
 void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)
 {
     get_done(s->station->backups, backup_id, done, arg);
+}
+
+void store_backup_pin(struct store *s, int64_t backup_id, bool pinned, const char *actor,
+                      store_done_fn *done, void *arg)
+{
+    (void)actor;
+    AUTO(free_ptr) char *id = xasprintf("%lld", (long long)backup_id);
+    json_t *backup = find(s->station->backups, id);
+    if (backup)
+        json_object_set_new(backup, "pinned", json_boolean(pinned));
+    get_done(s->station->backups, backup_id, done, arg);
+}
+
+void station_backup_prune(struct station *s, bool dry_run, int64_t after_phone,
+                          station_done_fn *done, void *arg)
+{
+    (void)dry_run, (void)after_phone;
+    json_t *items = json_array(), *backup;
+    size_t i;
+    json_array_foreach(s->backups, i, backup)
+    {
+        json_array_append_new(items, json_pack("{s:O, s:O, s:s}", "backup_id",
+                                               json_object_get(backup, "id"), "phone_id",
+                                               json_object_get(backup, "phone_id"), "why", "newest"));
+    }
+    json_auto_t *body = json_pack("{s:o, s:n}", "items", items, "next");
+    done(arg, 0, NULL, body);
 }
 
 void store_backup_list(struct store *s, int64_t phone_id, const char *serial,

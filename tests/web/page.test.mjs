@@ -37,6 +37,7 @@ async function withPage(url, options, work) {
     await work(page);
     assert.deepEqual(complaints, []);
   } finally {
+    await page.unrouteAll({ behavior: "ignoreErrors" }); // answers that a test still had in its hands
     await context.close();
   }
 }
@@ -219,7 +220,7 @@ for (const ports of [1, 3, 8, 24, 32]) {
 test("on a phone-size screen nothing sticks out", onlyDouble, async () => {
   await withDouble(["--scene", "--ports", "32"], async (bench) => {
     await withPage(bench.url, { viewport: { width: 390, height: 844 } }, async (page) => {
-      for (const path of ["/", "/jobs", "/jobs/1", "/new", "/phones", "/phones/1", "/backups", "/backups/1", "/firmware", "/firmware/1", "/conflicts", "/conflicts/1"]) {
+      for (const path of ["/", "/topology", "/jobs", "/jobs/1", "/new", "/phones", "/phones/1", "/backups", "/backups/1", "/firmware", "/firmware/1", "/conflicts", "/conflicts/1"]) {
         await page.goto(`${bench.url}/#${path}`);
         await page.locator("main h1, main article").first().waitFor();
         const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -303,6 +304,119 @@ test("cancel asks first", onlyDouble, async () => {
       await dialog.getByRole("button", { name: "Cancel the job" }).click();
       await shows(card, "Cancelled");
       assert.equal((await call(bench.url, "GET", `/api/v1/jobs/${id}`)).body.state, "cancelled");
+    });
+  });
+});
+
+test("the rack as it is wired: hubs, sockets, what is empty, advice", onlyDouble, async () => {
+  await withDouble(["--scene", "--ports", "8"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      await page.getByRole("link", { name: "Rack", exact: true }).click();
+      const hub = page.locator('[data-hub="pci-0000:00:14.0"] [data-hub="pci-0000:00:14.0-usb-0:1"]');
+      await shows(hub, "Single-TT hub");
+      await shows(hub, "prefer a multi-TT hub");
+      await shows(hub.locator('[data-socket="pci-0000:00:14.0-usb-0:1.8"]'), "empty, never used");
+      await shows(hub.locator('[data-socket="pci-0000:00:14.0-usb-0:1.7"]'), "A7");
+      await shows(page.locator("section.hub", { hasText: "In no hub that is plugged in now" }), "A8");
+      // what changes meanwhile is seen, without a reload
+      await call(bench.url, "PATCH", "/api/v1/ports/usbip-127.0.0.1%3A3240-1-5", { label: "left shelf", enabled: false });
+      await shows(hub.locator('[data-socket="pci-0000:00:14.0-usb-0:1.5"]', { hasText: "left shelf" }), "Disabled");
+    });
+  });
+});
+
+test("labels by plugging one phone along the rack", onlyDouble, async () => {
+  await withDouble(["--ports", "3"], async (bench) => {
+    const labels = async () => (await call(bench.url, "GET", "/api/v1/ports")).body.items.map((p) => p.label);
+    await withPage(bench.url, {}, async (page) => {
+      const port = (n) => `usbip-127.0.0.1:3240-1-${n}`;
+      await cardOf(page, port(1)).getByRole("button", { name: "A1" }).click();
+      await page.getByRole("button", { name: "Label all ports" }).click();
+      const dialog = page.locator("dialog", { hasText: "Label the ports" });
+      await shows(dialog, `The phone is on port ${port(1)}`);
+      await page.fill("dialog input[name=label]", "L1");
+      await page.keyboard.press("Enter");
+      await shows(dialog.locator("li"), `L1: ${port(1)}`);
+      await shows(dialog, `The phone is on port ${port(2)}`);
+      await page.fill("dialog input[name=label]", "L1"); // twice
+      await page.keyboard.press("Enter");
+      await shows(dialog.locator(".problem"), "another port has this label already");
+      assert.deepEqual(await labels(), ["L1", "A2", "A3"]);
+      await page.fill("dialog input[name=label]", "L3");
+      await page.keyboard.press("Enter");
+      await shows(dialog.locator("li"), `L3: ${port(2)}`);
+      await dialog.getByRole("button", { name: "Correct the last label" }).click();
+      await shows(dialog, `Once more: port ${port(2)}`);
+      await page.fill("dialog input[name=label]", "L2");
+      await page.keyboard.press("Enter");
+      await shows(dialog.locator("li"), `L2: ${port(2)}`);
+      assert.deepEqual(await labels(), ["L1", "L2", "A3"]);
+      await dialog.getByRole("button", { name: "End" }).click();
+      await dialog.waitFor({ state: "detached" });
+      await until("its end", async () => (await call(bench.url, "GET", "/api/v1/calibration")).body.state === "off");
+      await shows(cardOf(page, port(2)), "L2");
+    });
+  });
+});
+
+// Jobs on the first ports; they stay at the question for keys, so that nothing more is heard of them.
+async function waitingJobs(bench, count) {
+  for (let n = 1; n <= count; n++)
+    await call(bench.url, "POST", "/api/v1/jobs", { recipe: "x5-restore", port: `usbip-127.0.0.1:3240-1-${n}`, serial: `PDAGAD012345678${n}` });
+  await until("questions for keys", async () =>
+    (await call(bench.url, "GET", "/api/v1/jobs")).body.items.every((j) => j.state === "prompt"));
+}
+
+test("jobs tell whose turn it is, what they wait for and when they are tried again", onlyDouble, async () => {
+  await withDouble(["--no-hands"], async (bench) => {
+    await waitingJobs(bench, 3);
+    await withPage(bench.url, {}, async (page) => {
+      const waits = { 1: ["phone", "for the phone", 0], 2: ["retry", "for the next try", 0], 3: ["slot", "for its turn", 5] };
+      await page.route(/\/api\/v1\/jobs\?/, async (route) => {
+        const answer = await (await route.fetch()).json();
+        for (const job of answer.items) {
+          const [what, text, priority] = waits[job.id] ?? [];
+          if (what) Object.assign(job, { state: "queued", waits_for: { what, text }, priority, prompt: null });
+          if (what === "retry") job.retry_at = "2026-11-22T10:00:00.000Z";
+        }
+        await route.fulfill({ json: answer });
+      });
+      await page.reload();
+      await page.locator("article").first().waitFor();
+      await page.getByRole("link", { name: "Jobs", exact: true }).click();
+      const row = (id) => page.locator("tbody tr", { has: page.getByRole("link", { name: `Job ${id}`, exact: true }) });
+      const cell = (id, title) => row(id).locator(`td[data-title="${title}"]`);
+      await shows(cell(3, "Turn"), "1 of 3"); // the urgent one
+      await shows(cell(1, "Turn"), "2 of 3");
+      await shows(cell(2, "Turn"), "3 of 3");
+      await shows(cell(1, "Waits for"), /^for the phone$/);
+      await shows(cell(2, "Waits for"), /for the next try; again at \d/);
+    });
+  });
+});
+
+test("an interrupted job goes on where its phone is now, when a person says so", onlyDouble, async () => {
+  await withDouble(["--no-hands"], async (bench) => {
+    await waitingJobs(bench, 3);
+    await withPage(bench.url, {}, async (page) => {
+      await page.route(/\/api\/v1\/jobs\/1$/, async (route) => {
+        const job = await (await route.fetch()).json();
+        await route.fulfill({ json: { ...job, state: "interrupted" } });
+      });
+      await page.goto(`${bench.url}/#/jobs/1`);
+      const move = page.getByRole("button", { name: "Continue on another port" });
+      await move.click();
+      const dialog = page.locator("dialog");
+      await shows(dialog, "must be on that port now");
+      await page.selectOption("dialog select[name=port]", "usbip-127.0.0.1:3240-1-4");
+      await dialog.getByRole("button", { name: "Back" }).click();
+      await dialog.waitFor({ state: "detached" });
+      assert.equal((await call(bench.url, "GET", "/api/v1/jobs/1")).body.port, "usbip-127.0.0.1:3240-1-1");
+      await move.click();
+      await page.selectOption("dialog select[name=port]", "usbip-127.0.0.1:3240-1-4");
+      await dialog.getByRole("button", { name: "The phone is there: continue" }).click();
+      await shows(page.locator(".toast"), "goes on there");
+      assert.equal((await call(bench.url, "GET", "/api/v1/jobs/1")).body.port, "usbip-127.0.0.1:3240-1-4");
     });
   });
 });

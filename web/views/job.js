@@ -1,6 +1,6 @@
 // views/job.js: one job: what it is for, what it does now, its steps with every attempt, its log.
 import { api, recipeOnce } from "../api.js";
-import { answerDialog, cancelDialog, problemBox } from "../dialogs.js";
+import { answerDialog, cancelDialog, moveDialog, problemBox } from "../dialogs.js";
 import { el, fill, icon, setAttr, setText, show, toast } from "../dom.js";
 import { between, bytesOf, duration, isOpen, jobShare, resultText, speed, stepIndex, when } from "../format.js";
 import { live, onChange, onLog, putJob } from "../live.js";
@@ -98,6 +98,7 @@ function actions(job) {
         : el("button", { type: "button", onclick: verb("pause", "The job pauses after its step.") }, "Pause"),
       el("button", { type: "button", class: "danger", onclick: () => cancelDialog(job) }, "Cancel job")]
     : [job.state === "interrupted" ? el("button", { type: "button", class: "primary", onclick: verb("resume", "The job goes on.") }, "Resume") : null,
+      job.state === "interrupted" ? el("button", { type: "button", onclick: () => moveDialog(job) }, "Continue on another port") : null,
       el("a", { class: "button", href: `#/new?${again}` }, "New job like this"),
       job.state === "interrupted" ? null : el("a", { class: "button", href: api.reportUrl(job.id), target: "_blank", rel: "noopener" }, "Report")].filter(Boolean);
 }

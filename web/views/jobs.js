@@ -1,6 +1,6 @@
 import { api } from "../api.js";
 import { el, icon } from "../dom.js";
-import { jobState, portName, when } from "../format.js";
+import { isOpen, jobState, portName, when } from "../format.js";
 import { live, onChange } from "../live.js";
 import { listView } from "./list.js";
 
@@ -11,6 +11,19 @@ export function stateTag(state) {
 
 export const portLabel = (id) => (live.ports.has(id) ? portName(live.ports.get(id)) : id ?? "");
 
+// Jobs that wait, in the order in which they get their turn.
+function turnOf(job) {
+  const queue = [...live.jobs.values()].filter((j) => j.waits_for && isOpen(j))
+    .sort((a, b) => b.priority - a.priority || Number(a.id) - Number(b.id));
+  const at = queue.findIndex((j) => j.id === job.id);
+  return at >= 0 ? `${at + 1} of ${queue.length}` : "";
+}
+
+function waitText(job) {
+  if (!job.waits_for) return "";
+  return job.retry_at ? `${job.waits_for.text}; again at ${when(job.retry_at)}` : job.waits_for.text;
+}
+
 export function jobsView(main) {
   const list = listView(main, {
     title: "Jobs",
@@ -18,6 +31,8 @@ export function jobsView(main) {
     columns: [
       ["Job", (j) => el("a", { href: `#/jobs/${j.id}` }, `Job ${j.id}`)],
       ["State", (j) => stateTag(j.state)],
+      ["Turn", turnOf],
+      ["Waits for", waitText],
       ["Port", (j) => portLabel(j.port)],
       ["Serial", (j) => j.serial ?? ""],
       ["Step", (j) => j.step ?? ""],
@@ -27,8 +42,8 @@ export function jobsView(main) {
     ],
     empty: [el("h2", null, "No job yet"), el("p", null, "A job restores one phone."), el("a", { class: "button primary", href: "#/new" }, "New job")],
   });
-  // Read again when a job was added or changed its state, not for each progress.
-  const key = () => [...live.jobs.values()].map((j) => `${j.id}${j.state}`).join();
+  // Read again when a job was added, changed its state or waits for something else, not for each progress.
+  const key = () => [...live.jobs.values()].map((j) => `${j.id}${j.state}${waitText(j)}`).join();
   let seen = key();
   const stop = onChange(() => {
     const now = key();

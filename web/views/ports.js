@@ -1,7 +1,7 @@
 // views/ports.js: the bench. One card a port; a card is built once and then only its values change.
-import { answerDialog, cancelDialog, portDialog } from "../dialogs.js";
+import { answerDialog, calibrateDialog, cancelDialog, portDialog } from "../dialogs.js";
 import { recipeOnce } from "../api.js";
-import { el, fill, icon, setAttr, setIcon, setText, show } from "../dom.js";
+import { el, fill, icon, setAttr, setIcon, setText, show, toast } from "../dom.js";
 import {
   between, bytesOf, duration, isOpen, jobShare, modeWord, portName, portState, resultText, speed, stepIndex,
 } from "../format.js";
@@ -211,7 +211,8 @@ function emptyBench() {
     el("h2", null, "No port has shown a phone yet"),
     el("p", null, "Plug a phone into any USB port of this station: the port appears here and keeps its place. Or name a port of a rack in a new job."),
     el("p", null, el("a", { class: "button primary", href: "#/new" }, "New job"), " ",
-      el("a", { class: "button", href: "#/firmware" }, "Add firmware")));
+      el("a", { class: "button", href: "#/firmware" }, "Add firmware"), " ",
+      el("button", { type: "button", onclick: () => calibrateDialog().catch((problem) => toast(problem.message)) }, "Label ports")));
 }
 
 export function portsView(main) {

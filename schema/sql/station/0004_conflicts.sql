@@ -42,4 +42,6 @@ CREATE INDEX phone_fact_withdrawn ON phone_fact (withdrawn_by);
 
 ALTER TABLE backup ADD COLUMN damage TEXT; -- what the last reading found wrong; null: nothing, or not read since it was stored
 CREATE INDEX backup_due ON backup (coalesce(verified_ms, created_ms)); -- whose images are read again next
+ALTER TABLE backup ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)); -- retention leaves it alone
+ALTER TABLE backup ADD COLUMN pruned_ms INTEGER; -- when retention deleted its images and its partitions' rows; null: they are there
 CREATE INDEX backup_damaged ON backup (phone_id) WHERE damage IS NOT NULL;
