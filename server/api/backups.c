@@ -193,11 +193,11 @@ static void partition_get(struct http_call *call, void *arg)
 static const struct http_route routes[] = {
     {"GET", API_BASE "/backups", backups_list, 0, 0},
     {"POST", API_BASE "/backups", backup_post, HTTP_JSON_MAX_BYTES, IMPORT_DEADLINE_MS},
+    {"POST", API_BASE "/backups/prune", backups_prune, HTTP_JSON_MAX_BYTES, 0},
     {"GET", API_BASE "/backups/{id}", backup_get, 0, 0},
     {"POST", API_BASE "/backups/{id}/verify", backup_verify, HTTP_JSON_MAX_BYTES,
      VERIFY_DEADLINE_MS},
     {"POST", API_BASE "/backups/{id}/pin", backup_pin, HTTP_JSON_MAX_BYTES, 0},
-    {"POST", API_BASE "/backups/prune", backups_prune, HTTP_JSON_MAX_BYTES, 0},
     {"GET", API_BASE "/backups/{id}/export", api_backup_export, 0, 0},
     {"GET", API_BASE "/backups/{id}/partitions/{name}", partition_get, 0, 0},
 };

@@ -9,7 +9,7 @@ foreach(line ${lines})
     elseif(line MATCHES "def test_([a-z0-9_]+)")
         set(short ${CMAKE_MATCH_1})
         add_test(NAME phone/client.${short} COMMAND /usr/bin/python3 ${client_test} ${class}.test_${short})
-        set_tests_properties(phone/client.${short} PROPERTIES LABELS phone TIMEOUT 200
+        set_tests_properties(phone/client.${short} PROPERTIES LABELS phone TIMEOUT 400
             ENVIRONMENT FLASHRACK_BUILD=${CMAKE_BINARY_DIR})
     endif()
 endforeach()

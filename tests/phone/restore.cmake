@@ -11,7 +11,7 @@ function(phone_cases script)
             set(case ${class}.${CMAKE_MATCH_1})
             string(REPLACE "test_" "" short ${CMAKE_MATCH_1})
             add_test(NAME phone/${class}.${short} COMMAND /usr/bin/python3 ${path} ${case})
-            set_tests_properties(phone/${class}.${short} PROPERTIES LABELS phone TIMEOUT 200
+            set_tests_properties(phone/${class}.${short} PROPERTIES LABELS phone TIMEOUT 400
                 ENVIRONMENT FLASHRACK_BUILD=${CMAKE_BINARY_DIR})
         endif()
     endforeach()

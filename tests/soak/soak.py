@@ -10,7 +10,7 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-PARTS_OF_OTHERS = {"soak.py", "debian.sh"}
+PARTS_OF_OTHERS = {"soak.py", "debian.sh", "compose.py"}
 
 
 def last_object(text):

@@ -6,6 +6,7 @@ unit_test(scatter DEPS usb/format)
 target_compile_definitions(test_scatter PRIVATE SAMPLES="${CMAKE_CURRENT_SOURCE_DIR}/samples")
 unit_test(identity DEPS usb/format)
 unit_test(dumps DEPS usb/format)
+unit_test(exported DEPS usb/worker usb/format usb/base)
 unit_test(archives DEPS usb/archive)
 unit_test(packages DEPS usb/format)
 
@@ -19,4 +20,4 @@ set_tests_properties(unit/real_tools PROPERTIES LABELS unit TIMEOUT 300)
 add_test(NAME unit/cli
     COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/cli.py $<TARGET_FILE:flashrack>
             ${CMAKE_CURRENT_SOURCE_DIR}/samples)
-set_tests_properties(unit/cli PROPERTIES LABELS unit TIMEOUT 120)
+set_tests_properties(unit/cli PROPERTIES LABELS unit TIMEOUT 400)

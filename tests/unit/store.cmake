@@ -14,4 +14,4 @@ unit_test(store_power LABEL release DEPS server/store usb/wire usb/archive)
 target_sources(test_store_power PRIVATE ${CMAKE_SOURCE_DIR}/tests/lib/power.c)
 
 add_test(NAME unit/sql_plans COMMAND /usr/bin/python3 ${CMAKE_CURRENT_LIST_DIR}/sql_plans.py ${CMAKE_SOURCE_DIR})
-set_tests_properties(unit/sql_plans PROPERTIES LABELS unit TIMEOUT 120)
+set_tests_properties(unit/sql_plans PROPERTIES LABELS unit TIMEOUT 400)

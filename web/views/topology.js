@@ -28,13 +28,15 @@ function socketNode(socket) {
     port ? portButton(port) : el("span", { class: "note", title: socket.id }, "empty, never used"));
 }
 
+const byPlace = (a, b) => (a.number ?? 0) - (b.number ?? 0) || a.id.localeCompare(b.id, undefined, { numeric: true });
+
 function hubNode(hub) {
   const words = [hub.speed ? `${hub.speed} speed` : null, `${hub.sockets.length} ${hub.sockets.length === 1 ? "socket" : "sockets"}`,
     hub.self_powered === false ? "no power supply" : null].filter(Boolean).join(", ");
   return el("section", { class: "hub", "data-hub": hub.id },
     el("h2", null, KINDS[hub.kind] ?? hub.kind), el("p", { class: "note" }, el("code", null, hub.id), ` · ${words}`),
     hub.advice ? el("p", { class: "hub-advice" }, icon("warn"), " ", hub.advice) : null,
-    el("ul", { class: "sockets" }, hub.sockets.map(socketNode)));
+    el("ul", { class: "sockets" }, [...hub.sockets].sort(byPlace).map(socketNode)));
 }
 
 function build({ controllers, elsewhere }) {
