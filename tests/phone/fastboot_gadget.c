@@ -52,7 +52,8 @@ enum { LONG_RESPONSE_BYTES = 200 };
 
 static enum lk_outcome respond(struct lk *lk, const char *kind, const char *fmt, va_list args)
     __attribute__((format(printf, 3, 0)));
-static enum lk_outcome respond(struct lk *lk, const char *kind, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static enum lk_outcome
+respond(struct lk *lk, const char *kind, const char *fmt, va_list args)
 {
     char text[LONG_RESPONSE_BYTES + 1];
     memcpy(text, kind, 4);
@@ -84,9 +85,9 @@ RESPONDER(fb_okay, "OKAY")
 RESPONDER(fb_fail, "FAIL")
 RESPONDER(fb_info, "INFO")
 
-static RESPONDER(respond_data, "DATA")
+__attribute__((format(printf, 2, 3))) static RESPONDER(respond_data, "DATA")
 
-    enum lk_outcome fb_data(struct lk *lk, uint32_t len)
+enum lk_outcome fb_data(struct lk *lk, uint32_t len)
 {
     return respond_data(lk, "%08x", len);
 }

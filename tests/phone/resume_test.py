@@ -47,7 +47,8 @@ class Runs(Processes):
         """As the page asks of a phone that the dead worker left deaf, once the next run is there to ask."""
         self.until(lambda: self.station.job(job["id"])["run_count"] > job["run_count"], "another run", 60)
         self.rack.control(index, "unplug")
-        self.rack.control(index, "power_long")
+        if self.rack.control(index, "state")["stage"] not in ("off", "charging"):
+            self.rack.control(index, "power_long")  # the same press would start one that is off
         self.download_mode(index)
         self.until(lambda: self.attempts(job, "S4")[-1]["run"] == self.station.job(job["id"])["run_count"],
                    "another S4", 90)

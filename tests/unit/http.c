@@ -449,6 +449,7 @@ static void late_answer_to_a_peer_that_left(void **state)
     int fd = dial();
     say(fd, "GET /waits HTTP/1.1\r\n" HEAD "\r\n");
     AUTO(free_ptr) char *sync = server_counts(); /* by now the request has been read */
+    assert_non_null(sync);
     close(fd);
     AUTO(free_ptr)
     char *second = ask("POST /finish HTTP/1.1\r\n" HEAD JSON_ "Content-Length: 0\r\n\r\n");
@@ -510,6 +511,7 @@ static void keep_alive_serves_two(void **state)
     int fd = dial();
     say(fd, "GET /items/1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
     AUTO(free_ptr) char *first = hear(fd, "\"limit\":5}");
+    assert_non_null(first);
     say(fd, "GET /items/2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     AUTO(free_ptr) char *second = hear(fd, NULL);
     assert_non_null(strstr(second, "{\"id\":\"2\",\"limit\":5}"));
@@ -537,6 +539,7 @@ static void stream_peer_that_leaves(void **state)
     int fd = dial();
     say(fd, "GET /stream HTTP/1.1\r\n" HEAD "\r\n");
     AUTO(free_ptr) char *some = hear(fd, "aaaa");
+    assert_non_null(some);
     close(fd);
     AUTO(free_ptr) char *want = xasprintf("gone=%d", gone + 1);
     assert_true(counts_become(want));
@@ -611,6 +614,7 @@ static void live_events_are_thinned(void **state)
     (void)state;
     int fd = stream_open("");
     AUTO(free_ptr) char *hello = hear(fd, "event: hello");
+    assert_non_null(hello);
     for (int i = 0; i < 20; i++) { /* far faster than one in 200 ms, whatever this machine does */
         AUTO(free_ptr) char *data = xasprintf("progress-%d", i);
         publish_event(0, "7", data, false);
@@ -631,6 +635,7 @@ static void silence_is_filled(void **state)
     int fd = stream_open("");
     /* longer than idle_ms: a quiet stream is not an idle peer */
     AUTO(free_ptr) char *first = hear(fd, ": still here\nevent: beat\n");
+    assert_non_null(first);
     for (int i = 0; i < 5; i++) {
         AUTO(free_ptr) char *beat = hear(fd, ": still here\nevent: beat\n");
         assert_non_null(beat);
@@ -649,6 +654,7 @@ static void slow_client_is_dropped(void **state)
     say(slow, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n");
     int quick = stream_open("");
     AUTO(free_ptr) char *hello = hear(quick, "event: hello");
+    assert_non_null(hello);
     static char big[32 * 1024];
     memset(big, 'x', sizeof(big) - 1);
     bool gone = false;
@@ -656,6 +662,7 @@ static void slow_client_is_dropped(void **state)
         publish_event(id, "7", big, false);
         AUTO(free_ptr) char *end = xasprintf("id: %d\n", id);
         AUTO(free_ptr) char *text = hear(quick, end); /* the quick one gets all */
+        assert_non_null(text);
         AUTO(free_ptr) char *now = server_counts();
         gone = atoi(strstr(now, "dropped=") + 8) == dropped + 1;
     }

@@ -51,8 +51,8 @@ static void a_failing_migration_leaves_the_old_schema(void **state)
 {
     struct bench *b = *state;
     struct err err = {0};
-    static const char *const dangling_steps[] = {steps[0], steps[1], steps[3]};
-    static const struct schema dangling = {"test.db", dangling_steps, 3};
+    const char *const dangling_steps[] = {steps[0], steps[1], steps[3]};
+    const struct schema dangling = {"test.db", dangling_steps, 3};
     assert_int_equal(schema_migrate(&two, b->dir, &err), 0);
     assert_int_equal(schema_migrate(&bad, b->dir, &err), ERR_INPUT);
     assert_non_null(strstr(err.text, "migration 3"));

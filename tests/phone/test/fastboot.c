@@ -206,7 +206,6 @@ static void service_lk(void)
 
 static json_t *booted_screen(void)
 {
-    AUTO(free_ptr) char *text = NULL;
     json_t *ask_screen = json_pack("{s:s, s:s}", "phone", "1-1", "do", "screen");
     json_t *screen = NULL;
     int64_t until = clock_now_ms() + PATIENCE_MS;
