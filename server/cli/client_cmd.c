@@ -13,7 +13,8 @@
 const struct cli_command client_commands[] = {
     {"ports", "[--topology] " JSON,
      "The station's ports, and what is on each.\n\n"
-     "--topology     controllers, hubs and all their sockets as a tree, also the empty ones" STATION,
+     "--topology     controllers, hubs and all their sockets as a tree, also the empty "
+     "ones" STATION,
      ports_cmd},
     {"calibrate", JSON,
      "Labels the ports by plugging one phone along the rack.\n"
@@ -82,8 +83,10 @@ const struct cli_command client_commands[] = {
      "No image gets its final name before all of them arrived and were compared." STATION,
      backup_export_cmd},
     {"backup prune", "[--dry-run] " JSON,
-     "Lets go what retention does not keep: of each phone's pre-images the newest stay (flashrackd\n"
-     "--keep-backups), its last good one, pinned ones, those of open jobs and conflicts, and every\n"
+     "Lets go what retention does not keep: of each phone's pre-images the newest stay "
+     "(flashrackd\n"
+     "--keep-backups), its last good one, pinned ones, those of open jobs and conflicts, and "
+     "every\n"
      "import. The station does so by itself every ten minutes.\n\n"
      "--dry-run      only tells what would go, and why the rest stays" STATION,
      backup_prune_cmd},
@@ -105,10 +108,12 @@ const struct cli_command client_commands[] = {
      conflicts_cmd},
     {"import-dump", "FILE|DIR --serial SERIAL [--scatter FILE|ID] [--offset BYTES] " JSON,
      "Makes a backup of a read-back dump that lies on the station.\n"
-     "FILE lies below a folder that the station may read (flashrackd --import-dir); DIR holds images\n"
+     "FILE lies below a folder that the station may read (flashrackd --import-dir); DIR holds "
+     "images\n"
      "named like 13.proinfo.img or proinfo.img, compared with SHA256SUMS when that is there.\n\n"
      "--serial S     from the label of the phone that the dump was read from\n"
-     "--scatter F    a scatter file on the station, or the id of a package: places when both tables\n"
+     "--scatter F    a scatter file on the station, or the id of a package: places when both "
+     "tables\n"
      "               of the dump are damaged, sizes of the images of a DIR\n"
      "--offset N     where in the user area the dump begins" STATION,
      import_dump_cmd},

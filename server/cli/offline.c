@@ -25,8 +25,7 @@ const struct cli_command offline_commands[] = {
     {"da show", "FILE [--json]", "The chips that a download agent file is for.", da_show},
     {"preloader show", "FILE [-o BLOCK] [--json]",
      "The memory settings (EMI) in a preloader file, and the block itself.", preloader_show},
-    {"firmware check",
-     "DIR [--fast] [--phone-version V] [--serial SERIAL] [--battery MV] [--json]",
+    {"firmware check", "DIR [--fast] [--phone-version V] [--serial SERIAL] [--battery MV] [--json]",
      "What a firmware package is, what is wrong with it, and what each mode would write.\n"
      "With what is known of a phone also the gates V1 to V6: may the package go onto it?\n"
      "--battery: millivolts, or percent up to 100. Exit status 1 when a gate refuses.",

@@ -55,7 +55,8 @@ static const struct option_row {
     ROW("verify-every", KIND_TEXT, verify_every, "SECONDS",
         "each backup is read and compared again once in this time (86400; 0: never)"),
     ROW("keep-backups", KIND_TEXT, keep_backups, "N",
-        "pre-images of each phone that are kept, newest first, and always its last good one (0: all)"),
+        "pre-images of each phone that are kept, newest first, and always its last good one (0: "
+        "all)"),
     ROW("time-scale", KIND_TEXT, time_scale, "X", "stretches every window and deadline (1)"),
 #undef ROW
 };
@@ -68,16 +69,17 @@ static void usage(FILE *out)
         snprintf(left, sizeof(left), "--%s %s", rows[i].name, rows[i].value ? rows[i].value : "");
         fprintf(out, "  %-26s %s\n", left, rows[i].help);
     }
-    fputs("  --config FILE              lines of `name = value`, # comments\n"
-          "  --help, --version\n\n"
-          "SIGTERM ends the station, SIGHUP starts it anew, as another version if one was installed; "
-          "workers\n"
-          "end the step they are in, and jobs go on by themselves after the next start.\n\n"
-          "Every option is also a variable: --import-dir is FLASHRACK_IMPORT_DIR (lists: a "
-          "':'-separated\n"
-          "list for folders, ',' for the others). Command line wins over variables, they over the "
-          "file.\n",
-          out);
+    fputs(
+        "  --config FILE              lines of `name = value`, # comments\n"
+        "  --help, --version\n\n"
+        "SIGTERM ends the station, SIGHUP starts it anew, as another version if one was installed; "
+        "workers\n"
+        "end the step they are in, and jobs go on by themselves after the next start.\n\n"
+        "Every option is also a variable: --import-dir is FLASHRACK_IMPORT_DIR (lists: a "
+        "':'-separated\n"
+        "list for folders, ',' for the others). Command line wins over variables, they over the "
+        "file.\n",
+        out);
 }
 
 static const struct option_row *find_row(const char *name, size_t len)

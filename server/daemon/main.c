@@ -64,9 +64,8 @@ static int number_or(const char *text, int fallback)
 
 static int daemon_start(struct daemon *d, const struct config *c, const char *data, struct err *err)
 {
-    struct store_config store = {.data_dir = data,
-                                 .base = d->base,
-                                 .copy_dirs = (const char *const *)c->copy_dir};
+    struct store_config store = {
+        .data_dir = data, .base = d->base, .copy_dirs = (const char *const *)c->copy_dir};
     int rc = store_open(&store, &d->store, err);
     if (rc < 0)
         return rc;

@@ -220,8 +220,7 @@ static int send_images(struct input_run *r, int dir_fd, struct err *err)
     for (size_t i = 0; rc == 0 && i < files.count; i++) {
         char partition[GPT_NAME_BYTES], input[WIRE_NAME_MAX * 2];
         uint32_t number;
-        if (strchr(files.names[i], '/') ||
-            !dump_file_partition(files.names[i], partition, &number))
+        if (strchr(files.names[i], '/') || !dump_file_partition(files.names[i], partition, &number))
             continue;
         AUTO(fd_close) int fd = openat(dir_fd, files.names[i], O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
@@ -309,7 +308,8 @@ static void on_import_firmware(void *arg, int code, const struct err *why, json_
     if (code == 0 && dir && name && name[0])
         r->scatter = xasprintf("%s/%s", dir, name);
     else if (code == 0)
-        code = err_set(&err, ERR_INPUT, "no scatter file is on record for this package: add it again");
+        code =
+            err_set(&err, ERR_INPUT, "no scatter file is on record for this package: add it again");
     import_go_on(r, code, &err);
 }
 
@@ -496,8 +496,8 @@ static int unpack_folder(const struct station *s, const char *archive, const str
 {
     AUTO(free_ptr) char *parent = xasprintf("%s/firmware", s->data_dir);
     AUTO(free_ptr)
-    char *identity = xasprintf("%s %lld %lld", archive, (long long)st->st_size,
-                               (long long)st->st_mtime);
+    char *identity =
+        xasprintf("%s %lld %lld", archive, (long long)st->st_size, (long long)st->st_mtime);
     struct sha256 digest = sha256_of(span_of(identity, strlen(identity)));
     char hex[SHA256_HEX_BYTES];
     sha256_hex(&digest, hex);

@@ -74,10 +74,11 @@ static int check_failures(const struct station *s, struct err *err)
         if (!json_is_string(json_object_get(f, "code")) ||
             !json_is_string(json_object_get(f, "advice")) ||
             !json_is_string(json_object_get(f, "class")))
-            return err_set(err, ERR_FORMAT,
-                           "%s/failures.json: failure %s lacks code, class or advice: take the file "
-                           "that came with this program",
-                           s->schema_dir, id);
+            return err_set(
+                err, ERR_FORMAT,
+                "%s/failures.json: failure %s lacks code, class or advice: take the file "
+                "that came with this program",
+                s->schema_dir, id);
     }
     return 0;
 }

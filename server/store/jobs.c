@@ -16,7 +16,8 @@
     " j.any_port AS \"any_port:bool\", j.retries, j.retry_ms AS \"retry_at:time\","                \
     " EXISTS (SELECT 1 FROM permit p WHERE p.job_id = j.id) AS \"permitted:bool\","                \
     " j.client_ref, j.prompt AS \"prompt:json\", j.error AS \"error:json\","                       \
-    " j.result AS \"result:json\", j.chip_id, j.phone_state, j.run_count, j.created_ms AS \"created_at:time\","                           \
+    " j.result AS \"result:json\", j.chip_id, j.phone_state, j.run_count, j.created_ms AS "        \
+    "\"created_at:time\","                                                                         \
     " j.started_ms AS \"started_at:time\", j.ended_ms AS \"ended_at:time\" FROM job j"
 
 static const char job_sql[] = JOB_COLUMNS " WHERE j.id = :id";

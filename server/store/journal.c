@@ -7,7 +7,7 @@
 #include "usb/base/mem.h"
 
 #define STEP_COLUMNS                                                                               \
-    "seq, run, name, attempt, state, intent AS \"intent:json\", error AS \"error:json\","               \
+    "seq, run, name, attempt, state, intent AS \"intent:json\", error AS \"error:json\","          \
     " result AS \"result:json\", started_ms AS \"started_at:time\", ended_ms AS \"ended_at:time\""
 
 static const char steps_sql[] =

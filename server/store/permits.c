@@ -11,7 +11,8 @@
 /* All that a permit depends on, as it is at this moment. */
 static const char facts_sql[] =
     "SELECT j.state, j.phone_id, j.serial, j.imeis AS \"imeis:json\", p.chip_id, b.origin,"
-    " b.chip_id AS backup_chip_id, b.complete AND b.pruned_ms IS NULL AS complete, b.manifest_sha256, s.phone_id AS source_phone_id,"
+    " b.chip_id AS backup_chip_id, b.complete AND b.pruned_ms IS NULL AS complete, "
+    "b.manifest_sha256, s.phone_id AS source_phone_id,"
     " s.origin AS source_origin, s.serial AS source_serial"
     " FROM job j LEFT JOIN phone p ON p.id = j.phone_id LEFT JOIN backup b ON b.id = :backup_id"
     " LEFT JOIN backup s ON s.id = :source_backup_id WHERE j.id = :job_id";

@@ -170,8 +170,9 @@ static int spawn(struct worker_pool *pool, struct worker *w, const char *folder,
 {
     char scale[32];
     snprintf(scale, sizeof(scale), "%g", pool->time_scale);
-    char *argv[] = {pool->program, "--time-scale", scale, folder ? "--folder" : NULL,
-                    (char *)(uintptr_t)folder, NULL};
+    char *argv[] = {
+        pool->program, "--time-scale", scale, folder ? "--folder" : NULL, (char *)(uintptr_t)folder,
+        NULL};
     /* far from 3 and 4, so that no dup2 below overwrites what a later one needs */
     AUTO(fd_close) int channel_fd = fcntl(channel_far, F_DUPFD_CLOEXEC, 5);
     AUTO(fd_close) int device_fd = fcntl(device_far, F_DUPFD_CLOEXEC, 5);

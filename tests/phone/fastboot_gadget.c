@@ -87,7 +87,7 @@ RESPONDER(fb_info, "INFO")
 
 __attribute__((format(printf, 2, 3))) static RESPONDER(respond_data, "DATA")
 
-enum lk_outcome fb_data(struct lk *lk, uint32_t len)
+    enum lk_outcome fb_data(struct lk *lk, uint32_t len)
 {
     return respond_data(lk, "%08x", len);
 }

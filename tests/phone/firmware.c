@@ -54,7 +54,8 @@ static size_t image_bytes(const struct firmware *f, const char *partition, unsig
     char slotted[40];
     snprintf(slotted, sizeof(slotted), "%s_a", partition);
     uint64_t size = layout_find(layout_of(f->profile), slotted)->size_bytes;
-    return (size_t)MIN_OF(size / 4 * 3, (uint64_t)caps[factory_profile_base(f->profile)] * weight) / 512 * 512;
+    return (size_t)MIN_OF(size / 4 * 3, (uint64_t)caps[factory_profile_base(f->profile)] * weight) /
+           512 * 512;
 }
 
 /* ---- raw images

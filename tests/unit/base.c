@@ -86,8 +86,10 @@ static void clock_formats_and_scales(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_travel_by_name),      cmocka_unit_test(reader_remembers_overrun),
-        cmocka_unit_test(buf_keeps_its_ceiling),      cmocka_unit_test(hashes_match_published_vectors),
+        cmocka_unit_test(errors_travel_by_name),
+        cmocka_unit_test(reader_remembers_overrun),
+        cmocka_unit_test(buf_keeps_its_ceiling),
+        cmocka_unit_test(hashes_match_published_vectors),
         cmocka_unit_test(clock_formats_and_scales),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

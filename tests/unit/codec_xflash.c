@@ -22,8 +22,9 @@ union message {
 #define PAIRS(X)                                                                                   \
     X(header)                                                                                      \
     X(environment)                                                                                 \
-    X(boot_to) X(range) X(shutdown) X(emmc_info) X(nand_info) X(nor_info) X(packet_length)         \
-        X(ram_info) X(chip_id) X(register)
+    X(boot_to)                                                                                     \
+    X(range) X(shutdown) X(emmc_info) X(nand_info) X(nor_info) X(packet_length) X(ram_info)        \
+        X(chip_id) X(register)
 static int decode(const char *kind, struct span in, union message *out, struct err *err)
 {
 #define X(name)                                                                                    \

@@ -24,7 +24,8 @@ static const struct row rows[] = {
     {"object field", "{\"type\":\"facts\",\"job_id\":1,\"facts\":{\"slot\":\"a\"}}", 0},
     {"object field of another kind", "{\"type\":\"facts\",\"job_id\":1,\"facts\":3}", ERR_PROTOCOL},
     {"text too long",
-     "{\"type\":\"rack\",\"address\":\"0123456789012345678901234567890123456789012345678901234567890"
+     "{\"type\":\"rack\",\"address\":"
+     "\"0123456789012345678901234567890123456789012345678901234567890"
      "12345678901234567890123456789012345678901234567890123456789012345678901234567890\"}",
      ERR_PROTOCOL},
 };

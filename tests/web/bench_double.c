@@ -796,9 +796,9 @@ void station_backup_prune(struct station *s, bool dry_run, int64_t after_phone,
     size_t i;
     json_array_foreach(s->backups, i, backup)
     {
-        json_array_append_new(items, json_pack("{s:O, s:O, s:s}", "backup_id",
-                                               json_object_get(backup, "id"), "phone_id",
-                                               json_object_get(backup, "phone_id"), "why", "newest"));
+        json_array_append_new(
+            items, json_pack("{s:O, s:O, s:s}", "backup_id", json_object_get(backup, "id"),
+                             "phone_id", json_object_get(backup, "phone_id"), "why", "newest"));
     }
     json_auto_t *body = json_pack("{s:o, s:n}", "items", items, "next");
     done(arg, 0, NULL, body);

@@ -18,8 +18,8 @@ int io_pread(int fd, void *dst, size_t len, int64_t offset, struct err *err)
         if (n < 0)
             return err_sys(err, ERR_IO, "read %zu bytes at %lld", len, (long long)offset);
         if (n == 0)
-            return err_set(err, ERR_FORMAT, "file ends at %lld, %zu bytes short",
-                           (long long)offset, len);
+            return err_set(err, ERR_FORMAT, "file ends at %lld, %zu bytes short", (long long)offset,
+                           len);
         at += n;
         offset += n;
         len -= (size_t)n;

@@ -73,14 +73,16 @@ static int check_package(const struct plan_inputs *in, const char **failure, str
     const char *version = text_of(in->package, "version");
     if (strcmp(platform, r->platform) != 0) {
         *failure = "B3";
-        return err_set(err, ERR_MISMATCH, "the package is for platform %s, the phone is %s: choose the %s "
-                                          "package",
+        return err_set(err, ERR_MISMATCH,
+                       "the package is for platform %s, the phone is %s: choose the %s "
+                       "package",
                        platform[0] ? platform : "(unknown)", r->platform, r->project);
     }
     if (strncmp(version, r->project, strlen(r->project)) != 0) {
         *failure = "B3";
-        return err_set(err, ERR_MISMATCH, "the package's version is '%s', not one of project %s: choose "
-                                          "the %s package",
+        return err_set(err, ERR_MISMATCH,
+                       "the package's version is '%s', not one of project %s: choose "
+                       "the %s package",
                        version, r->project, r->project);
     }
     for (size_t i = 0; i < r->needs_firmware.count; i++) {
@@ -111,12 +113,14 @@ static int check_image(const struct plan *p, json_t *image, const char *name, co
 {
     if (!image) {
         *failure = "A5";
-        return err_set(err, ERR_REFUSED, "the backup has no %s: it cannot restore this phone", name);
+        return err_set(err, ERR_REFUSED, "the backup has no %s: it cannot restore this phone",
+                       name);
     }
     if (strcmp(text_of(image, "plausible"), "no") == 0) {
         *failure = "A4";
-        return err_set(err, ERR_REFUSED, "%s in the backup is not whole (%s): it was taken after the loss, "
-                                         "look for an older dump",
+        return err_set(err, ERR_REFUSED,
+                       "%s in the backup is not whole (%s): it was taken after the loss, "
+                       "look for an older dump",
                        name, text_of(image, "reason"));
     }
     const struct plan_extent *extent = layout_find(p, name);
@@ -126,8 +130,9 @@ static int check_image(const struct plan *p, json_t *image, const char *name, co
     }
     if (number_of(image, "size") != extent->size_bytes) {
         *failure = "D12";
-        return err_set(err, ERR_MISMATCH, "%s has %llu bytes in the backup and %llu in the package: one of "
-                                          "them is of another model",
+        return err_set(err, ERR_MISMATCH,
+                       "%s has %llu bytes in the backup and %llu in the package: one of "
+                       "them is of another model",
                        name, (unsigned long long)number_of(image, "size"),
                        (unsigned long long)extent->size_bytes);
     }
@@ -147,8 +152,9 @@ static int check_backup(const struct plan_inputs *in, const struct plan *p, cons
     const char *serial = text_of(in->backup, "serial");
     if (strcmp(serial, in->serial) != 0) {
         *failure = "A2";
-        return err_set(err, ERR_REFUSED, "the backup holds the identity of %s, the label says %s: find this "
-                                         "phone's own backup",
+        return err_set(err, ERR_REFUSED,
+                       "the backup holds the identity of %s, the label says %s: find this "
+                       "phone's own backup",
                        serial[0] ? serial : "no phone", in->serial);
     }
     return 0;
@@ -192,8 +198,8 @@ static struct plan_write *add_write(struct plan *p, const struct recipe_step *st
     return w;
 }
 
-static int add_identity(const struct plan_inputs *in, struct plan *p, const struct recipe_step *step,
-                        struct err *err)
+static int add_identity(const struct plan_inputs *in, struct plan *p,
+                        const struct recipe_step *step, struct err *err)
 {
     json_t *images = json_object_get(in->backup, "partitions");
     for (size_t i = 0; i < step->partitions.count; i++) {
@@ -358,10 +364,10 @@ char *plan_encode(const struct plan *p, json_t *recipe_json)
 {
     json_t *layout = json_array(), *writes = json_array(), *imeis = json_array();
     for (size_t i = 0; i < p->layout_count; i++)
-        json_array_append_new(layout, json_pack("{s:s, s:I, s:I}", "name", p->layout[i].name,
-                                                "offset_bytes",
-                                                (json_int_t)p->layout[i].offset_bytes, "size_bytes",
-                                                (json_int_t)p->layout[i].size_bytes));
+        json_array_append_new(layout,
+                              json_pack("{s:s, s:I, s:I}", "name", p->layout[i].name,
+                                        "offset_bytes", (json_int_t)p->layout[i].offset_bytes,
+                                        "size_bytes", (json_int_t)p->layout[i].size_bytes));
     for (size_t i = 0; i < p->write_count; i++)
         json_array_append_new(writes, write_encode(&p->writes[i]));
     for (size_t i = 0; i < p->imei_count; i++)
@@ -422,15 +428,15 @@ static int lists_decode(json_t *root, struct plan *p, struct err *err)
         e->size_bytes = number_of(item, "size_bytes");
     }
     for (; p->write_count < json_array_size(writes); p->write_count++) {
-        int rc = write_decode(json_array_get(writes, p->write_count), &p->writes[p->write_count],
-                              err);
+        int rc =
+            write_decode(json_array_get(writes, p->write_count), &p->writes[p->write_count], err);
         if (rc < 0)
             return rc;
     }
     for (; p->imei_count < json_array_size(imeis); p->imei_count++) {
         const char *imei = json_string_value(json_array_get(imeis, p->imei_count));
-        int rc = copy_text(p->imeis[p->imei_count], sizeof(p->imeis[0]), imei ? imei : "", "IMEI",
-                           err);
+        int rc =
+            copy_text(p->imeis[p->imei_count], sizeof(p->imeis[0]), imei ? imei : "", "IMEI", err);
         if (rc < 0)
             return rc;
     }

@@ -262,7 +262,8 @@ static int check_needs(const struct recipe *r, struct err *err)
     for (size_t i = 0; i < r->step_count; i++) {
         const struct recipe_step *step = &r->steps[i];
         if (strcmp(step->action, "backup") == 0 && r->backup_set.count == 0)
-            return err_set(err, ERR_FORMAT, "step %s: a recipe that saves needs a backup_set", step->id);
+            return err_set(err, ERR_FORMAT, "step %s: a recipe that saves needs a backup_set",
+                           step->id);
         if (strcmp(step->action, "da_start") == 0 && !r->wants_firmware)
             return err_set(err, ERR_FORMAT,
                            "step %s: the download agent comes from a package: needs.firmware is "

@@ -189,9 +189,9 @@ static void run(struct portwatch *pw)
             look = true; /* a new want may be for something that is here already */
         }
         if (pw->usb && (look || clock_now_ms() >= rescan_at))
-            rescan_at = clock_now_ms() +
-                        (sysfs_rescan(pw->ports, pw->hubs, pw->sysfs_root) ? RETRY_MS
-                                                                           : pw->rescan_ms);
+            rescan_at =
+                clock_now_ms() +
+                (sysfs_rescan(pw->ports, pw->hubs, pw->sysfs_root) ? RETRY_MS : pw->rescan_ms);
     }
 }
 
@@ -202,7 +202,8 @@ static const char usage[] =
     "  --allow-uid UID     this user's flashrackd may connect, besides root and our own user\n"
     "  --usbip HOST:PORT   also watch this USB/IP rack (repeatable; flashrackd can ask for more)\n"
     "  --no-usb            do not look at this machine's own USB ports\n"
-    "  --rescan-ms N       look at all USB ports at least this often, 100 to 86400000 (default 1000);\n"
+    "  --rescan-ms N       look at all USB ports at least this often, 100 to 86400000 (default "
+    "1000);\n"
     "                      kernel events tell of changes at once, this catches what they missed\n"
     "  --exit-with-client  end when flashrackd closes the connection\n"
     "  --log-format F      text (default) or json\n"
@@ -285,13 +286,17 @@ static int take_option(int c, struct portwatch *pw, struct options *o)
 
 static int parse_options(int argc, char **argv, struct portwatch *pw, struct options *o)
 {
-    static const struct option options[] = {
-        {"listen", required_argument, 0, 'l'},     {"allow-uid", required_argument, 0, 'u'},
-        {"usbip", required_argument, 0, 'r'},      {"no-usb", no_argument, 0, 'n'},
-        {"exit-with-client", no_argument, 0, 'x'}, {"log-format", required_argument, 0, 'f'},
-        {"verbose", no_argument, 0, 'v'},          {"help", no_argument, 0, 'h'},
-        {"version", no_argument, 0, 'V'},          {"rescan-ms", required_argument, 0, 's'},
-        {0}};
+    static const struct option options[] = {{"listen", required_argument, 0, 'l'},
+                                            {"allow-uid", required_argument, 0, 'u'},
+                                            {"usbip", required_argument, 0, 'r'},
+                                            {"no-usb", no_argument, 0, 'n'},
+                                            {"exit-with-client", no_argument, 0, 'x'},
+                                            {"log-format", required_argument, 0, 'f'},
+                                            {"verbose", no_argument, 0, 'v'},
+                                            {"help", no_argument, 0, 'h'},
+                                            {"version", no_argument, 0, 'V'},
+                                            {"rescan-ms", required_argument, 0, 's'},
+                                            {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         int status = take_option(c, pw, o);
         if (status != GO_ON)

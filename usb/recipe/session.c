@@ -233,8 +233,8 @@ bool write_applies(const struct session *s, const struct plan_write *w, const ch
         return w->slot == s->slot;
     /* commercial LK: into each slot that was given the service LK; an upgrade also renews slot a, and both slots where
      * nothing in the plan tells what a service LK looks like */
-    return s->service_lk[w->slot - 'a'] ||
-           (strcmp(s->plan->finish, "upgrade") == 0 && (w->slot == 'a' || !plan_has_service_lk(s->plan)));
+    return s->service_lk[w->slot - 'a'] || (strcmp(s->plan->finish, "upgrade") == 0 &&
+                                            (w->slot == 'a' || !plan_has_service_lk(s->plan)));
 }
 
 /* ---- what is known of the phone ----------------------------------------------------------------------- */
@@ -259,9 +259,8 @@ static int journal_extent(struct session *s, const struct phone_extent *e, uint6
 int session_extent(struct session *s, size_t index, enum phone_phase phase, struct err *err)
 {
     const struct plan_write *w = &s->plan->writes[index];
-    struct phone_extent e = {.kind = session_kind(s, w),
-                             .phase = phase,
-                             .length_bytes = s->writes[index].length_bytes};
+    struct phone_extent e = {
+        .kind = session_kind(s, w), .phase = phase, .length_bytes = s->writes[index].length_bytes};
     if (phase == PHONE_SENT || phase == PHONE_VERIFIED)
         e.sha256 = s->writes[index].flash;
     snprintf(e.partition, sizeof(e.partition), "%s", w->partition);
@@ -289,7 +288,8 @@ static void take_up(struct session *s)
     snprintf(s->chip_id, sizeof(s->chip_id), "%s", s->plan->chip_id);
     for (size_t i = 0; i < s->plan->write_count; i++) {
         const struct plan_write *w = &s->plan->writes[i];
-        const struct phone_extent *e = phone_facts_find(&s->facts, session_kind(s, w), w->partition);
+        const struct phone_extent *e =
+            phone_facts_find(&s->facts, session_kind(s, w), w->partition);
         if (!e || e->phase != PHONE_VERIFIED)
             continue;
         s->writes[i] = (struct write_state){true, true, e->sha256, e->length_bytes};

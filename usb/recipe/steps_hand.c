@@ -44,8 +44,8 @@ int action_boot(struct session *s, const struct recipe_step *step, struct err *e
         return rc == ERR_TIMEOUT ? failed(s, "E3", err) : rc;
     h->facts(h->arg, json_pack("{s:s, s:s}", "mode", "android", "usb_serial", serial));
     if (serial[0] && strcmp(serial, s->plan->serial) != 0)
-        return fail(s, "E9", err, ERR_MISMATCH, "the phone started as %.40s, the label says %s", serial,
-                    s->plan->serial);
+        return fail(s, "E9", err, ERR_MISMATCH, "the phone started as %.40s, the label says %s",
+                    serial, s->plan->serial);
     s->serial_on_usb = serial[0] != '\0';
     return session_started(s, PHONE_SENT, err);
 }
@@ -98,10 +98,12 @@ static int check_values(const struct session *s, json_t *values, char *why, size
     const char *serial = text_of(values, "serial");
     int at = 0;
     if (!json_is_object(values))
-        return snprintf(why, size, "serial, IMEIs and MAC addresses are needed as the phone shows them");
+        return snprintf(why, size,
+                        "serial, IMEIs and MAC addresses are needed as the phone shows them");
     if (serial_compare(serial, s->plan->serial, &at) == SERIAL_CONFUSABLE)
-        return snprintf(why, size, "the serial differs from the label's at place %d by look-alikes (O and "
-                                   "0, I and 1, S and 5, B and 8): scan it once more",
+        return snprintf(why, size,
+                        "the serial differs from the label's at place %d by look-alikes (O and "
+                        "0, I and 1, S and 5, B and 8): scan it once more",
                         at + 1);
     if (strcmp(serial, s->plan->serial) != 0)
         return snprintf(why, size, "the phone shows serial '%.40s', the label says %s", serial,
@@ -134,8 +136,9 @@ static int ask_person(struct session *s, const struct recipe_step *step, struct 
             return rc;
         if (strcmp(answer, "abort") == 0) {
             json_decref(values);
-            return fail(s, "E9", err, ERR_MISMATCH, "a person found that the phone's numbers are not "
-                                                    "those of the label%s%s",
+            return fail(s, "E9", err, ERR_MISMATCH,
+                        "a person found that the phone's numbers are not "
+                        "those of the label%s%s",
                         round > 1 ? ": " : "", round > 1 ? text : "");
         }
         if (check_values(s, values, text, sizeof(text)) == 0) {

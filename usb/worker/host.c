@@ -72,8 +72,7 @@ void host_send(struct host *h, const struct wire_message *m)
     if (m->type == WIRE_beat || m->type == WIRE_progress || h->unsent_count == HOST_QUEUE_MAX)
         return;
     json_auto_t *body = wire_encode(m);
-    h->unsent[(h->unsent_at + h->unsent_count++) % HOST_QUEUE_MAX] =
-        json_dumps(body, JSON_COMPACT);
+    h->unsent[(h->unsent_at + h->unsent_count++) % HOST_QUEUE_MAX] = json_dumps(body, JSON_COMPACT);
 }
 
 void host_flush(struct host *h, int64_t until_ms)
@@ -634,7 +633,8 @@ static int host_manifest(void *arg, const char *chip_id, const char *serial, con
     h->backup.complete = complete;
     int rc = spool_manifest_append(&h->spool, &h->backup, manifest_out, err);
     h->backup.partition_count = 0; /* the next backup of this run begins afresh */
-    buf_deinit(&h->packed);         /* 1 MiB, and half of that for zstd: the writes that follow need none of it */
+    buf_deinit(
+        &h->packed); /* 1 MiB, and half of that for zstd: the writes that follow need none of it */
     chunk_forget();
     return rc < 0 ? rc : spool_sync(&h->spool, err);
 }

@@ -4,7 +4,8 @@
 #include "usb/worker/runs.h"
 
 /* How the run ended outlives a station that does not hear it. On a full disk the steps alone tell. */
-static void spool_done(struct host *h, int code, const struct wire_done *done, const struct err *why)
+static void spool_done(struct host *h, int code, const struct wire_done *done,
+                       const struct err *why)
 {
     struct err err = {0};
     json_auto_t *record =

@@ -26,7 +26,7 @@ int run_unpack(struct host *h, const char *text, size_t len, struct wire_done *d
                             &result, err);
     if (rc < 0)
         return rc;
-    done->result = json_pack("{s:i, s:I}", "files", (int)result.files, "bytes",
-                             (json_int_t)result.bytes);
+    done->result =
+        json_pack("{s:i, s:I}", "files", (int)result.files, "bytes", (json_int_t)result.bytes);
     return 0;
 }
