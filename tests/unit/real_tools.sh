@@ -113,12 +113,12 @@ done
 check "a solid .7z with other files in front" "$flashrack" dump list solid.7z
 head -c 500000 good.img.gz >cut.gz
 refused "a cut archive" "ends before the end of nvram" "$flashrack" dump extract cut.gz -o cutgz --only nvram
-zstd -q -1 -c good.img | head -c 500000 >cut.zst
-xz -0 -c good.img | head -c 500000 >cut.xz
+{ zstd -q -1 -c good.img || true; } | head -c 500000 >cut.zst # whose end nobody reads: the packer may say so
+{ xz -0 -c good.img || true; } | head -c 500000 >cut.xz
 for packed in cut.gz cut.zst cut.xz; do
     "$flashrack" dump list $packed --json >cut.json
-    check "$packed: what is whole" json cut.json 'd["partitions"][0]["complete"] and not d["partitions"][-1]["complete"] and
-        any("cut off" in w for w in d["warnings"]) and d["identity"]["verdict"] == "incomplete"'
+    check "$packed: what is whole" json cut.json '(d["partitions"][0]["complete"] and not d["partitions"][-1]["complete"] and
+        any("cut off" in w for w in d["warnings"]) and d["identity"]["verdict"] == "incomplete")'
     check "$packed: and it is extracted" "$flashrack" dump extract $packed -o "whole-$packed"
     check "nothing else" bash -c "cmp whole-$packed/nvcfg.img out/nvcfg.img && [ ! -e whole-$packed/userdata.img ]"
 done
