@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads the JUnit files that ctest wrote, one a group, and the seconds that each group took; prints why tests were
-skipped or failed, those times, and as its last line `N passed, N failed[, N skipped]`. Exits 1 if a test failed or none
-ran.
+skipped or failed, which ones failed beside others and passed by themselves (GROUP.again.xml), those times, and as its
+last line `N passed, N failed[, N skipped]`. Exits 1 if a test failed or none ran.
 
 usage: tally.py [--budgets 'unit=60 vm=900'] FOLDER
 """
@@ -22,6 +22,17 @@ def read_cases(path):
             "output": case.findtext("system-out") or "",
             "why": why_of(case),
         }
+
+
+def read_all(folder):
+    """Every case once; the second try of a group's failures counts, and is told."""
+    cases = {}
+    for path in sorted(glob.glob(os.path.join(folder, "*.xml")), key=lambda path: path.endswith(".again.xml")):
+        for case in read_cases(path):
+            if path.endswith(".again.xml") and case["outcome"] == "passed":
+                print(f"again: {case['name']} failed beside other tests and passed by itself")
+            cases[case["name"]] = case
+    return list(cases.values())
 
 
 def outcome_of(case):
@@ -73,7 +84,7 @@ def main():
     parser.add_argument("folder")
     options = parser.parse_args()
     budgets = dict(pair.split("=") for pair in options.budgets.split())
-    cases = [case for path in sorted(glob.glob(os.path.join(options.folder, "*.xml"))) for case in read_cases(path)]
+    cases = read_all(options.folder)
     print_details(cases)
     print_times(options.folder, budgets)
     count = {kind: sum(case["outcome"] == kind for case in cases) for kind in ("passed", "failed", "skipped")}

@@ -191,8 +191,10 @@ class Restore(Bench):
         self.package = bench.make_package(os.path.join(self.dir, "tiny"), "--profile", "tiny")
         self.open(profile="tiny", hands_speed=5, station_extra=["--record-keep", str(4 << 20)])
         self.prepare()
-        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
-        plan, inputs = self.take_run(job)
+        job = self.station.wait(self.order()["id"], until=("running", "prompt"), step="S")
+        self.station.post(f"/jobs/{job['id']}/pause")  # so that there is a worker to look at, however quick the hands are
+        plan, inputs = self.take_run(self.station.wait(job["id"], until=("paused",)))
+        self.station.post(f"/jobs/{job['id']}/resume")
         acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
         acceptor.start()
         job = acceptor.finish(150)[job["id"]]

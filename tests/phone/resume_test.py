@@ -43,15 +43,26 @@ class Runs(Processes):
             job = self.station.job(job["id"])
         return job
 
+    def comes_to_the_agent(self, job, seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.attempts(job, "S4")[-1]["run"] == self.station.job(job["id"])["run_count"]:
+                return True
+            time.sleep(0.2)
+        return False
+
     def plug_again(self, job, index=0):
         """As the page asks of a phone that the dead worker left deaf, once the next run is there to ask."""
         self.until(lambda: self.station.job(job["id"])["run_count"] > job["run_count"], "another run", 60)
-        self.rack.control(index, "unplug")
-        if self.rack.control(index, "state")["stage"] not in ("off", "charging"):
-            self.rack.control(index, "power_long")  # the same press would start one that is off
-        self.download_mode(index)
-        self.until(lambda: self.attempts(job, "S4")[-1]["run"] == self.station.job(job["id"])["run_count"],
-                   "another S4", 90)
+        for _ in range(8):  # the rack's own hands may have taken the phone meanwhile: then once more, as a person would
+            self.rack.control(index, "unplug")
+            if self.rack.control(index, "state")["stage"] not in ("off", "charging"):
+                self.rack.control(index, "power_long")  # the same press would start one that is off
+            self.download_mode(index)
+            if self.comes_to_the_agent(job):
+                break
+        else:
+            self.fail("the phone never came to another S4")
         self.rack.control(index, "release", keys=["vol_up", "vol_down"])
 
     def finish(self, job, runs=2, index=0, finish="lk"):
