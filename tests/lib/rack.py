@@ -31,6 +31,12 @@ def program(name):
     return path
 
 
+def without_leak_search():
+    """Environment of the programs that make and check fixtures: their leaks are looked for in tests of their own, and
+    under ASan the search takes longer than the work."""
+    return {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+
+
 def sparse_sha256(path):
     """Hash of a file's contents in which blocks of zeros are named, not read: equal exactly when the contents
     are, whether zeros are holes or written."""
@@ -120,7 +126,7 @@ class Rack:
             make.append("--lost")
         if dump_bytes:
             make += ["--dump-bytes", str(dump_bytes)]
-        subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(make, check=True, stdout=subprocess.DEVNULL, env=without_leak_search())
         with open(os.path.join(self.state, "rack.json")) as f:
             self.labels = json.load(f)
         self.args = [program("emulated-x5"), "--listen", "127.0.0.1:0", "--phones", str(phones), "--state",
@@ -199,21 +205,21 @@ class Rack:
         """The independent checker; (passed, what it printed). loss identity: all else is as in the dump."""
         done = subprocess.run([program("x5-check"), "--dump", self.dump(index), "--package", package,
                                "--state", self.phone_dir(index), "--finish", finish, "--loss", loss],
-                              capture_output=True, text=True)
+                              capture_output=True, text=True, env=without_leak_search())
         return done.returncode == 0, done.stdout + done.stderr
 
 
 def make_package(dir_, *more):
     """A vendor's package as x5-factory makes it; its folder."""
     done = subprocess.run([program("x5-factory"), "package", dir_, *more], check=True,
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, env=without_leak_search())
     return done.stdout.strip().splitlines()[-1]
 
 
 def partition(dump, name):
     """Where a partition lies in a dump, by the table in it: {"first_lba", "size", ...}."""
     done = subprocess.run([program("flashrack"), "dump", "list", dump, "--json"], check=True, capture_output=True,
-                          text=True)
+                          text=True, env=without_leak_search())
     return next(p for p in json.loads(done.stdout)["partitions"] if p["name"] == name)
 
 

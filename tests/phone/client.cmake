@@ -10,6 +10,6 @@ foreach(line ${lines})
         set(short ${CMAKE_MATCH_1})
         add_test(NAME phone/client.${short} COMMAND /usr/bin/python3 ${client_test} ${class}.test_${short})
         set_tests_properties(phone/client.${short} PROPERTIES LABELS phone TIMEOUT 400
-            ENVIRONMENT FLASHRACK_BUILD=${CMAKE_BINARY_DIR})
+            ENVIRONMENT "FLASHRACK_BUILD=${CMAKE_BINARY_DIR};ASAN_OPTIONS=quarantine_size_mb=4")
     endif()
 endforeach()

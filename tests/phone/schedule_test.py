@@ -423,6 +423,7 @@ class Again(Schedule):
         self.assertEqual(waiting["retries"], 1)
         self.assertTrue(waiting["retry_at"])
         self.assertEqual(waiting["error"]["code"], "another_phone")
+        self.rack.control(1, "unplug")
         self.station.wait(job["id"], until=("prompt",), step="S3")  # by itself, after ten seconds
         self.assertIsNone(self.station.job(job["id"])["error"])
         job = self.station.job(job["id"])
