@@ -265,7 +265,8 @@ class Restore(Bench):
         self.assert_restored(self.restore())
 
     def test_usb_model_exact_build_2019(self):
-        self.open(settings=["usb_model=exact", "da_build=2019"])
+        # and an LK that takes 64 KiB at once: nvram goes in sparse pieces
+        self.open(settings=["usb_model=exact", "da_build=2019", "max_download=0x10000"])
         self.prepare()
         self.assert_restored(self.restore())
 

@@ -20,12 +20,30 @@ int da_download(struct da *da, const char *name, uint64_t partition_bytes, uint6
     return 0;
 }
 
+static uint64_t phone_takes_bytes = UINT32_MAX;
+static int fails_at;             /* 1: the first download over fastboot; 0: none */
+static uint64_t before_bytes[8]; /* what the link said of each */
+static uint8_t sent[8][4 * 4096];
+
+int fb_max_download(struct fb *fb, uint64_t *out, struct err *err)
+{
+    (void)fb, (void)err;
+    *out = phone_takes_bytes;
+    return 0;
+}
+
 int fb_flash(struct fb *fb, const char *partition, uint64_t size_bytes, link_source_fn *source,
              void *arg, struct err *err)
 {
-    (void)fb, (void)partition, (void)size_bytes, (void)source, (void)arg, (void)err;
+    (void)partition;
+    assert_true(size_bytes <= phone_takes_bytes);
+    if (source) {
+        assert_true(written < (int)ARRAY_LEN(sent) && size_bytes <= sizeof(sent[0]));
+        before_bytes[written] = fb->link->before_bytes;
+        assert_int_equal(source(arg, sent[written], (size_t)size_bytes, err), 0);
+    }
     written++;
-    return 0;
+    return written == fails_at ? err_set(err, ERR_REFUSED, "flash write failure") : 0;
 }
 
 enum { NVRAM, LK, LOGO, ADDED };
@@ -308,9 +326,56 @@ static void layouts_that_differ(void **state)
     assert_int_equal(gate_see_layout(b->gate, &b->gpt, NULL), ERR_MISMATCH);
 }
 
+static int next_word(void *arg, void *dst, size_t len, struct err *err)
+{
+    (void)err;
+    uint8_t *count = arg;
+    for (size_t i = 0; i < len; i++)
+        ((uint8_t *)dst)[i] = (uint8_t)((*count)++ / 4);
+    return 0;
+}
+
+/* What the phone does not take at once: pieces, and after one that failed no other. */
+static void more_than_the_phone_takes(void **state)
+{
+    (void)state;
+    AUTO(bench_free) struct bench *b = bench_new();
+    struct link link = {0};
+    struct fb fb = {.link = &link};
+    uint8_t count = 0;
+    assert_int_equal(gate_see_chip(b->gate, chip_id, NULL), 0);
+    assert_int_equal(gate_see_layout(b->gate, &b->gpt, NULL), 0);
+    gate_see_backup(b->gate, &b->manifest, true);
+    assert_int_equal(gate_permit(b->gate, &b->permit, NULL), 0);
+    in_fastboot(b);
+    const struct plan_write *w = &b->plan.writes[NVRAM];
+    phone_takes_bytes = sizeof(sent[0]);
+    written = 0;
+    assert_int_equal(gate_flash(b->gate, w, &fb, PARTITION_BYTES, next_word, &count, NULL), 0);
+    assert_int_equal(written, 3); /* eight blocks, three a piece */
+    for (int i = 0; i < written; i++) {
+        assert_int_equal(before_bytes[i], i * 3 * 4096);
+        assert_memory_equal(sent[i], "\x3a\xff\x26\xed", 4);
+    }
+    fails_at = 2;
+    written = 0;
+    assert_int_equal(gate_flash(b->gate, w, &fb, PARTITION_BYTES, next_word, &count, NULL),
+                     ERR_REFUSED);
+    assert_int_equal(written, 2);
+    assert_int_equal(link.before_bytes, 0);
+    fails_at = 0;
+    phone_takes_bytes = 8192; /* less than three blocks */
+    written = 0;
+    assert_int_equal(gate_flash(b->gate, w, &fb, PARTITION_BYTES, next_word, &count, NULL),
+                     ERR_INPUT);
+    assert_int_equal(written, 0);
+    phone_takes_bytes = UINT32_MAX;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(more_than_the_phone_takes),
         cmocka_unit_test(a_write_that_looks_like_one_of_the_plan),
         cmocka_unit_test(fastboot_alone_proves_nothing),
         cmocka_unit_test(layouts_that_differ),

@@ -256,17 +256,13 @@ static void sparse_lands_where_it_must(void **state)
     }
 }
 
-static int image_read(void *arg, uint64_t offset, void *dst, size_t len, struct err *err)
+static int image_next(void *arg, void *dst, size_t len, struct err *err)
 {
     (void)err;
-    memcpy(dst, (const uint8_t *)arg + offset, len);
+    uint8_t **at = arg;
+    memcpy(dst, *at, len);
+    *at += len;
     return 0;
-}
-
-static int piece_put(void *arg, struct span data, struct err *err)
-{
-    buf_put_span(arg, data);
-    return buf_check(arg, err);
 }
 
 /* What a host does with an image above max-download-size: each piece is a whole sparse image, and
@@ -279,35 +275,28 @@ static void pieces_of_the_sparse_writer_add_up(void **state)
     AUTO(fake_free) struct board *b = phone_for(&row);
     const struct partition *nvram = fake_partition(b, "nvram");
     assert_true(nvram->size_bytes >= IMAGE);
-    static uint8_t image[IMAGE], got[IMAGE];
-    for (size_t i = 0; i < sizeof(image); i++) /* four blocks of noise, two of one word each */
-        image[i] =
-            i / 4096 % 6 < 4 ? (uint8_t)(i * 2654435761u >> 13) : (uint8_t)(i / 24576 + i % 4);
-    struct sparse_writer_options options = {IMAGE, 4096, LIMIT, true};
-    AUTO(sparse_writer_free) struct sparse_writer *w = NULL;
-    assert_int_equal(sparse_writer_new(&options, image_read, image, &w, NULL), 0);
-    struct buf pieces[8] = {0};
-    char commands[8][32];
+    static uint8_t image[IMAGE], got[IMAGE], pieces[8][LIMIT];
+    for (size_t i = 0; i < sizeof(image); i++)
+        image[i] = (uint8_t)(i * 2654435761u >> 13);
+    uint8_t *at = image;
+    struct sparse_writer_options options = {IMAGE, 4096, LIMIT};
+    struct sparse_writer w;
+    assert_int_equal(sparse_writer_init(&w, &options, image_next, &at, NULL), 0);
+    char commands[ARRAY_LEN(pieces)][32];
     size_t count = 0;
-    int64_t size;
-    for (; (size = sparse_writer_next(w, NULL)) > 0; count++) {
+    for (uint32_t size; (size = sparse_writer_next(&w)) > 0; count++) {
         assert_true(count < ARRAY_LEN(pieces) && size <= LIMIT);
-        buf_init(&pieces[count], LIMIT);
-        assert_int_equal(sparse_writer_emit(w, piece_put, &pieces[count], NULL), 0);
-        assert_int_equal(pieces[count].len, size);
-        snprintf(commands[count], sizeof(commands[0]), "download:%08x", (unsigned)size);
+        assert_int_equal(sparse_writer_source(&w, pieces[count], size, NULL), 0);
+        snprintf(commands[count], sizeof(commands[0]), "download:%08x", size);
         fake_say(b, commands[count]);
-        fake_script(b, pieces[count].data, pieces[count].len);
+        fake_script(b, pieces[count], size);
         fake_say(b, "flash:nvram");
     }
-    assert_int_equal(size, 0);
     assert_true(count > 2);
     lk_run(b);
     assert_null(strstr(b->output, "FAIL"));
     assert_int_equal(board_flash_read(b, AREA_USER, nvram->start_bytes, got, sizeof(got)), 0);
     assert_memory_equal(got, image, sizeof(image));
-    for (size_t i = 0; i < count; i++)
-        buf_deinit(&pieces[i]);
 }
 
 static const struct mistake_row {

@@ -261,15 +261,7 @@ static void crc_of_words_equals_crc_of_bytes(void **state)
 
 static struct buf raw, piece;
 
-static int put_piece(void *arg, struct span data, struct err *err)
-{
-    (void)arg, (void)err;
-    buf_put_span(&piece, data);
-    return 0;
-}
-
-/* What LK checks (README.md, "Android sparse"), and writes: only RAW and FILL, the rest keeps what
- * it holds. */
+/* What LK checks (README.md, "Android sparse"), and writes: only RAW, the rest keeps what it holds. */
 static void lk_takes(uint8_t *flash, uint64_t partition_bytes)
 {
     uint32_t blk = get_le32(piece.data + 12), total = get_le32(piece.data + 16), blocks = 0;
@@ -282,10 +274,6 @@ static void lk_takes(uint8_t *flash, uint64_t partition_bytes)
         if (type == RAW) {
             assert_int_equal(size, 12 + n * blk);
             memcpy(to, piece.data + at + 12, (size_t)n * blk);
-        } else if (type == FILL) {
-            assert_int_equal(size, 16);
-            for (size_t k = 0; k < (size_t)n * blk; k += 4)
-                memcpy(to + k, piece.data + at + 12, 4);
         } else {
             assert_int_equal(type, DONT_CARE); /* never a checksum chunk */
             assert_int_equal(size, 12);
@@ -302,21 +290,21 @@ static const struct piece_row {
     size_t image_bytes;
     uint32_t block_bytes;
     uint64_t limit;
-    bool fill, zeros;
     size_t sizes[6]; /* of the pieces; 0: not looked at */
 } piece_rows[] = {
     /* as Debian's fastboot cuts 3 MiB for max-download-size 0x100000 */
-    {"as libsparse", 3 << 20, 4096, 0x100000, false, false, {1044532, 1044544, 1044544, 12340}},
-    {"one piece", 1 << 20, 4096, 128 << 20, false, false, {28 + 12 + (1 << 20)}},
-    {"fills", 3 << 20, 4096, 0x100000, true, false, {0}},
-    {"all zeros is one fill", 3 << 20, 4096, 0x100000, true, true, {28 + 16}},
-    {"sectors", 512 * 1001, 512, 0x4000, true, false, {0}},
+    {"as libsparse", 3 << 20, 4096, 0x100000, {1044532, 1044544, 1044544, 12340}},
+    {"limit that is no multiple of blocks",
+     3 << 20,
+     4096,
+     0x100fff,
+     {1044532, 1044544, 1044544, 12340}},
+    {"one piece", 1 << 20, 4096, 128 << 20, {28 + 12 + (1 << 20)}},
+    {"sectors", 512 * 1001, 512, 0x4000, {0}},
     {"smallest pieces",
      4096 * 7,
      4096,
      3 * 4096,
-     false,
-     false,
      {28 + 12 + 8192 + 12, 28 + 24 + 8192 + 12, 28 + 24 + 8192 + 12, 28 + 24 + 4096}},
 };
 
@@ -325,39 +313,58 @@ static void fill_raw(const struct piece_row *row)
     buf_clear(&raw);
     buf_put_zeros(&raw, row->image_bytes);
     uint32_t x = 7;
-    for (size_t i = 0; !row->zeros && i < raw.len; i++) {
+    for (size_t i = 0; i < raw.len; i++) {
         x = x * 1664525 + 1013904223;
         bool noise = (i / 4096 / 3) % 2 == 0; /* three blocks noise, three of one word */
         raw.data[i] = noise ? (uint8_t)(x >> 24) : (uint8_t)(0xe0 | (i & 3));
     }
 }
 
+static size_t raw_at; /* what the writer took so far */
+
+static int from_raw(void *arg, void *dst, size_t len, struct err *err)
+{
+    (void)arg;
+    if (len > raw.len - raw_at)
+        return err_set(err, ERR_FORMAT, "the image ends early");
+    memcpy(dst, raw.data + raw_at, len);
+    raw_at += len;
+    return 0;
+}
+
+/* The piece in parts of `step` bytes. */
+static void piece_read(struct sparse_writer *w, uint32_t size, uint32_t step)
+{
+    buf_clear(&piece);
+    for (uint32_t done = 0; done < size; done += step) {
+        uint32_t n = MIN_OF(step, size - done);
+        assert_int_equal(sparse_writer_source(w, buf_grow(&piece, n), n, NULL), 0);
+    }
+}
+
 static void pieces_are_what_lk_accepts(void **state)
 {
     const struct piece_row *row = ROW(state);
+    static const uint32_t steps[] = {1 << 20, 512 << 10, 1021};
     fill_raw(row);
     AUTO(free_ptr) uint8_t *flash = malloc(row->image_bytes);
-    memset(flash, 0xaa, row->image_bytes);
-    struct sparse_writer_options options = {row->image_bytes, row->block_bytes, row->limit,
-                                            row->fill};
-    AUTO(sparse_writer_free) struct sparse_writer *w = NULL;
-    assert_int_equal(sparse_writer_new(&options, from_memory, &raw, &w, NULL), 0);
-    for (int round = 0; round < 2; round++) { /* a failed piece means: again from the first */
-        size_t count = 0;
-        int64_t size;
-        while ((size = sparse_writer_next(w, NULL)) > 0) {
-            assert_true((uint64_t)size <= row->limit);
-            buf_clear(&piece);
-            assert_int_equal(sparse_writer_emit(w, put_piece, NULL, NULL), 0);
-            assert_int_equal(piece.len, size);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        memset(flash, 0xaa, row->image_bytes);
+        struct sparse_writer_options options = {row->image_bytes, row->block_bytes, row->limit};
+        struct sparse_writer w;
+        raw_at = 0;
+        assert_int_equal(sparse_writer_init(&w, &options, from_raw, NULL, NULL), 0);
+        uint32_t size;
+        for (size_t count = 0; (size = sparse_writer_next(&w)) > 0; count++) {
+            assert_true(size <= row->limit);
+            piece_read(&w, size, steps[i]);
+            assert_int_equal(sparse_writer_source(&w, &size, 1, NULL), ERR_INTERNAL);
             if (row->sizes[0])
-                assert_int_equal(size, row->sizes[count]);
+                assert_int_equal(piece.len, row->sizes[count]);
             lk_takes(flash, row->image_bytes);
-            count++;
         }
-        assert_int_equal(size, 0);
+        assert_int_equal(raw_at, raw.len);
         assert_memory_equal(flash, raw.data, raw.len);
-        sparse_writer_rewind(w);
     }
 }
 
@@ -365,13 +372,12 @@ static void impossible_pieces_are_refused(void **state)
 {
     (void)state;
     static const struct sparse_writer_options bad[] = {
-        {4095, 4096, 1 << 20, false}, {0, 4096, 1 << 20, false}, {8192, 4096, 8192, false},
-        {8192, 0, 8192, false},       {8190, 6, 8192, false},
+        {4095, 4096, 1 << 20}, {0, 4096, 1 << 20}, {8192, 4096, 8192},
+        {8192, 0, 8192},       {8190, 6, 8192},    {1ull << 50, 4096, 1 << 20},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct sparse_writer *w = NULL;
-        assert_int_equal(sparse_writer_new(&bad[i], from_memory, &raw, &w, NULL), ERR_INPUT);
-        assert_null(w);
+        struct sparse_writer w;
+        assert_int_equal(sparse_writer_init(&w, &bad[i], from_raw, NULL, NULL), ERR_INPUT);
     }
 }
 
@@ -380,10 +386,13 @@ static void a_read_error_stops_the_writer(void **state)
     (void)state;
     buf_clear(&raw);
     buf_put_zeros(&raw, 4096); /* half of what is announced */
-    struct sparse_writer_options options = {8192, 4096, 1 << 20, true};
-    AUTO(sparse_writer_free) struct sparse_writer *w = NULL;
-    assert_int_equal(sparse_writer_new(&options, from_memory, &raw, &w, NULL), 0);
-    assert_int_equal(sparse_writer_next(w, NULL), ERR_FORMAT);
+    raw_at = 0;
+    struct sparse_writer_options options = {8192, 4096, 1 << 20};
+    struct sparse_writer w;
+    uint8_t all[28 + 12 + 8192];
+    assert_int_equal(sparse_writer_init(&w, &options, from_raw, NULL, NULL), 0);
+    assert_int_equal(sparse_writer_next(&w), sizeof(all));
+    assert_int_equal(sparse_writer_source(&w, all, sizeof(all), NULL), ERR_FORMAT);
 }
 
 int main(void)

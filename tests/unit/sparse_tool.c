@@ -57,29 +57,45 @@ static int expand(struct input *in, const char *out_path, struct err *err)
     return rc;
 }
 
-static int read_exactly(void *arg, uint64_t offset, void *dst, size_t len, struct err *err)
+struct image {
+    struct input *in;
+    uint64_t at;
+};
+
+static int image_next(void *arg, void *dst, size_t len, struct err *err)
 {
-    ssize_t n = input_read(arg, dst, len, offset, err);
+    struct image *image = arg;
+    ssize_t n = input_read(image->in, dst, len, image->at, err);
+    image->at += len;
     return n < 0 ? (int)n : (size_t)n == len ? 0 : err_set(err, ERR_FORMAT, "file ends early");
 }
 
-static int put(void *arg, struct span data, struct err *err)
+static int piece_write(struct sparse_writer *w, uint32_t size, const char *path, struct err *err)
 {
-    return io_write(*(int *)arg, data.data, data.len, err);
+    uint8_t part[10007]; /* no multiple of anything */
+    AUTO(fd_close) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    for (uint32_t done = 0; done < size;) {
+        uint32_t n = MIN_OF((uint32_t)sizeof(part), size - done);
+        int rc = sparse_writer_source(w, part, n, err);
+        if (rc >= 0)
+            rc = io_write(fd, part, n, err);
+        if (rc < 0)
+            return rc;
+        done += n;
+    }
+    return 0;
 }
 
 static int pieces(struct input *in, uint64_t limit, const char *prefix, struct err *err)
 {
-    struct sparse_writer_options options = {in->size_bytes, 4096, limit, true};
-    AUTO(sparse_writer_free) struct sparse_writer *w = NULL;
-    int rc = sparse_writer_new(&options, read_exactly, in, &w, err);
-    for (int i = 0; rc >= 0; i++) {
-        int64_t size = sparse_writer_next(w, err);
-        if (size <= 0)
-            return (int)size;
+    struct image image = {in, 0};
+    struct sparse_writer_options options = {in->size_bytes, 4096, limit};
+    struct sparse_writer w;
+    uint32_t size;
+    int rc = sparse_writer_init(&w, &options, image_next, &image, err);
+    for (int i = 0; rc >= 0 && (size = sparse_writer_next(&w)) > 0; i++) {
         AUTO(free_ptr) char *path = xasprintf("%s.%d", prefix, i);
-        AUTO(fd_close) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-        rc = sparse_writer_emit(w, put, &fd, err);
+        rc = piece_write(&w, size, path, err);
     }
     return rc;
 }

@@ -65,24 +65,33 @@ int sparse_has_crc(sparse_read_fn *read, void *arg, uint64_t file_bytes, bool *o
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-typedef int sparse_put_fn(void *arg, struct span data, struct err *err);
+/* Fills all `len` bytes of dst with the next bytes of a stream; negative to stop. */
+typedef int sparse_source_fn(void *arg, void *dst, size_t len, struct err *err);
 
+#define SPARSE_PIECE_BLOCKS_MIN 3
 struct sparse_writer_options {
     uint64_t image_bytes;     /* a multiple of block_bytes */
-    uint32_t block_bytes;     /* 4096, or 512 for sizes that are not a multiple of it */
+    uint32_t block_bytes;     /* a multiple of 4 */
     uint64_t piece_bytes_max; /* the phone's max-download-size, or less */
-    bool fill;                /* blocks of one repeated word become FILL chunks */
 };
-struct sparse_writer;
+/* The image is read once, from its start to its end, and nothing of it is kept. Fields are the writer's own. */
+struct sparse_writer {
+    struct sparse_writer_options options;
+    sparse_source_fn *source;
+    void *arg;
+    uint32_t total_blocks;
+    uint32_t first_block, block_count;                           /* of this piece */
+    uint8_t frame[SPARSE_HEADER_BYTES + 2 * SPARSE_CHUNK_BYTES]; /* headers that come next */
+    size_t frame_len, frame_at;
+    uint64_t left_bytes; /* of the blocks of this piece */
+};
 /* ERR_INPUT when sizes do not fit or a piece would hold fewer than 3 blocks. */
-int sparse_writer_new(const struct sparse_writer_options *options, sparse_read_fn *read, void *arg,
-                      struct sparse_writer **out, struct err *err);
-/* Plans the next piece: its size in bytes (for "download:"), 0 after the last. */
-int64_t sparse_writer_next(struct sparse_writer *w, struct err *err);
-/* Emits the planned piece in parts of at most 1 MiB. May be repeated for the same piece. */
-int sparse_writer_emit(struct sparse_writer *w, sparse_put_fn *put, void *put_arg, struct err *err);
-/* Back to the first piece: a piece that failed is never repeated alone. */
-void sparse_writer_rewind(struct sparse_writer *w);
-void sparse_writer_free(struct sparse_writer **w);
+int sparse_writer_init(struct sparse_writer *w, const struct sparse_writer_options *options,
+                       sparse_source_fn *source, void *arg, struct err *err);
+/* Begins the next piece: its size in bytes (for "download:"), 0 after the last. The piece before must have been
+ * read to its end. A piece that failed means a new writer: it is never repeated alone. */
+uint32_t sparse_writer_next(struct sparse_writer *w);
+/* The next `len` bytes of the piece; a sparse_source_fn whose arg is the writer. */
+int sparse_writer_source(void *arg, void *dst, size_t len, struct err *err);
 
 #endif

@@ -213,13 +213,11 @@ int fb_partition_bytes(struct fb *fb, const char *partition, uint64_t *out, stru
     return rc < 0 ? rc : fastboot_hex_parse(value, out, err);
 }
 
-/* Unknown is not an error: then only the phone's own answer to `download` counts. */
-static int limit_check(struct fb *fb, uint64_t size_bytes, struct err *err)
+int fb_max_download(struct fb *fb, uint64_t *out, struct err *err)
 {
     char value[FASTBOOT_RESPONSE_MAX];
-    if (size_bytes == 0 || size_bytes > UINT32_MAX)
-        return err_set(err, ERR_INPUT, "an image of %llu bytes cannot be sent",
-                       (unsigned long long)size_bytes);
+    struct err local;
+    err = err ? err : &local;
     if (fb->max_download_bytes == 0) {
         int rc = fb_getvar(fb, "max-download-size", value, err);
         if (rc == 0)
@@ -229,10 +227,21 @@ static int limit_check(struct fb *fb, uint64_t size_bytes, struct err *err)
         if (rc < 0)
             fb->max_download_bytes = UINT32_MAX;
     }
-    if (size_bytes > fb->max_download_bytes)
-        return err_set(err, ERR_LIMIT, "%llu bytes, the phone takes %llu at once",
-                       (unsigned long long)size_bytes, (unsigned long long)fb->max_download_bytes);
+    *out = fb->max_download_bytes;
     return 0;
+}
+
+static int limit_check(struct fb *fb, uint64_t size_bytes, struct err *err)
+{
+    uint64_t most;
+    if (size_bytes == 0 || size_bytes > UINT32_MAX)
+        return err_set(err, ERR_INPUT, "an image of %llu bytes cannot be sent",
+                       (unsigned long long)size_bytes);
+    int rc = fb_max_download(fb, &most, err);
+    if (rc == 0 && size_bytes > most)
+        return err_set(err, ERR_LIMIT, "%llu bytes, the phone takes %llu at once",
+                       (unsigned long long)size_bytes, (unsigned long long)most);
+    return rc;
 }
 
 /* The announced number of bytes must arrive: a source that stops leaves a phone that waits for

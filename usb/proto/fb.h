@@ -40,6 +40,9 @@ int fb_partition_bytes(struct fb *fb, const char *partition, uint64_t *out, stru
 int fb_oem(struct fb *fb, const char *argument, int64_t timeout_ms, struct fb_reply *reply,
            struct err *err);
 
+/* max-download-size in bytes, asked for once. A phone that does not say it gets 32 bits' worth: then only its own
+ * answer to `download` counts. */
+int fb_max_download(struct fb *fb, uint64_t *out, struct err *err);
 /* Stages `size_bytes` in the phone's memory. Refused here: nothing, and more than
  * max-download-size. */
 int fb_download(struct fb *fb, uint64_t size_bytes, link_source_fn *source, void *arg,

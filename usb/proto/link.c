@@ -54,5 +54,5 @@ int link_lost(struct link *link, const char *what, struct err *err)
 void link_progress(const struct link *link, uint64_t done_bytes, uint64_t total_bytes)
 {
     if (link->progress)
-        link->progress(link->progress_arg, done_bytes, total_bytes);
+        link->progress(link->progress_arg, link->before_bytes + done_bytes, total_bytes);
 }

@@ -11,7 +11,8 @@ struct link {
     /* May be NULL. Bytes that the wire has carried, not bytes on flash. */
     void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_arg;
-    bool dead; /* host and phone are out of step: only re-plugging helps */
+    uint64_t before_bytes; /* of an image that goes in several transfers: those that are through */
+    bool dead;             /* host and phone are out of step: only re-plugging helps */
 };
 
 /* Takes the next bytes of a stream. A negative answer stops the transfer and is what the caller

@@ -6,6 +6,7 @@
 
 #include "usb/base/mem.h"
 #include "usb/format/roles.h"
+#include "usb/format/sparse.h"
 #include "usb/proto/fb.h"
 #include "usb/recipe/session.h"
 
@@ -192,14 +193,40 @@ int gate_download(struct gate *g, const struct plan_write *w, struct da *da, uin
     return da_download(da, w->partition, w->partition_bytes, length_bytes, source, arg, err);
 }
 
+enum { PIECE_BLOCK_BYTES = 4096, SECTOR_BYTES = 512 };
+
+/* More than the phone takes at once: sparse images of the whole partition, each with a part of the blocks. */
+static int flash_pieces(struct fb *fb, const struct plan_write *w, uint64_t length_bytes,
+                        uint64_t most_bytes, link_source_fn *source, void *arg, struct err *err)
+{
+    struct sparse_writer_options options = {
+        .image_bytes = length_bytes,
+        .block_bytes = length_bytes % PIECE_BLOCK_BYTES ? SECTOR_BYTES : PIECE_BLOCK_BYTES,
+        .piece_bytes_max = most_bytes};
+    struct sparse_writer writer;
+    int rc = sparse_writer_init(&writer, &options, source, arg, err);
+    for (uint32_t size; rc >= 0 && (size = sparse_writer_next(&writer)) > 0;) {
+        fb->link->before_bytes = (uint64_t)writer.first_block * options.block_bytes;
+        rc = fb_flash(fb, w->partition, size, sparse_writer_source, &writer, err);
+    }
+    fb->link->before_bytes = 0;
+    return rc;
+}
+
 int gate_flash(struct gate *g, const struct plan_write *w, struct fb *fb, uint64_t length_bytes,
                link_source_fn *source, void *arg, struct err *err)
 {
+    uint64_t most_bytes;
     int rc = check(g, w, length_bytes, err);
     if (rc < 0)
         return rc;
     if (!g->fastboot_here)
         return err_set(err, ERR_REFUSED,
                        "%s: this phone was not identified since it was plugged in", w->partition);
+    rc = fb_max_download(fb, &most_bytes, err);
+    if (rc < 0)
+        return rc;
+    if (length_bytes > most_bytes)
+        return flash_pieces(fb, w, length_bytes, most_bytes, source, arg, err);
     return fb_flash(fb, w->partition, length_bytes, source, arg, err);
 }

@@ -36,7 +36,9 @@ bool gate_is_open(const struct gate *g); /* a permit was accepted */
 /* Writes one entry of the plan; `length_bytes` is the padded length of the stream. */
 int gate_download(struct gate *g, const struct plan_write *w, struct da *da, uint64_t length_bytes,
                   link_source_fn *source, void *arg, struct err *err);
-int gate_flash(struct gate *g, const struct plan_write *w, struct fb *fb,
-               uint64_t length_bytes, link_source_fn *source, void *arg, struct err *err);
+/* The same over fastboot. What the phone does not take at once goes in sparse pieces, from the first again whenever
+ * one fails: the caller opens the source anew. */
+int gate_flash(struct gate *g, const struct plan_write *w, struct fb *fb, uint64_t length_bytes,
+               link_source_fn *source, void *arg, struct err *err);
 
 #endif
