@@ -37,6 +37,10 @@ static void put_ext4(int fd, const char *partition)
     put_le32(super + 0x60, 0x2c2);
     memset(super + 0x68, 0x5a, 16);
     put_at(fd, partition, 0x400, super, sizeof(super));
+    static const uint8_t folder[] = {0xed, 0x41, 0, 0, 0, 0x10, 0, 0}, links[] = {3, 0};
+    put_at(fd, partition, 0x1008, "\x09", 1); /* block of the inode table */
+    put_at(fd, partition, 0x9080, folder, sizeof(folder));
+    put_at(fd, partition, 0x9080 + 0x1a, links, sizeof(links));
 }
 
 static void put_table(int fd)
@@ -99,6 +103,10 @@ static void cut_at(int fd, const char *partition, uint64_t offset)
 static void v_cut_before_elabel(int fd)
 {
     cut_at(fd, "elabel", 0);
+}
+static void v_cut_before_nvram(int fd)
+{
+    cut_at(fd, "nvram", 0);
 }
 static void v_cut_inside_nvram(int fd)
 {
@@ -167,6 +175,8 @@ static const struct variant_row {
     {"good", v_good, DUMP_PRIMARY, SET_USABLE, "", NULL},
     {"cut before elabel", v_cut_before_elabel, DUMP_PRIMARY, SET_WITHOUT_ELABEL, "elabel",
      "42 partitions are not (wholly) in the dump: elabel, box"},
+    {"cut before nvram", v_cut_before_nvram, DUMP_PRIMARY, SET_INCOMPLETE,
+     "nvram is not in the dump", "43 partitions are not (wholly) in the dump: nvram"},
     {"cut inside nvram", v_cut_inside_nvram, DUMP_PRIMARY, SET_INCOMPLETE,
      "ends inside nvram: 524288 of 5242880", "43 partitions are not (wholly) in the dump: nvram"},
     {"zeroed nvram", v_zero_nvram, DUMP_PRIMARY, SET_AFTER_LOSS, "nvram is empty (all 00)", NULL},

@@ -29,6 +29,23 @@ static void make_ext4(void)
     put_le16(image + 0x43a, 1);
     put_le32(image + 0x460, 0x2c2); /* extents, 64bit, flex_bg: what mke2fs sets */
     memset(image + 0x468, 0x5a, 16);
+    put_le32(image + 0x44c, 1);        /* revision */
+    put_le16(image + 0x458, 256);      /* bytes an inode */
+    put_le32(image + 0x1000 + 8, 9);   /* block of the inode table */
+    put_le16(image + 0x9100, 0040755); /* inode 2: the root folder */
+    put_le32(image + 0x9104, 4096);
+    put_le16(image + 0x911a, 3);
+}
+
+/* Blocks of 1 KiB, as mke2fs takes for small partitions; the inode lies within the head. */
+static void make_small_ext4(void)
+{
+    make_ext4();
+    put_le32(image + 0x404, IMAGE_BYTES / 1024);
+    put_le32(image + 0x418, 0);
+    put_le32(image + 0x800 + 8, 6);
+    memcpy(image + 0x1900, image + 0x9100, 128);
+    memset(image + 0x9100, 0, 128);
 }
 
 static void make_proinfo(void)
@@ -106,6 +123,14 @@ static const struct image_row {
 } image_rows[] = {
     {"ext4", "nvcfg", make_ext4, 0, 0, IMAGE_BYTES, PLAUSIBLE_YES, WHY_FINE, "file system present"},
     {"ext4 in use", "protect1", make_ext4, 0x460, 0x2c6, 0, PLAUSIBLE_YES, WHY_FINE, "was in use"},
+    {"ext4 with small blocks", "nvcfg", make_small_ext4, 0, 0, 0, PLAUSIBLE_YES, WHY_FINE,
+     "file system present"},
+    {"ext4 whose root is no folder", "nvcfg", make_ext4, 0x9100, 0x81a4, 0, PLAUSIBLE_UNKNOWN,
+     WHY_UNCERTAIN, "root folder"},
+    {"ext4 whose root holds nothing", "nvcfg", make_ext4, 0x9104, 0, 0, PLAUSIBLE_UNKNOWN,
+     WHY_UNCERTAIN, "root folder"},
+    {"ext4 whose inodes lie behind its end", "nvcfg", make_ext4, 0x1008, 0x7fffffff, 0,
+     PLAUSIBLE_UNKNOWN, WHY_UNCERTAIN, "root folder"},
     {"ext4 without magic", "nvcfg", make_ext4, 0x438, 0, 0, PLAUSIBLE_NO, WHY_DAMAGED,
      "no file system"},
     {"ext4 larger than the image", "persist", make_ext4, 0x404, 257, 0, PLAUSIBLE_NO,

@@ -32,9 +32,78 @@ static void say(struct plausible *out, enum plausible_verdict verdict, enum plau
 void plausible_begin(struct plausible_scan *s, const char *name, uint64_t size_bytes,
                      uint64_t expected_bytes)
 {
-    *s = (struct plausible_scan){
-        .role = role_of(name), .size_bytes = size_bytes, .expected_bytes = expected_bytes};
+    *s = (struct plausible_scan){.role = role_of(name),
+                                 .size_bytes = size_bytes,
+                                 .expected_bytes = expected_bytes,
+                                 .inode_at = UINT64_MAX};
     snprintf(s->name, sizeof(s->name), "%s", name);
+}
+
+/* Places in an ext4 superblock, in the descriptor of its first group and in an inode; from the start of the image
+ * those of the superblock. */
+enum {
+    X_BLOCKS = 0x404,
+    X_LOG_BLOCK = 0x418,
+    X_MAGIC = 0x438,
+    X_REVISION = 0x44c,
+    X_INODE_BYTES = 0x458,
+    X_INCOMPAT = 0x460,
+    X_UUID = 0x468,
+    X_GROUP_BYTES = 0x4fe,
+    X_BLOCKS_HIGH = 0x550,
+    X_MAGIC_VALUE = 0xef53,
+    X_LOG_BLOCK_MAX = 2,
+    INCOMPAT_RECOVER = 0x4,
+    INCOMPAT_64BIT = 0x80,
+    INCOMPAT_KNOWN = 0x3f7ff, /* every bit a kernel defines up to 6.x */
+    GROUP_INODES = 0x8,
+    GROUP_INODES_HIGH = 0x28,
+    GROUP_BYTES_64 = 64,
+    ROOT_INODE = 2, /* counted from 1 */
+    INODE_MODE = 0,
+    INODE_SIZE = 4,
+    INODE_LINKS = 0x1a,
+    MODE_KIND = 0xf000,
+    MODE_FOLDER = 0x4000,
+};
+
+/* Where the inode of the root folder stands; UINT64_MAX when the head does not say. */
+static uint64_t root_inode_at(const uint8_t *h)
+{
+    uint32_t log_block = get_le32(h + X_LOG_BLOCK);
+    if (get_le16(h + X_MAGIC) != X_MAGIC_VALUE || log_block > X_LOG_BLOCK_MAX)
+        return UINT64_MAX;
+    uint32_t block_bytes = 1024u << log_block;
+    const uint8_t *group = h + (log_block ? block_bytes : 2048); /* behind the superblock's block */
+    uint64_t table = get_le32(group + GROUP_INODES);
+    if ((get_le32(h + X_INCOMPAT) & INCOMPAT_64BIT) &&
+        get_le16(h + X_GROUP_BYTES) >= GROUP_BYTES_64)
+        table |= (uint64_t)get_le32(group + GROUP_INODES_HIGH) << 32;
+    uint32_t inode_bytes = get_le32(h + X_REVISION) ? get_le16(h + X_INODE_BYTES) : 128;
+    if (table > (uint64_t)INT64_MAX / block_bytes - 64)
+        return UINT64_MAX;
+    return table * block_bytes + (ROOT_INODE - 1) * inode_bytes;
+}
+
+/* Keeps what of the root folder's inode lies in `data`, which stands at `at` in the image. */
+static void inode_take(struct plausible_scan *s, uint64_t at, struct span data)
+{
+    if (s->inode_at >= at + data.len || at >= s->inode_at + sizeof(s->inode))
+        return;
+    uint64_t from = MAX_OF(at, s->inode_at);
+    uint64_t to = MIN_OF(at + data.len, s->inode_at + sizeof(s->inode));
+    memcpy(s->inode + (from - s->inode_at), data.data + (from - at), (size_t)(to - from));
+}
+
+/* With the last byte of the head the place of the inode is known; part of it may lie in the head. */
+static void advance(struct plausible_scan *s, uint64_t len)
+{
+    bool had_head = s->fed_bytes >= sizeof(s->head);
+    s->fed_bytes += len;
+    if (had_head || s->fed_bytes < sizeof(s->head) || s->role->contents != CONTENTS_EXT4)
+        return;
+    s->inode_at = root_inode_at(s->head);
+    inode_take(s, 0, span_of(s->head, sizeof(s->head)));
 }
 
 static bool has_word(struct span in, const char *word)
@@ -85,40 +154,34 @@ void plausible_feed(struct plausible_scan *s, struct span data)
 {
     if (data.len == 0)
         return;
-    if (s->fed_bytes < sizeof(s->head)) {
-        size_t n = MIN_OF(data.len, sizeof(s->head) - (size_t)s->fed_bytes);
-        memcpy(s->head + s->fed_bytes, data.data, n);
+    uint64_t at = s->fed_bytes;
+    if (at < sizeof(s->head)) {
+        size_t n = MIN_OF(data.len, sizeof(s->head) - (size_t)at);
+        memcpy(s->head + at, data.data, n);
     }
     count(s, data);
     if (s->role->contents == CONTENTS_NVRAM)
         look_for_paths(s, data);
-    s->fed_bytes += data.len;
+    advance(s, data.len);
+    inode_take(s, at, data);
 }
 
 void plausible_hole(struct plausible_scan *s, uint64_t len)
 {
-    s->fed_bytes += len; /* the head is zero already */
     s->not_ff_bytes += len;
     if (len)
         s->carry_len = 0;
+    advance(s, len); /* the head is zero already */
 }
 
 /* ---- judging -------------------------------------------------------------------------------- */
 
-/* Places in an ext4 superblock, from the start of the image. */
-enum {
-    X_BLOCKS = 0x404,
-    X_LOG_BLOCK = 0x418,
-    X_MAGIC = 0x438,
-    X_INCOMPAT = 0x460,
-    X_UUID = 0x468,
-    X_BLOCKS_HIGH = 0x550,
-    X_MAGIC_VALUE = 0xef53,
-    X_LOG_BLOCK_MAX = 2,
-    INCOMPAT_RECOVER = 0x4,
-    INCOMPAT_64BIT = 0x80,
-    INCOMPAT_KNOWN = 0x3f7ff, /* every bit a kernel defines up to 6.x */
-};
+/* A folder with something in it: at least itself and its parent. */
+static bool root_is_there(const struct plausible_scan *s)
+{
+    return (get_le16(s->inode + INODE_MODE) & MODE_KIND) == MODE_FOLDER &&
+           get_le32(s->inode + INODE_SIZE) && get_le16(s->inode + INODE_LINKS);
+}
 
 static void judge_ext4(const struct plausible_scan *s, struct plausible *out)
 {
@@ -141,6 +204,13 @@ static void judge_ext4(const struct plausible_scan *s, struct plausible *out)
     if (blocks > s->size_bytes >> (10 + log_block)) {
         say(out, PLAUSIBLE_NO, WHY_WRONG_SIZE,
             "%s: its file system is larger than the image: cut short, or another phone model",
+            s->name);
+        return;
+    }
+    if (!root_is_there(s)) {
+        say(out, PLAUSIBLE_UNKNOWN, WHY_UNCERTAIN,
+            "%s: the root folder of its file system is empty: damaged, or never used; compare with "
+            "another dump",
             s->name);
         return;
     }
@@ -267,7 +337,9 @@ static bool judge_empty(const struct plausible_scan *s, struct plausible *out)
 void plausible_end(const struct plausible_scan *s, struct plausible *out)
 {
     *out = (struct plausible){.verdict = PLAUSIBLE_UNKNOWN};
-    if (s->fed_bytes < s->size_bytes)
+    if (s->fed_bytes == 0 && s->size_bytes)
+        say(out, PLAUSIBLE_NO, WHY_CUT_SHORT, "%s is not in the dump", s->name);
+    else if (s->fed_bytes < s->size_bytes)
         say(out, PLAUSIBLE_NO, WHY_CUT_SHORT, "the dump ends inside %s: %llu of %llu bytes",
             s->name, (unsigned long long)s->fed_bytes, (unsigned long long)s->size_bytes);
     else if (s->role->contents == CONTENTS_ANY)

@@ -31,7 +31,8 @@ struct plausible {
 };
 const char *plausible_name(enum plausible_verdict v); /* "yes", "no", "unknown" */
 
-#define PLAUSIBLE_HEAD_BYTES 4096
+#define PLAUSIBLE_HEAD_BYTES  8192 /* up to the group descriptors of an ext4 of 4 KiB blocks */
+#define PLAUSIBLE_INODE_BYTES 128
 
 struct plausible_scan {
     const struct role *role;
@@ -39,6 +40,8 @@ struct plausible_scan {
     uint64_t size_bytes, expected_bytes;
     uint64_t fed_bytes, nonzero_bytes, not_ff_bytes;
     uint8_t head[PLAUSIBLE_HEAD_BYTES];
+    uint64_t inode_at; /* of an ext4's root folder, in the image; known with the head */
+    uint8_t inode[PLAUSIBLE_INODE_BYTES];
     uint8_t carry[16]; /* end of what was fed, for words that lie across two parts */
     size_t carry_len;
     bool has_imei_path, has_wifi_path;
