@@ -108,13 +108,13 @@ const struct cli_command client_commands[] = {
      conflicts_cmd},
     {"import-dump", "FILE|DIR --serial SERIAL [--scatter FILE|ID] [--offset BYTES] " JSON,
      "Makes a backup of a read-back dump that lies on the station.\n"
-     "FILE lies below a folder that the station may read (flashrackd --import-dir); DIR holds "
-     "images\n"
-     "named like 13.proinfo.img or proinfo.img, compared with SHA256SUMS when that is there.\n\n"
+     "FILE lies below a folder that the station may read (flashrackd --import-dir). It or DIR may\n"
+     "hold images named like 13.proinfo.img or proinfo.img, compared with SHA256SUMS when that is\n"
+     "there; in an archive the largest file decides.\n\n"
      "--serial S     from the label of the phone that the dump was read from\n"
      "--scatter F    a scatter file on the station, or the id of a package: places when both "
      "tables\n"
-     "               of the dump are damaged, sizes of the images of a DIR\n"
+     "               of the dump are damaged, sizes of single images\n"
      "--offset N     where in the user area the dump begins" STATION,
      import_dump_cmd},
     {"firmware list", JSON, "The firmware packages that the station knows." STATION,

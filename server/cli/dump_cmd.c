@@ -20,12 +20,14 @@ struct source {
     int fds[GPT_ENTRIES_MAX + 1];
     size_t fd_count;
     struct scatter *scatter;
+    struct packed *packed; /* NULL: a plain file or a folder */
     struct dump *dump;
 };
 
 static void source_deinit(struct source *s)
 {
     dump_close(&s->dump);
+    packed_close(&s->packed);
     scatter_free(&s->scatter);
     while (s->fd_count)
         close(s->fds[--s->fd_count]);
@@ -98,6 +100,38 @@ static int folder_open(struct source *s, int dir_fd, struct err *err)
     return rc < 0 ? rc : 0;
 }
 
+/* Single images, as somebody extracted and packed them again. */
+static int images_open(struct source *s, struct err *err)
+{
+    int rc = 0;
+    s->dump = dump_folder_new();
+    for (size_t i = 0; rc >= 0 && i < s->packed->count; i++)
+        rc = dump_folder_add(s->dump, s->packed->files[i].name, packed_input(s->packed, i), err);
+    return rc;
+}
+
+/* A packed file holds a dump, or images of partitions: the largest file in it decides. */
+static int file_open(struct source *s, int fd, const struct dump_options *options, struct err *err)
+{
+    char partition[GPT_NAME_BYTES];
+    uint32_t number;
+    struct input *in;
+    if (archive_recognised(fd)) {
+        int rc = packed_open(fd, &s->packed, err);
+        if (rc < 0)
+            return rc;
+        if (dump_file_partition(s->packed->files[s->packed->largest].name, partition, &number))
+            return images_open(s, err);
+        in = packed_input(s->packed, s->packed->largest);
+    } else {
+        in = input_of_fd(fd, err);
+    }
+    int rc = in ? dump_open(in, options, &s->dump, err) : ERR_INPUT;
+    if (rc < 0)
+        input_close(&in);
+    return rc;
+}
+
 static int source_open(struct source *s, const char *path, struct err *err)
 {
     struct dump_options options;
@@ -111,20 +145,12 @@ static int source_open(struct source *s, const char *path, struct err *err)
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_sys(err, ERR_IO, "'%s'", path);
-    if (S_ISDIR(st.st_mode)) {
-        rc = folder_open(s, fd, err);
-        if (rc >= 0)
-            dump_expect(s->dump, options.scatter);
-        return rc;
-    }
-    struct input *in;
-    rc = archive_or_file_open(fd, &in, err);
+    rc = S_ISDIR(st.st_mode) ? folder_open(s, fd, err) : file_open(s, fd, &options, err);
     if (rc < 0)
         return err_in(err, "'%s'", path);
-    rc = dump_open(in, &options, &s->dump, err);
-    if (rc < 0)
-        input_close(&in);
-    return rc < 0 ? err_in(err, "'%s'", path) : 0;
+    if (s->dump->table == DUMP_FOLDER)
+        dump_expect(s->dump, options.scatter);
+    return 0;
 }
 
 static void warnings_print(const struct dump *d)

@@ -15,7 +15,9 @@ const struct cli_command offline_commands[] = {
     {"scatter derive", "FILE --only NAME[=IMAGE],... [--section EMMC] -o OUT",
      "A copy of a scatter file that downloads exactly the named partitions.", scatter_derive_cmd},
     {"dump list", "FILE|FOLDER [--scatter FILE] [--offset BYTES] [--serial SERIAL] [--json]",
-     "The partitions in a read-back dump (also packed), and whether they look right.", dump_list},
+     "The partitions in a read-back dump (also packed), and whether they look right.\n"
+     "Or single images, named like 13.proinfo.img, of a folder or an archive.",
+     dump_list},
     {"dump extract",
      "FILE|FOLDER -o DIR [--only NAME,... | --identity] [--scatter FILE] [--offset BYTES]",
      "Partitions out of a dump into DIR/<name>.img, with DIR/SHA256SUMS.", dump_extract},

@@ -1,5 +1,5 @@
 /* No archive gets a file or link out of the folder: the folder lies in a fresh folder that must
- * stay as empty as it was. */
+ * stay as empty as it was. And its files as inputs, forwards and back: never more than was asked for. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "usb/archive/stream.h"
 #include "usb/archive/unpack.h"
 #include "usb/base/io.h"
+#include "usb/base/mem.h"
 
 static char outer[64], inner[80];
 
@@ -48,6 +50,30 @@ static int entries_of(const char *path)
     return n;
 }
 
+static void head_read(struct input *in)
+{
+    uint8_t head[4096];
+    ssize_t n = input_read(in, head, sizeof(head), 100, NULL);
+    MUST(n <= (ssize_t)sizeof(head));
+}
+
+static void files_read(int file)
+{
+    enum { FILES = 8 }; /* each step back begins anew */
+    AUTO(packed_close) struct packed *p = NULL;
+    if (packed_open(file, &p, NULL) < 0)
+        return;
+    MUST(p->count > 0 && p->largest < p->count);
+    struct input *in[FILES];
+    size_t count = MIN_OF(p->count, (size_t)FILES);
+    for (size_t i = 0; i < count; i++)
+        head_read(in[i] = packed_input(p, i));
+    for (size_t i = count; i--;) {
+        head_read(in[i]);
+        input_close(&in[i]);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int file = -1;
@@ -63,6 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct unpack_result result;
     (void)archive_unpack(file, dir, &limits, NULL, NULL, &result, NULL);
     close(dir);
+    files_read(file);
     MUST(entries_of(outer) == 3); /* ".", "..", "in" */
     nftw(inner, visit, 8, FTW_PHYS | FTW_DEPTH);
     return 0;

@@ -404,6 +404,12 @@ class Packed(Bench):
             dump.seek(0x8000)
             shutil.copyfileobj(dump, out, 1 << 20)
             out.truncate(os.path.getsize(late) - 0x4400)
+        packed = shutil.make_archive(os.path.join(self.dir, "images"), "zip", self.dir, "images")
+        backup = self.station.import_dump(packed, label["serial"], scatter=firmware["id"])
+        self.assertEqual({p["name"]: p["sha256"] for p in backup["partitions"]}, sums)
+        with zipfile.ZipFile(packed, "a") as z:
+            z.write(os.path.join(folder, "nvram.img"), "older/26.nvram.img")
+        self.assert_refused(lambda: self.station.import_dump(packed, label["serial"]), "older/26.nvram.img")
         backup = self.station.import_dump(late, label["serial"], scatter=firmware["id"], offset=0x8000)
         self.assertEqual({p["name"]: p["sha256"] for p in backup["partitions"]}, sums)
         os.truncate(os.path.join(folder, "nvram.img"), 4096)

@@ -487,12 +487,13 @@ static void streams_are_read(void **state)
     AUTO(fd_close)
     int fd = make_archive(one ? &members[1] : members, one ? 1 : 3, row->format, row->filter);
     assert_true(archive_recognised(fd));
-    AUTO(input_close) struct input *in = NULL;
-    char name[40];
-    assert_int_equal(archive_input_open(fd, name, sizeof(name), &in, NULL), 0);
-    assert_true(in->forward_only);
+    AUTO(packed_close) struct packed *p = NULL;
+    assert_int_equal(packed_open(fd, &p, NULL), 0);
+    assert_int_equal(p->count, one ? 1 : 3);
     if (!one)
-        assert_string_equal(name, "Backup_0");
+        assert_string_equal(p->files[p->largest].name, "Backup_0");
+    AUTO(input_close) struct input *in = packed_input(p, p->largest);
+    assert_true(in->forward_only);
     static uint8_t got[sizeof(raw) + 10];
     static const size_t places[] = {0, 100000, 400001, 7,
                                     sizeof(raw) - 3}; /* 7: back to the start */
@@ -513,10 +514,71 @@ static void plain_files_are_left_alone(void **state)
     assert_false(archive_recognised(fd));
     assert_int_equal(io_pwrite(fd, "hello", 5, 0, NULL), 0);
     assert_false(archive_recognised(fd));
-    AUTO(input_close) struct input *in = NULL;
-    assert_int_equal(archive_or_file_open(fd, &in, NULL), 0);
-    assert_false(in->forward_only);
-    assert_int_equal(in->size_bytes, 5);
+}
+
+static int ticks;
+
+static void tick_count(void *arg)
+{
+    (void)arg;
+    ticks++;
+}
+
+/* Files of one archive: in its order one pass is enough; a step back, a file left half read and two that are read
+ * in turn give the same bytes. */
+static void files_are_read_in_any_order(void **state)
+{
+    const struct stream_row *row = ROW(state);
+    static const struct member members[] = {{"a/proinfo.img", NULL, 300000, 0},
+                                            {"elabel.img", NULL, 5, 0},
+                                            {"nvram.img", NULL, sizeof(raw), 0},
+                                            {"empty", NULL, 0, 0}}; /* a .7z has these last */
+    static const size_t order[] = {0, 1, 2, 3, 3, 2, 0, 2, 1, 3};
+    static uint8_t got[sizeof(raw)];
+    if (row->format == ARCHIVE_FORMAT_RAW)
+        return;
+    fill(true);
+    AUTO(fd_close) int fd = make_archive(members, ARRAY_LEN(members), row->format, row->filter);
+    AUTO(packed_close) struct packed *p = NULL;
+    struct input *in[ARRAY_LEN(members)];
+    assert_int_equal(packed_open(fd, &p, NULL), 0);
+    assert_int_equal(p->count, ARRAY_LEN(members));
+    assert_string_equal(p->files[0].name, "a/proinfo.img");
+    p->tick = tick_count;
+    for (size_t i = 0; i < p->count; i++)
+        in[i] = packed_input(p, i);
+    ticks = 0;
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        size_t file = order[i], half = members[file].size / 2;
+        size_t want = i % 2 ? half : members[file].size; /* every other one is left half read */
+        assert_int_equal(p->files[file].size_bytes, members[file].size);
+        assert_int_equal(input_read(in[file], got, want, 0, NULL), want);
+        assert_memory_equal(got, raw, want);
+    }
+    assert_int_equal(input_read(in[0], got, 100, 150000, NULL), 100); /* back in another file */
+    assert_memory_equal(got, raw + 150000, 100);
+    assert_int_equal(input_read(in[2], got, 100, 700000, NULL), 100);
+    assert_memory_equal(got, raw + 700000, 100);
+    assert_true(ticks > 0);
+    for (size_t i = 0; i < p->count; i++)
+        input_close(&in[i]);
+}
+
+static void too_many_files_are_refused(void **state)
+{
+    (void)state;
+    AUTO(free_ptr) struct member *members = xcalloc(PACKED_FILES_MAX + 1, sizeof(*members));
+    for (size_t i = 0; i <= PACKED_FILES_MAX; i++)
+        members[i] = (struct member){.path = "x"};
+    AUTO(packed_close) struct packed *p = NULL;
+    AUTO(fd_close)
+    int most = make_archive(members, PACKED_FILES_MAX, TAR);
+    assert_int_equal(packed_open(most, &p, NULL), 0);
+    AUTO(fd_close)
+    int more = make_archive(members, PACKED_FILES_MAX + 1, TAR);
+    AUTO(packed_close) struct packed *none = NULL;
+    assert_int_equal(packed_open(more, &none, NULL), ERR_LIMIT);
+    assert_null(none);
 }
 
 int main(void)
@@ -531,11 +593,13 @@ int main(void)
         cmocka_unit_test(a_full_disk_leaves_no_half_file),
         cmocka_unit_test(damage_is_an_error),
         cmocka_unit_test(plain_files_are_left_alone),
+        cmocka_unit_test(too_many_files_are_refused),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     failed += RUN_ROWS(chunks_round_trip, chunk_rows);
     failed += RUN_ROWS(archives_are_unpacked, unpack_rows);
     failed += RUN_ROWS(names_are_kept, name_rows);
     failed += RUN_ROWS(streams_are_read, stream_rows);
+    failed += RUN_ROWS(files_are_read_in_any_order, stream_rows);
     return failed;
 }

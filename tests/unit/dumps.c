@@ -450,7 +450,9 @@ static const struct file_row {
     {"1234.proinfo.img", NULL, 0},
     {"readme.txt", NULL, 0},
     {"", NULL, 0},
-    {"../proinfo.img", NULL, 0},
+    {"../proinfo.img", "proinfo", 0}, /* a name in an archive: nothing is ever written there */
+    {"backup\\PDA/13.PROINFO.IMG", "proinfo", 14},
+    {"proinfo.img/", NULL, 0},
 };
 
 static void file_names_name_partitions(void **state)

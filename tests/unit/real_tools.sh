@@ -109,6 +109,23 @@ for packed in good.img.zst good.img.gz good.7z good.zip; do
     check "extract from $packed" "$flashrack" dump extract "$packed" -o "out-$packed" --only $identity
     check "the same as from the file" cmp out/SHA256SUMS "out-$packed/SHA256SUMS"
 done
+# images that somebody extracted and packed again
+(cd 7z && 7z a -bso0 -ms=on -mx=1 ../images.7z . && 7z a -bso0 -mx=1 ../images.zip . && tar cf ../images.tar .)
+for packed in images.7z images.zip images.tar; do
+    "$flashrack" dump list $packed --json >images.json
+    check "$packed: as the folder" python3 - <<'PY'
+import json
+ours, folder = ({p["name"]: (p["number"], p["size"], p["plausible"], p["reason"]) for p in json.load(open(name))["partitions"]}
+                for name in ("images.json", "folder.json"))
+assert ours == folder and len(ours) == 8, (ours, folder)
+PY
+    check "extract from $packed" "$flashrack" dump extract $packed -o "out-$packed" --only $identity
+    check "the same images" bash -c "cd out-$packed && sha256sum --quiet --check ../out/SHA256SUMS"
+done
+mkdir again
+cp 7z/*proinfo.img again/proinfo.img
+(cd again && 7z a -bso0 ../images.zip proinfo.img)
+refused "two files of one partition" "two files for 'proinfo'" "$flashrack" dump list images.zip
 7z a -bso0 -ms=on -mx=3 solid.7z out/*.img good.img
 check "a solid .7z with other files in front" "$flashrack" dump list solid.7z
 head -c 500000 good.img.gz >cut.gz

@@ -14,9 +14,9 @@ enum { SKIP_BYTES = 1 << 20 };
 
 struct stream {
     struct input base;
-    int fd;
-    int member; /* which regular file of the archive, from 0 */
-    struct archive *a;
+    struct packed *from;
+    size_t member;     /* which regular file of the archive, from 0 */
+    struct archive *a; /* NULL: another stream has it, or nobody yet */
     uint64_t position;
     bool ended;
     /* what libarchive gave last and was not taken yet: zeros (of a sparse file), then bytes */
@@ -52,9 +52,15 @@ bool archive_recognised(int fd)
     return false;
 }
 
+static void tick(const struct packed *p)
+{
+    if (p->tick)
+        p->tick(p->tick_arg);
+}
+
 /* libarchive 3.6 loses its place in a solid .7z when files are skipped ("Truncated 7-Zip file body"):
  * what stands before is read instead, which unpacking would do anyway. */
-static int pass_over(struct archive *a, struct err *err)
+static int pass_over(const struct packed *p, struct archive *a, struct err *err)
 {
     if (archive_format(a) != ARCHIVE_FORMAT_7ZIP)
         return 0;
@@ -63,68 +69,78 @@ static int pass_over(struct archive *a, struct err *err)
     la_int64_t offset;
     int rc;
     while ((rc = archive_read_data_block(a, &block, &len, &offset)) == ARCHIVE_OK)
-        ;
+        tick(p);
     return rc == ARCHIVE_EOF ? 0 : archive_reader_error(a, err);
 }
 
-/* Moves to regular file number `member`. */
-static int to_member(struct archive *a, int member, struct archive_entry **out, struct err *err)
+/* A second name of a file has no content of its own. */
+static bool is_file(struct archive_entry *e)
 {
-    for (int i = 0;;) {
+    return (archive_entry_filetype(e) == AE_IFREG || archive_entry_filetype(e) == 0) &&
+           !archive_entry_hardlink(e);
+}
+
+/* 1 and the next regular file, 0 at the end. */
+static int next_file(struct archive *a, struct archive_entry **out, struct err *err)
+{
+    int rc;
+    while ((rc = archive_reader_next(a, out, err)) > 0)
+        if (is_file(*out))
+            break;
+    return rc;
+}
+
+/* From regular file number `at`, which comes next, to number `member`. */
+static int to_member(const struct stream *s, size_t at, struct err *err)
+{
+    for (;; at++) {
         struct archive_entry *e;
-        int rc = archive_reader_next(a, &e, err);
-        if (rc < 0)
-            return rc;
+        int rc = next_file(s->a, &e, err);
         if (rc == 0)
-            return err_set(err, ERR_FORMAT, "the archive holds no file");
-        if (archive_entry_filetype(e) != AE_IFREG && archive_entry_filetype(e) != 0)
-            continue;
-        if (i++ == member) {
-            *out = e;
+            return err_set(err, ERR_FORMAT, "the archive was changed while it was read");
+        if (rc > 0 && at == s->member)
             return 0;
-        }
-        rc = pass_over(a, err);
+        if (rc > 0)
+            rc = pass_over(s->from, s->a, err);
         if (rc < 0)
             return rc;
     }
 }
 
-/* The largest regular file; one whose size is not told (a packed single file) wins at once. */
-static int choose_member(int fd, int *member_out, struct err *err)
+/* Takes the archive from the stream that has it open when ours comes later in it. *at_out: the file that comes
+ * next. */
+static int take_over(struct stream *s, size_t *at_out, struct err *err)
 {
-    AUTO(archive_reader_free) struct archive *a = NULL;
-    int rc = archive_reader_open(fd, true, &a, err);
-    if (rc < 0)
-        return rc;
-    int64_t best = -1;
-    *member_out = 0;
-    for (int i = 0;;) {
-        struct archive_entry *e;
-        rc = archive_reader_next(a, &e, err);
-        if (rc <= 0)
-            return rc;
-        if (archive_entry_filetype(e) != AE_IFREG && archive_entry_filetype(e) != 0)
-            continue;
-        if (!archive_entry_size_is_set(e)) {
-            *member_out = i;
-            return 0;
-        }
-        if (archive_entry_size(e) > best) {
-            best = archive_entry_size(e);
-            *member_out = i;
-        }
-        i++;
+    struct stream *before = s->from->active;
+    s->from->active = s;
+    if (!before || before == s)
+        return 0;
+    if (before->member < s->member) {
+        *at_out = before->member + 1;
+        s->a = STEAL(before->a);
+        return s->a ? pass_over(s->from, s->a, err) : 0;
     }
+    archive_reader_free(&before->a);
+    return 0;
 }
 
-static int restart(struct stream *s, struct archive_entry **entry_out, struct err *err)
+static int restart(struct stream *s, struct err *err)
 {
+    size_t at = 0;
     archive_reader_free(&s->a);
     s->position = s->zeros = 0;
     s->block_len = 0;
     s->ended = false;
-    int rc = archive_reader_open(s->fd, true, &s->a, err);
-    return rc < 0 ? rc : to_member(s->a, s->member, entry_out, err);
+    int rc = take_over(s, &at, err);
+    if (rc >= 0 && !s->a) {
+        at = 0;
+        rc = archive_reader_open(s->from->fd, true, &s->a, err);
+    }
+    if (rc >= 0)
+        rc = to_member(s, at, err);
+    if (rc < 0)
+        archive_reader_free(&s->a);
+    return rc;
 }
 
 /* A packed dump whose copying was broken off is good up to there; other damage is not to be trusted. */
@@ -185,9 +201,8 @@ static ssize_t stream_read(struct input *in, void *dst, size_t len, uint64_t off
                            struct err *err)
 {
     struct stream *s = (struct stream *)in;
-    if (offset < s->position) {
-        struct archive_entry *e;
-        int rc = restart(s, &e, err);
+    if (offset < s->position || !s->a) {
+        int rc = restart(s, err);
         if (rc < 0)
             return rc;
     }
@@ -198,6 +213,7 @@ static ssize_t stream_read(struct input *in, void *dst, size_t len, uint64_t off
             ssize_t got = take(s, skipped, n, err);
             if (got < 0)
                 return got;
+            tick(s->from);
         }
     }
     return s->position == offset ? take(s, dst, len, err) : 0;
@@ -206,45 +222,65 @@ static ssize_t stream_read(struct input *in, void *dst, size_t len, uint64_t off
 static void stream_close(struct input *in)
 {
     struct stream *s = (struct stream *)in;
+    if (s->from->active == s)
+        s->from->active = NULL;
     archive_reader_free(&s->a);
     free(s);
 }
 
-static void stream_free(struct stream **s)
+/* ---- the list of files ---------------------------------------------------------------------- */
+
+static int file_add(struct packed *p, struct archive_entry *e, struct err *err)
 {
-    if (*s)
-        stream_close(&(*s)->base);
-    *s = NULL;
+    if (p->count == PACKED_FILES_MAX)
+        return err_set(err, ERR_LIMIT, "the archive holds more than %d files", PACKED_FILES_MAX);
+    const char *name = archive_reader_name(e);
+    bool told = archive_entry_size_is_set(e) && archive_entry_size(e) >= 0;
+    struct packed_file *file = &p->files[p->count];
+    file->name = xstrdup(name ? name : "");
+    file->size_bytes = told ? (uint64_t)archive_entry_size(e) : INPUT_SIZE_UNKNOWN;
+    if (file->size_bytes > p->files[p->largest].size_bytes)
+        p->largest = p->count;
+    p->count++;
+    return 0;
 }
 
-int archive_input_open(int fd, char *name_out, size_t name_max, struct input **out, struct err *err)
+int packed_open(int fd, struct packed **out, struct err *err)
 {
-    static const struct input_ops ops = {stream_read, NULL, NULL, stream_close};
-    AUTO(stream_free) struct stream *s = xcalloc(1, sizeof(*s));
-    s->base = (struct input){.ops = &ops, .size_bytes = INPUT_SIZE_UNKNOWN, .forward_only = true};
-    s->fd = fd;
-    int rc = choose_member(fd, &s->member, err);
+    AUTO(packed_close) struct packed *p = xcalloc(1, sizeof(*p));
+    AUTO(archive_reader_free) struct archive *a = NULL;
     struct archive_entry *e;
-    if (rc >= 0)
-        rc = restart(s, &e, err);
+    p->fd = fd;
+    p->files = xcalloc(PACKED_FILES_MAX, sizeof(*p->files));
+    int rc = archive_reader_open(fd, true, &a, err);
+    while (rc >= 0 && (rc = next_file(a, &e, err)) > 0)
+        rc = file_add(p, e, err);
+    if (rc == 0 && p->count == 0)
+        return err_set(err, ERR_FORMAT, "the archive holds no file");
     if (rc < 0)
         return rc;
-    if (archive_entry_size_is_set(e) && archive_entry_size(e) >= 0)
-        s->base.size_bytes = (uint64_t)archive_entry_size(e);
-    const char *name = archive_reader_name(e);
-    if (name_out)
-        snprintf(name_out, name_max, "%s", name ? name : "");
-    *out = &STEAL(s)->base;
+    *out = STEAL(p);
     return 0;
 }
 
-int archive_or_file_open(int fd, struct input **out, struct err *err)
+struct input *packed_input(struct packed *p, size_t index)
 {
-    if (archive_recognised(fd))
-        return archive_input_open(fd, NULL, 0, out, err);
-    struct input *in = input_of_fd(fd, err);
-    if (!in)
-        return ERR_INPUT;
-    *out = in;
-    return 0;
+    static const struct input_ops ops = {stream_read, NULL, NULL, stream_close};
+    struct stream *s = xcalloc(1, sizeof(*s));
+    s->base =
+        (struct input){.ops = &ops, .size_bytes = p->files[index].size_bytes, .forward_only = true};
+    s->from = p;
+    s->member = index;
+    return &s->base;
+}
+
+void packed_close(struct packed **p)
+{
+    if (!*p)
+        return;
+    for (size_t i = 0; i < (*p)->count; i++)
+        free((*p)->files[i].name);
+    free((*p)->files);
+    free(*p);
+    *p = NULL;
 }

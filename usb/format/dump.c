@@ -294,6 +294,8 @@ bool dump_file_partition(const char *file_name, char out[GPT_NAME_BYTES], uint32
 {
     const char *from = file_name;
     uint32_t number = 0;
+    for (const char *at = from; (at = strpbrk(at, "/\\")) != NULL;) /* of any system */
+        from = ++at;
     size_t digits = strspn(from, "0123456789");
     if (digits > 0 && digits <= 3 && from[digits] == '.') { /* 7-Zip's 0-based place in the table */
         number = (uint32_t)strtoul(from, NULL, 10) + 1;
@@ -324,7 +326,12 @@ static int folder_part(struct dump *d, const char *file_name, uint64_t size_byte
     if (!dump_file_partition(file_name, name, &number) || d->count == GPT_ENTRIES_MAX)
         return 0;
     if (dump_find(d, name))
-        return err_set(err, ERR_CONFLICT, "the folder holds '%s' twice (%s)", name, file_name);
+        return err_set(err, ERR_CONFLICT,
+                       "there are two files for '%s', the second is '%s': leave only the right one",
+                       name, file_name);
+    if (size_bytes == INPUT_SIZE_UNKNOWN)
+        return err_set(err, ERR_FORMAT,
+                       "the archive does not say how large '%s' is: unpack it first", file_name);
     struct dump_part *p = &d->parts[d->count++];
     *p = (struct dump_part){.number = number, .size_bytes = size_bytes, .safe_name = true};
     memcpy(p->name, name, sizeof(p->name));

@@ -52,7 +52,7 @@ int dump_open(struct input *in, const struct dump_options *options, struct dump 
               struct err *err);
 void dump_close(struct dump **d); /* NULL-safe; usable with AUTO */
 
-/* A dump made of single files. `dump_folder_add` takes `in` over; names that are no partition files
+/* A dump made of single files, of a folder or an archive. `dump_folder_add` takes `in` over; names that are no partition files
  * are answered with 0, taken ones with 1, ERR_CONFLICT when a partition comes twice. */
 struct dump *dump_folder_new(void);
 int dump_folder_add(struct dump *d, const char *file_name, struct input *in, struct err *err);
@@ -62,7 +62,7 @@ int dump_folder_place(struct dump *d, const char *file_name, uint64_t offset_byt
 /* After the last file: places and sizes from the section. NULL: a warning that sizes are not
  * checked. */
 void dump_expect(struct dump *d, const struct scatter_section *section);
-/* "13.proinfo.img", "PROINFO.IMG", "proinfo.bin", "proinfo" -> "proinfo", number 14 or 0. */
+/* "13.proinfo.img", "a/PROINFO.IMG", "proinfo.bin", "proinfo" -> "proinfo", number 14 or 0. */
 bool dump_file_partition(const char *file_name, char out[GPT_NAME_BYTES], uint32_t *number_out);
 
 const struct dump_part *dump_find(const struct dump *d, const char *name);

@@ -32,6 +32,7 @@ struct import {
     char serial[32];
     uint64_t offset_bytes;   /* where in the user area the dump begins */
     struct scatter *scatter; /* NULL: none was given */
+    struct packed *packed;   /* NULL: not packed */
     struct dump *dump;
     struct exported exported; /* what came with the images says of them */
     struct set_item items[RECIPE_LIST_MAX];
@@ -333,6 +334,44 @@ static int folder_open(struct import *im, struct texts *texts, struct err *err)
     return rc < 0 ? rc : 0;
 }
 
+static void beat(void *arg)
+{
+    host_tick(arg);
+}
+
+/* Images of an archive, and what came with them. */
+static int images_open(struct import *im, struct texts *texts, struct err *err)
+{
+    int rc = 0;
+    im->dump = dump_folder_new();
+    for (size_t i = 0; rc >= 0 && i < im->packed->count; i++) {
+        const struct packed_file *file = &im->packed->files[i];
+        const char *slash = strrchr(file->name, '/');
+        struct buf *text = text_named(texts, slash ? slash + 1 : file->name);
+        AUTO(input_close) struct input *in = host_input(im->h, packed_input(im->packed, i));
+        rc = text ? text_read(in, 0, file->size_bytes, text, err)
+                  : dump_folder_add(im->dump, file->name, STEAL(in), err);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* A packed file holds a dump, or images of partitions: the largest file in it decides. */
+static int packed_file_open(struct import *im, int fd, struct input **dump_out, struct texts *texts,
+                            struct err *err)
+{
+    char partition[GPT_NAME_BYTES];
+    uint32_t number;
+    int rc = packed_open(fd, &im->packed, err);
+    if (rc < 0)
+        return rc;
+    im->packed->tick = beat;
+    im->packed->tick_arg = im->h;
+    if (dump_file_partition(im->packed->files[im->packed->largest].name, partition, &number))
+        return images_open(im, texts, err);
+    *dump_out = host_input(im->h, packed_input(im->packed, im->packed->largest));
+    return 0;
+}
+
 static int file_open(struct import *im, int fd, const struct dump_options *options,
                      struct texts *texts, struct err *err)
 {
@@ -341,12 +380,13 @@ static int file_open(struct import *im, int fd, const struct dump_options *optio
         return ERR_INPUT;
     if (is_exported_tar(in))
         return tar_open(im, in, texts, err);
-    input_close(&in);
-    int rc = archive_or_file_open(fd, &in, err);
-    if (rc < 0)
-        return rc;
-    in = host_input(im->h, in);
-    rc = dump_open(in, options, &im->dump, err);
+    if (archive_recognised(fd)) {
+        input_close(&in);
+        int rc = packed_file_open(im, fd, &in, texts, err);
+        if (rc < 0 || !in)
+            return rc;
+    }
+    int rc = dump_open(in, options, &im->dump, err);
     if (rc < 0)
         input_close(&in);
     return rc;
@@ -421,6 +461,7 @@ int run_import(struct host *h, const char *text, size_t len, struct wire_done *d
     im->hasher = hasher_new();
     rc = import_dump(im, done, err);
     dump_close(&im->dump);
+    packed_close(&im->packed);
     scatter_free(&im->scatter);
     hasher_free(&im->hasher);
     free(im->chunk);
