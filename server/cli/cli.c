@@ -8,6 +8,7 @@
 
 #include "usb/base/buf.h"
 #include "usb/base/mem.h"
+#include "usb/base/utf8.h"
 
 enum { OPTIONS_MAX = 24, SLOTS = 8, SLOT_BYTES = 512, FIRST_KEY = 256 };
 
@@ -117,23 +118,6 @@ const char *cli_bytes(uint64_t n)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-/* Length of a well-formed UTF-8 sequence at `p`, 0 when there is none. */
-static size_t utf8_length(const unsigned char *p)
-{
-    size_t len = p[0] < 0x80                   ? 1
-                 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-                 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
-                 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-                                               : 0;
-    for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
-        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
-        return 0;
-    return len;
-}
-
 json_t *cli_json_text(const char *s)
 {
     json_t *plain = json_string(s);
@@ -142,7 +126,7 @@ json_t *cli_json_text(const char *s)
     AUTO(buf_deinit) struct buf b;
     buf_init(&b, 3 * strlen(s) + 1);
     while (*s) {
-        size_t n = utf8_length((const unsigned char *)s);
+        size_t n = utf8_length(s);
         if (n)
             buf_put(&b, s, n);
         else

@@ -172,8 +172,13 @@ int firmware_of_folder(const char *path, bool read_all, struct firmware **out, s
     char name[FIRMWARE_NAME_BYTES];
     package_name(path, name);
     int rc = folder_open(&folder, path, err);
-    struct firmware_source source = {name, (const char *const *)folder.files.names,
-                                     folder.files.count, folder_file_open, &folder};
+    struct firmware_source source = {.name = name,
+                                     .names = (const char *const *)folder.files.names,
+                                     .count = folder.files.count,
+                                     .left_out = (const char *const *)folder.files.left_out,
+                                     .left_out_count = folder.files.left_out_count,
+                                     .open = folder_file_open,
+                                     .arg = &folder};
     struct firmware_options how = {&FIRMWARE_MODEL_X5, "EMMC", read_all};
     return rc < 0 ? rc : firmware_check(&source, &how, out, err);
 }

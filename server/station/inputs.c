@@ -410,10 +410,6 @@ static int send_package_file(struct input_run *r, int dir_fd, const char *name, 
     int n = snprintf(input, sizeof(input), "firmware/%s", name);
     if (n < 0 || (size_t)n >= sizeof(input))
         return err_set(err, ERR_LIMIT, "'%s' is too long a name for a file of a package", name);
-    json_t *text = json_string(name); /* NULL for what is no UTF-8: no package needs such a file */
-    json_decref(text);
-    if (!text)
-        return 0;
     AUTO(fd_close) int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return err_sys(err, ERR_INPUT, "'%s'", name);
@@ -421,6 +417,21 @@ static int send_package_file(struct input_run *r, int dir_fd, const char *name, 
     return 0;
 }
 
+/* The worker's parameters: files that it gets nothing of are named, to be told as problems. */
+static char *package_params(const struct input_run *r, const struct tree *files)
+{
+    const char *slash = strrchr(r->path, '/');
+    json_t *left_out = json_array();
+    for (size_t i = 0; i < files->left_out_count; i++)
+        json_array_append_new(left_out, json_string(files->left_out[i]));
+    json_t *params =
+        json_pack("{s:s, s:o}", "name", slash ? slash + 1 : r->path, "left_out", left_out);
+    char *text = json_dumps(params, JSON_COMPACT);
+    json_decref(params);
+    return text;
+}
+
+/* The files of the folder, then what they are to be looked at as. */
 static int send_folder(struct input_run *r, struct err *err)
 {
     AUTO(fd_close) int dir_fd = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -434,25 +445,18 @@ static int send_folder(struct input_run *r, struct err *err)
         return err_set(err, ERR_INPUT, "'%s' has no files", r->path);
     for (size_t i = 0; rc == 0 && i < files.count; i++)
         rc = send_package_file(r, dir_fd, files.names[i], err);
-    return rc;
+    AUTO(free_ptr) char *params = package_params(r, &files);
+    return rc < 0 ? rc : send_run(r, "firmware", params, err);
 }
 
 /* r->path is a folder with the package's files. */
 static int package_check(struct input_run *r, struct err *err)
 {
     int rc = run_worker(r, err);
+    r->finish = firmware_finish;
     if (rc == 0)
         rc = send_result_file(r, err);
-    if (rc == 0)
-        rc = send_folder(r, err);
-    if (rc < 0)
-        return rc;
-    const char *slash = strrchr(r->path, '/');
-    json_t *params = json_pack("{s:s}", "name", slash ? slash + 1 : r->path);
-    AUTO(free_ptr) char *text = json_dumps(params, JSON_COMPACT);
-    json_decref(params);
-    r->finish = firmware_finish;
-    return send_run(r, "firmware", text, err);
+    return rc < 0 ? rc : send_folder(r, err);
 }
 
 /* Vendors pack a package with or without a folder around it: one folder and nothing else is gone into. */

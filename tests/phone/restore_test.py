@@ -366,6 +366,11 @@ class Packed(Bench):
         for name in ("readme.txt", "docs/howto.txt"):
             with open(os.path.join(around, name), "w") as f:
                 f.write("read me")
+        with open(os.path.join(os.fsencode(around), b"gel\xf6scht.txt"), "wb"):
+            pass  # a name of another system: told, not taken
+        told = [p["where"] for p in self.station.add_firmware(around)["problems"] if p["code"] == "name_not_utf8"]
+        self.assertEqual(told, ["gel%f6scht.txt"])
+        os.unlink(os.path.join(os.fsencode(around), b"gel\xf6scht.txt"))
         firmware = self.station.add_firmware(shutil.make_archive(os.path.join(self.dir, "beside"), "zip", around))
         self.assertEqual([p for p in firmware["problems"] if p["severity"] == "error"], [])
         names = {f["name"] for f in firmware["files"]}
@@ -399,17 +404,17 @@ class Packed(Bench):
         for more in ({}, {"scatter": firmware["id"]}, {"scatter": scatter}):
             backup = self.station.import_dump(folder, label["serial"], **more)
             self.assertEqual({p["name"]: p["sha256"] for p in backup["partitions"]}, sums)
-        late = os.path.join(self.dir, "late")  # from the first partition on, without both tables
-        with open(self.rack.dump(0), "rb") as dump, open(late, "wb") as out:
-            dump.seek(0x8000)
-            shutil.copyfileobj(dump, out, 1 << 20)
-            out.truncate(os.path.getsize(late) - 0x4400)
         packed = shutil.make_archive(os.path.join(self.dir, "images"), "zip", self.dir, "images")
         backup = self.station.import_dump(packed, label["serial"], scatter=firmware["id"])
         self.assertEqual({p["name"]: p["sha256"] for p in backup["partitions"]}, sums)
         with zipfile.ZipFile(packed, "a") as z:
             z.write(os.path.join(folder, "nvram.img"), "older/26.nvram.img")
         self.assert_refused(lambda: self.station.import_dump(packed, label["serial"]), "older/26.nvram.img")
+        late = os.path.join(self.dir, "late")  # from the first partition on, without both tables
+        with open(self.rack.dump(0), "rb") as dump, open(late, "wb") as out:
+            dump.seek(0x8000)
+            shutil.copyfileobj(dump, out, 1 << 20)
+            out.truncate(os.path.getsize(late) - 0x4400)
         backup = self.station.import_dump(late, label["serial"], scatter=firmware["id"], offset=0x8000)
         self.assertEqual({p["name"]: p["sha256"] for p in backup["partitions"]}, sums)
         os.truncate(os.path.join(folder, "nvram.img"), 4096)

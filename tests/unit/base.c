@@ -4,6 +4,7 @@
 #include "usb/base/buf.h"
 #include "usb/base/clock.h"
 #include "usb/base/hash.h"
+#include "usb/base/utf8.h"
 
 static void errors_travel_by_name(void **state)
 {
@@ -83,10 +84,30 @@ static void clock_formats_and_scales(void **state)
     clock_test_set(-1);
 }
 
+static void text_that_is_no_utf8_is_escaped(void **state)
+{
+    (void)state;
+    char out[17];
+    assert_true(utf8_escape("\xe5\x9b\xba.txt", out, sizeof(out)));
+    assert_string_equal(out, "\xe5\x9b\xba.txt");
+    assert_true(
+        utf8_escape("na\xefve\xe5\x9b\xba", out, sizeof(out))); /* one wrong byte: all of them */
+    assert_string_equal(out, "na%efve%e5%9b%ba");
+    assert_false(utf8_escape("na\xefve\xe5\x9b\xba.", out, sizeof(out)));
+    assert_false(utf8_escape("0123456789abcdefg", out, sizeof(out)));
+    assert_true(utf8_escape("", out, 1));
+    static const char *const bad[] = {"\xc0\x80",        "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                      "\xe0\x80\x80",    "\xe5\x9b",     "\x80",
+                                      "\xf5\x80\x80\x80"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(utf8_is(bad[i]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_travel_by_name),
+        cmocka_unit_test(text_that_is_no_utf8_is_escaped),
         cmocka_unit_test(reader_remembers_overrun),
         cmocka_unit_test(buf_keeps_its_ceiling),
         cmocka_unit_test(hashes_match_published_vectors),

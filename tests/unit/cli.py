@@ -306,6 +306,15 @@ class Firmware(Base):
         for name in ("proinfo", "nvram", "nvcfg", "protect1", "userdata", "seccfg"):
             self.assertTrue(keep[name])
 
+    def test_names_that_are_no_utf8_are_told(self):
+        self.path("MT6771_Android_scatter.txt", b"")
+        with open(os.path.join(os.fsencode(self.dir), b"lk\xff.img"), "wb"):
+            pass
+        d = self.json("firmware", "check", self.dir, status=1)
+        told = [p for p in d["problems"] if p["code"] == "name_not_utf8"]
+        self.assertEqual([(p["severity"], p["where"]) for p in told], [("warning", "lk%ff.img")])
+        self.assertEqual([f["name"] for f in d["files"]], ["MT6771_Android_scatter.txt"])
+
     def test_gates(self):
         with open(sample("v1-emmc-crlf.txt"), "rb") as f:
             self.path("MT6771_Android_scatter.txt", f.read())

@@ -159,7 +159,8 @@ static int memory_open(void *arg, const char *name, struct input **out, struct e
 
 static struct firmware *checked(const char *name)
 {
-    struct firmware_source source = {name, package.names, package.count, memory_open, NULL};
+    struct firmware_source source = {
+        .name = name, .names = package.names, .count = package.count, .open = memory_open};
     struct firmware_options options = {&FIRMWARE_MODEL_X5, "EMMC", true};
     struct firmware *f = NULL;
     struct err err;

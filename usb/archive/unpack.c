@@ -14,6 +14,7 @@
 #include "usb/base/hash.h"
 #include "usb/base/io.h"
 #include "usb/base/mem.h"
+#include "usb/base/utf8.h"
 
 const struct unpack_limits UNPACK_LIMITS_DEFAULT = {
     .total_bytes_max = 64ull << 30,
@@ -73,21 +74,6 @@ bool unpack_path_ok(const char *path, char out[PATH_MAX_BYTES])
         part += n + 1;
     }
     return strncmp(out, journal_name, sizeof(journal_name) - 1) != 0;
-}
-
-/* Old .zip files have names in the code page of their maker. Everything that looks at the files wants UTF-8:
- * bytes of other names are written as %xx. */
-static bool name_in_utf8(const char *name, char out[PATH_MAX_BYTES])
-{
-    bool is_utf8 = mbstowcs(NULL, name, 0) != (size_t)-1;
-    size_t len = 0;
-    for (; *name && len + 4 < PATH_MAX_BYTES; name++)
-        if (is_utf8 || (unsigned char)*name < 0x80)
-            out[len++] = *name;
-        else
-            len += (size_t)snprintf(out + len, 4, "%%%02x", (unsigned char)*name);
-    out[len] = '\0';
-    return !*name;
 }
 
 /* Opens the folder of `path`, making folders on the way, never through a link. */
@@ -284,7 +270,8 @@ static int entry_unpack(struct unpacker *u, struct archive *a, struct archive_en
     if (!name)
         return err_set(err, ERR_FORMAT,
                        "the archive holds a file name that cannot be read: unpack it first");
-    if (!name_in_utf8(name, plain) || !unpack_path_ok(plain, path))
+    /* Old .zip files have names in the code page of their maker. */
+    if (!utf8_escape(name, plain, sizeof(plain)) || !unpack_path_ok(plain, path))
         return err_set(err, ERR_REFUSED, "the archive holds a path that leads out: '%.100s'", name);
     if (archive_entry_hardlink(e) || archive_entry_symlink(e) ||
         (archive_entry_filetype(e) != AE_IFREG && archive_entry_filetype(e) != AE_IFDIR))

@@ -12,6 +12,8 @@
 struct tree {
     char **names; /* relative, '/' between folders, sorted by bytes */
     size_t count;
+    char **left_out; /* escaped (utf8.h): names that are no UTF-8, which nobody can order by name */
+    size_t left_out_count;
 };
 /* ERR_LIMIT when there are more than `files_max` files. `dir_fd` stays the caller's. */
 int tree_list(int dir_fd, size_t files_max, struct tree *out, struct err *err);

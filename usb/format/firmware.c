@@ -111,6 +111,10 @@ static int files_list(struct firmware *f, const struct firmware_source *source, 
         if (rc < 0)
             return rc;
     }
+    for (size_t i = 0; i < source->left_out_count; i++)
+        firmware_problem(f, FIRMWARE_WARNING, "name_not_utf8", source->left_out[i],
+                         "give it a name of plain letters if the package needs it",
+                         "'%s' is left out: its name is not UTF-8", source->left_out[i]);
     return 0;
 }
 

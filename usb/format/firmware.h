@@ -25,9 +25,11 @@ extern const struct firmware_model FIRMWARE_MODEL_X5;
 
 /* The package as it lies there. Names are relative, '/' between folders. */
 struct firmware_source {
-    const char *name; /* of the folder or archive: versions stand in it */
-    const char *const *names;
+    const char *name;         /* of the folder or archive: versions stand in it */
+    const char *const *names; /* UTF-8 */
     size_t count;
+    const char *const *left_out; /* files that are not looked at, as their names can be shown */
+    size_t left_out_count;
     /* ERR_NOT_FOUND, or what opening says. The caller closes. */
     int (*open)(void *arg, const char *name, struct input **out, struct err *err);
     void *arg;

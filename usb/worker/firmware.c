@@ -49,6 +49,13 @@ int run_firmware(struct host *h, const char *text, size_t len, struct wire_done 
     for (size_t i = 0; i < h->input_count; i++)
         if (strncmp(h->inputs[i].name, prefix, sizeof(prefix) - 1) == 0)
             names[source.count++] = h->inputs[i].name + sizeof(prefix) - 1;
+    const json_t *left_out = json_object_get(params, "left_out");
+    const char *shown[FIRMWARE_FILES_MAX];
+    for (; source.left_out_count < MIN_OF(json_array_size(left_out), ARRAY_LEN(shown));
+         source.left_out_count++)
+        shown[source.left_out_count] =
+            json_string_value(json_array_get(left_out, source.left_out_count));
+    source.left_out = shown;
     struct firmware_options options = {
         .model = &FIRMWARE_MODEL_X5, .storage = "EMMC", .read_all = true};
     struct firmware *f = NULL;
