@@ -301,6 +301,8 @@ static const struct role_row {
     {"photos", "userdata", ROLE_USER, false, true},
     {"unknown", "nvram2", ROLE_UNKNOWN, false, true},
     {"no such slot", "nvram_c", ROLE_UNKNOWN, false, true},
+    {"in capitals, as old scatter files have it", "PROINFO", ROLE_IDENTITY, true, true},
+    {"bootloader in capitals", "LK_A", ROLE_MODEL, true, false},
     {"only a suffix", "_a", ROLE_UNKNOWN, false, true},
 };
 

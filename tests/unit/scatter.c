@@ -424,9 +424,34 @@ static void empty_values_are_filled(void **state)
     }
 }
 
+/* Old files write names in capitals: found by either spelling, and kept as they stand. */
+static void names_are_found_in_any_case(void **state)
+{
+    (void)state;
+    static const char text[] = HEAD PART("0", "PROINFO", "0x0", "0x200")
+        PART("1", "nvram", "0x200", "0x200") PART("2", "NVRAM", "0x400", "0x200");
+    AUTO(scatter_free) struct scatter *s = parsed(span_of(text, sizeof(text) - 1));
+    const struct scatter_section *section = &s->sections[0];
+    assert_ptr_equal(scatter_find(section, "proinfo"), &section->entries[0]);
+    assert_ptr_equal(scatter_find(section, "nvram"), &section->entries[1]);
+    assert_ptr_equal(scatter_find(section, "NVRAM"), &section->entries[2]);
+    assert_null(scatter_find(section, "Nvram")); /* which one? */
+    struct scatter_pick picks[] = {{"proinfo", NULL}, {"PROINFO", NULL}};
+    AUTO(buf_deinit) struct buf copy;
+    buf_init(&copy, 1 << 16);
+    assert_int_equal(scatter_derive(span_of(text, sizeof(text) - 1), NULL, picks, 2, &copy, NULL),
+                     ERR_INPUT); /* twice the same */
+    assert_int_equal(scatter_derive(span_of(text, sizeof(text) - 1), NULL, picks, 1, &copy, NULL),
+                     0);
+    assert_int_equal(lines_changed(span_of(text, sizeof(text) - 1), buf_span(&copy)), 2);
+    assert_true(has(buf_span(&copy), "partition_name: PROINFO\n  file_name: proinfo.img\n  "
+                                     "is_download: true\n"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_are_found_in_any_case),
         cmocka_unit_test(reserved_addresses_count_from_the_end),
         cmocka_unit_test(places_stand_in_linear_only),
         cmocka_unit_test(overlapping_entries_are_told),

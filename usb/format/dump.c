@@ -373,7 +373,7 @@ void dump_expect(struct dump *d, const struct scatter_section *section)
         struct dump_part *p = &d->parts[i];
         const struct scatter_entry *e = scatter_find(section, p->name);
         uint64_t start = e ? scatter_start(section, e, 0) : UINT64_MAX;
-        if (start == UINT64_MAX || strcmp(p->name, "userdata") == 0) /* stretched on the phone */
+        if (start == UINT64_MAX || role_same_name(p->name, "userdata")) /* stretched on the phone */
             continue;
         p->expected_bytes = e->size_bytes;
         p->first_lba = start / d->sector_bytes;

@@ -410,15 +410,14 @@ static bool wants_image(const struct scatter_entry *e)
 static const char *head_fault(const struct scatter_entry *e, struct span head)
 {
     static const char *const with_header[] = {"tee", "scp", "sspm", "spmfw", "md1img", "logo"};
-    const char *name = e->name;
-    size_t len = strlen(name) - (role_slot(name) ? 2 : 0);
+    const char *name = role_of(e->name)->name; /* in small letters, without slot */
     struct mtk_image image;
     for (size_t i = 0; i < ARRAY_LEN(with_header); i++)
-        if (strlen(with_header[i]) == len && memcmp(with_header[i], name, len) == 0)
+        if (strcmp(with_header[i], name) == 0)
             return mtk_image_decode(head, &image, NULL) < 0 ? "a MediaTek image header" : NULL;
-    if (len == 4 && memcmp(name, "boot", 4) == 0 && memcmp(head.data, "ANDROID!", 8) != 0)
+    if (strcmp(name, "boot") == 0 && memcmp(head.data, "ANDROID!", 8) != 0)
         return "ANDROID!";
-    if (len == 6 && memcmp(name, "vbmeta", 6) == 0 && memcmp(head.data, "AVB0", 4) != 0)
+    if (strcmp(name, "vbmeta") == 0 && memcmp(head.data, "AVB0", 4) != 0)
         return "AVB0";
     return NULL;
 }
@@ -433,7 +432,7 @@ static void image_check(struct firmware *f, const struct firmware_source *source
     }
     /* What a scatter says of userdata is a placeholder: flashing stretches it to the end of the
      * area. */
-    bool size_known = e->size_bytes && strcmp(e->name, "userdata") != 0;
+    bool size_known = e->size_bytes && !role_same_name(e->name, "userdata");
     if (size_known && file->expanded_bytes > e->size_bytes)
         firmware_problem(f, FIRMWARE_ERROR, "image_too_large", file->name, other_package,
                          "'%s' has %llu bytes%s, its partition %s has %llu", file->name,

@@ -1,6 +1,8 @@
 #include "usb/format/roles.h"
 
+#include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 #include "usb/base/mem.h"
 
@@ -76,10 +78,15 @@ const char *const role_identity_names[] = {
     "pgpt",    "sgpt",   "boot1", "boot2",        NULL,
 };
 
+bool role_same_name(const char *a, const char *b)
+{
+    return strcasecmp(a, b) == 0;
+}
+
 static const struct role *row_of(const char *name, size_t len)
 {
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (strlen(table[i].name) == len && memcmp(table[i].name, name, len) == 0)
+        if (strlen(table[i].name) == len && strncasecmp(table[i].name, name, len) == 0)
             return &table[i];
     return NULL;
 }
@@ -87,9 +94,8 @@ static const struct role *row_of(const char *name, size_t len)
 char role_slot(const char *name)
 {
     size_t len = strlen(name);
-    if (len > 2 && name[len - 2] == '_' && (name[len - 1] == 'a' || name[len - 1] == 'b'))
-        return name[len - 1];
-    return 0;
+    char slot = len > 2 && name[len - 2] == '_' ? (char)tolower((unsigned char)name[len - 1]) : 0;
+    return slot == 'a' || slot == 'b' ? slot : 0;
 }
 
 const struct role *role_of(const char *name)

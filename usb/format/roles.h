@@ -40,7 +40,9 @@ struct role {
     bool donor_ok;     /* another phone of the model may give it */
 };
 
-/* Role of a partition or area; _a and _b are cut off when the whole name has no row. Never NULL:
+/* Two spellings of one partition? Old scatter files (V1.1.1) write names in capitals. */
+bool role_same_name(const char *a, const char *b);
+/* Role of a partition or area, in any case; _a and _b are cut off when the whole name has no row. Never NULL:
  * unknown names get a row of class ROLE_UNKNOWN. */
 const struct role *role_of(const char *name);
 bool role_in_identity_set(const char *name);
@@ -49,7 +51,7 @@ bool role_is_protected(const char *name);
 /* The identity set by name: partitions of the user area, then "pgpt", "sgpt", "boot1", "boot2". lk
  * and systeminfo stand with both slots. NULL-terminated. */
 extern const char *const role_identity_names[];
-/* 'a' or 'b' for x_a and x_b, else 0. */
+/* 'a' or 'b' for x_a and x_b (or X_A and X_B), else 0. */
 char role_slot(const char *name);
 const char *
 role_class_name(enum role_class c); /* "identity", "device", "model", "user", "unknown" */

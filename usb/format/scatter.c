@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "usb/base/mem.h"
+#include "usb/format/roles.h"
 
 enum { LINE_BYTES_MAX = 4096, CTRL_Z = 0x1a /* DOS editors end a text with it */ };
 
@@ -533,10 +534,16 @@ const struct scatter_section *scatter_section(const struct scatter *s, const cha
 
 const struct scatter_entry *scatter_find(const struct scatter_section *section, const char *name)
 {
-    for (uint32_t i = 0; i < section->count; i++)
-        if (strcmp(section->entries[i].name, name) == 0)
-            return &section->entries[i];
-    return NULL;
+    const struct scatter_entry *alike = NULL;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < section->count; i++) {
+        const struct scatter_entry *e = &section->entries[i];
+        if (strcmp(e->name, name) == 0)
+            return e;
+        if (role_same_name(e->name, name) && ++count == 1)
+            alike = e;
+    }
+    return count == 1 ? alike : NULL;
 }
 
 bool scatter_overlap(const struct scatter_section *section, const struct scatter_entry **first_out,
@@ -572,7 +579,7 @@ static bool in_gpt(const struct scatter_entry *e)
 {
     static const char *const not_there[] = {"preloader", "preloader2", "pgpt", "sgpt"};
     for (size_t i = 0; i < ARRAY_LEN(not_there); i++)
-        if (strcmp(e->name, not_there[i]) == 0)
+        if (role_same_name(e->name, not_there[i]))
             return false;
     return strstr(e->region, "BOOT") == NULL && strcmp(e->region, "UFS_LU0_LU1") != 0;
 }
@@ -609,7 +616,7 @@ int scatter_matches_gpt(const struct scatter_section *section, const struct gpt 
         const struct scatter_entry *e = &section->entries[i];
         if (!in_gpt(e))
             continue;
-        if (strcmp(e->name, "userdata") == 0)
+        if (role_same_name(e->name, "userdata"))
             return 0; /* stretched on the phone; behind it only reserved places */
         const struct gpt_entry *g = gpt_find(table, e->name);
         if (!g)

@@ -73,6 +73,7 @@ void scatter_free(struct scatter **s);
 /* Section of a storage ("EMMC"); NULL: EMMC, or the only section there is. NULL when there is none.
  */
 const struct scatter_section *scatter_section(const struct scatter *s, const char *storage);
+/* By its name as it stands there, else by the only one that differs in case (role_same_name). */
 const struct scatter_entry *scatter_find(const struct scatter_section *section, const char *name);
 /* First pair of entries whose linear and physical ranges both overlap, in file order; false when
  * there is none. Real files have such pairs: they are read with a warning, and nothing is written

@@ -18,11 +18,12 @@ struct plan {
     char images[SCATTER_ENTRIES_MAX][SCATTER_FILE_BYTES];
 };
 
-static const struct scatter_pick *pick_of(const struct scatter_entry *e,
+static const struct scatter_pick *pick_of(const struct scatter_section *section,
+                                          const struct scatter_entry *e,
                                           const struct scatter_pick *picks, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (strcmp(picks[i].name, e->name) == 0)
+        if (scatter_find(section, picks[i].name) == e)
             return &picks[i];
     return NULL;
 }
@@ -63,7 +64,7 @@ static int plan_make(const struct scatter_section *section, struct span text,
 {
     for (uint32_t i = 0; i < section->count; i++) {
         const struct scatter_entry *e = &section->entries[i];
-        const struct scatter_pick *pick = pick_of(e, picks, pick_count);
+        const struct scatter_pick *pick = pick_of(section, e, picks, pick_count);
         if (pick && (!e->file_place.line || !e->download_place.line))
             return err_set(err, ERR_FORMAT, "scatter line %u: '%s' has no %s to change", e->line,
                            e->name, e->file_place.line ? "is_download" : "file_name");
@@ -114,7 +115,7 @@ static int copy_check(const struct scatter *before, const struct scatter *after,
         same = a->count == b->count;
         for (uint32_t j = 0; same && j < a->count; j++) {
             const struct scatter_entry *x = &a->entries[j], *y = &b->entries[j];
-            const struct scatter_pick *pick = a == edited ? pick_of(x, picks, pick_count) : NULL;
+            const struct scatter_pick *pick = a == edited ? pick_of(a, x, picks, pick_count) : NULL;
             same = same_but_picks(x, y) &&
                    strcmp(y->file_name, pick ? p->images[j] : x->file_name) == 0 &&
                    y->is_download == (a == edited ? pick != NULL : x->is_download);
@@ -129,12 +130,12 @@ static int picks_check(const struct scatter_section *section, const struct scatt
     if (count == 0)
         return err_set(err, ERR_INPUT, "no partition named");
     for (size_t i = 0; i < count; i++) {
-        if (!scatter_find(section, picks[i].name))
+        const struct scatter_entry *e = scatter_find(section, picks[i].name);
+        if (!e)
             return err_set(err, ERR_NOT_FOUND, "no partition '%s' in section %s", picks[i].name,
                            section->storage);
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(picks[i].name, picks[j].name) == 0)
-                return err_set(err, ERR_INPUT, "'%s' is named twice", picks[i].name);
+        if (pick_of(section, e, picks, i))
+            return err_set(err, ERR_INPUT, "'%s' is named twice", picks[i].name);
     }
     return 0;
 }

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "usb/format/roles.h"
+
 static json_t *files_json(const struct firmware *f)
 {
     json_t *list = json_array();
@@ -27,11 +29,11 @@ static json_t *layout_json(const struct firmware *f)
     const struct scatter_section *section = f->section;
     for (uint32_t i = 0; section && i < section->count; i++) {
         const struct scatter_entry *e = &section->entries[i];
-        bool in_gpt = strcmp(e->region, "EMMC_USER") == 0 && strcmp(e->name, "pgpt") != 0 &&
-                      strcmp(e->name, "sgpt") != 0;
+        bool in_gpt = strcmp(e->region, "EMMC_USER") == 0 && !role_same_name(e->name, "pgpt") &&
+                      !role_same_name(e->name, "sgpt");
         if (!in_gpt)
             continue;
-        bool stretches = e->is_reserved || strcmp(e->name, "userdata") == 0;
+        bool stretches = e->is_reserved || role_same_name(e->name, "userdata");
         json_array_append_new(list,
                               json_pack("{s:s, s:I, s:I}", "name", e->name, "offset",
                                         (json_int_t)(stretches ? 0 : scatter_start(section, e, 0)),
