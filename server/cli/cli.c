@@ -84,6 +84,17 @@ int cli_options(const struct cli_command *self, int argc, char **argv,
     return argc - optind;
 }
 
+int cli_options_one(const struct cli_command *self, int argc, char **argv,
+                    const struct cli_option *options, const char *needed)
+{
+    int n = cli_options(self, argc, argv, options);
+    if (n == 1)
+        return 0;
+    if (n >= 0)
+        cli_usage(self, "%s", needed);
+    return -1;
+}
+
 /* ---- text ----------------------------------------------------------------------------------- */
 
 static char *slot(void)

@@ -36,6 +36,10 @@ struct cli_option {
  * prints the command's usage and exits. */
 int cli_options(const struct cli_command *self, int argc, char **argv,
                 const struct cli_option *options);
+/* The same for a command of exactly one argument, left in argv[0]; `needed`: what to say without
+ * it. 0 or -1. */
+int cli_options_one(const struct cli_command *self, int argc, char **argv,
+                    const struct cli_option *options, const char *needed);
 int cli_usage(const struct cli_command *self, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* "flashrack: text" on stderr, and the advice when there is one. Returns CLI_BAD_INPUT. */

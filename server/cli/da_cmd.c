@@ -58,11 +58,8 @@ int da_show(const struct cli_command *self, int argc, char **argv)
 {
     bool json = false;
     const struct cli_option options[] = {{"json", NULL, &json, 0}, {0}};
-    int n = cli_options(self, argc, argv, options);
-    if (n < 0)
+    if (cli_options_one(self, argc, argv, options, "one download agent file is needed") < 0)
         return CLI_USAGE;
-    if (n != 1)
-        return cli_usage(self, "one download agent file is needed");
     struct err err;
     AUTO(fd_close) int fd = open(argv[0], O_RDONLY | O_CLOEXEC);
     if (fd < 0) {

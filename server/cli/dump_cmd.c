@@ -253,11 +253,8 @@ int dump_list(const struct cli_command *self, int argc, char **argv)
                                          {"serial", &label, NULL, 0},
                                          {"json", NULL, &json, 0},
                                          {0}};
-    int n = cli_options(self, argc, argv, options);
-    if (n < 0)
+    if (cli_options_one(self, argc, argv, options, "one dump is needed") < 0)
         return CLI_USAGE;
-    if (n != 1)
-        return cli_usage(self, "one dump is needed");
     struct err err;
     if (offset_parse(&s, &s.offset_bytes, &err) < 0)
         return cli_usage(self, "%s", err.text);

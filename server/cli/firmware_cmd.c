@@ -265,11 +265,9 @@ int firmware_check_cmd(const struct cli_command *self, int argc, char **argv)
                                          {"serial", &phone.serial, NULL, 0},
                                          {"battery", &phone.battery_text, NULL, 0},
                                          {0}};
-    int n = cli_options(self, argc, argv, options);
-    if (n < 0)
+    if (cli_options_one(self, argc, argv, options, "the folder of a firmware package is needed") <
+        0)
         return CLI_USAGE;
-    if (n != 1)
-        return cli_usage(self, "the folder of a firmware package is needed");
     struct err err;
     if (phone_parse(&phone, &err) < 0)
         return cli_fail(&err, NULL);

@@ -27,11 +27,8 @@ int preloader_show(const struct cli_command *self, int argc, char **argv)
     const char *output = NULL;
     const struct cli_option options[] = {
         {"json", NULL, &json, 0}, {"output", &output, NULL, 'o'}, {0}};
-    int n = cli_options(self, argc, argv, options);
-    if (n < 0)
+    if (cli_options_one(self, argc, argv, options, "one preloader file is needed") < 0)
         return CLI_USAGE;
-    if (n != 1)
-        return cli_usage(self, "one preloader file is needed");
     struct err err;
     AUTO(free_ptr) char *data = NULL;
     size_t len;

@@ -83,11 +83,8 @@ int scatter_show(const struct cli_command *self, int argc, char **argv)
 {
     bool json = false;
     const struct cli_option options[] = {{"json", NULL, &json, 0}, {0}};
-    int n = cli_options(self, argc, argv, options);
-    if (n < 0)
+    if (cli_options_one(self, argc, argv, options, "one scatter file is needed") < 0)
         return CLI_USAGE;
-    if (n != 1)
-        return cli_usage(self, "one scatter file is needed");
     struct err err;
     AUTO(free_ptr) char *text = NULL;
     AUTO(scatter_free) struct scatter *s = NULL;

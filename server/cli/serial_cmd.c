@@ -1,15 +1,20 @@
 #include "server/cli/offline.h"
 #include "usb/format/serial.h"
 
+static int say_verdict(bool valid, const char *reason)
+{
+    if (valid)
+        return CLI_FINE;
+    fprintf(stderr, "flashrack: %s\n", reason);
+    return CLI_BAD_INPUT;
+}
+
 int serial_cmd(const struct cli_command *self, int argc, char **argv)
 {
     bool json = false;
     const struct cli_option options[] = {{"json", NULL, &json, 0}, {0}};
-    int n = cli_options(self, argc, argv, options);
-    if (n < 0)
+    if (cli_options_one(self, argc, argv, options, "one serial is needed") < 0)
         return CLI_USAGE;
-    if (n != 1)
-        return cli_usage(self, "one serial is needed");
     struct serial_check check;
     serial_check(argv[0], SERIAL_PROJECT_X5, &check);
     bool valid = check.verdict == SERIAL_VALID;
@@ -23,21 +28,15 @@ int serial_cmd(const struct cli_command *self, int argc, char **argv)
     } else if (valid) {
         printf("serial          %s\ndm-verity code  %s\n", argv[0], check.dm_verity_code);
     }
-    if (valid)
-        return CLI_FINE;
-    fprintf(stderr, "flashrack: %s\n", check.reason);
-    return CLI_BAD_INPUT;
+    return say_verdict(valid, check.reason);
 }
 
 int imei_cmd(const struct cli_command *self, int argc, char **argv)
 {
     bool json = false;
     const struct cli_option options[] = {{"json", NULL, &json, 0}, {0}};
-    int n = cli_options(self, argc, argv, options);
-    if (n < 0)
+    if (cli_options_one(self, argc, argv, options, "one IMEI is needed") < 0)
         return CLI_USAGE;
-    if (n != 1)
-        return cli_usage(self, "one IMEI is needed");
     char reason[200] = "";
     bool valid = imei_check(argv[0], reason, sizeof(reason)) == IMEI_VALID;
     if (json) {
@@ -49,8 +48,5 @@ int imei_cmd(const struct cli_command *self, int argc, char **argv)
     } else if (valid) {
         printf("imei  %s\n", argv[0]);
     }
-    if (valid)
-        return CLI_FINE;
-    fprintf(stderr, "flashrack: %s\n", reason);
-    return CLI_BAD_INPUT;
+    return say_verdict(valid, reason);
 }
