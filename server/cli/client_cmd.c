@@ -75,12 +75,14 @@ const struct cli_command client_commands[] = {
      backups_cmd},
     {"backup verify", "ID|--all " JSON,
      "Reads every image of a backup again and compares its hash. Exits 1 when one is damaged.\n"
-     "The station does so by itself once a day (flashrackd --verify-every).\n\n"
+     "The station does so by itself once a day (flashrackd --verify-every). It opens sealed ones,\n"
+     "too; one whose seal is broken is damaged.\n\n"
      "--all          each of the station's backups" STATION,
      backup_verify_cmd},
     {"backup export", "ID -o DIR " JSON,
      "Writes a backup's images, SHA256SUMS and manifest.json into a new folder.\n"
-     "No image gets its final name before all of them arrived and were compared." STATION,
+     "No image gets its final name before all of them arrived and were compared. They are plain,\n"
+     "also where the station seals what it stores (flashrackd --backup-key)." STATION,
      backup_export_cmd},
     {"backup prune", "[--dry-run] " JSON,
      "Lets go what retention does not keep: of each phone's pre-images the newest stay "

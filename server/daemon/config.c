@@ -57,6 +57,11 @@ static const struct option_row {
     ROW("keep-backups", KIND_TEXT, keep_backups, "N",
         "pre-images of each phone that are kept, newest first, and always its last good one (0: "
         "all)"),
+    ROW("backup-key", KIND_TEXT, backup_key, "FILE",
+        "seals stored backups (AES-256-GCM): 32 bytes or 64 hex digits, chmod 600. From then on "
+        "needed at every start; keep it apart from the backups"),
+    ROW("old-backup-key", KIND_TEXT, old_backup_key, "FILE",
+        "the key before: everything is sealed with --backup-key anew while the station works"),
     ROW("time-scale", KIND_TEXT, time_scale, "X", "stretches every window and deadline (1)"),
 #undef ROW
 };
@@ -75,6 +80,10 @@ static void usage(FILE *out)
         "SIGTERM ends the station, SIGHUP starts it anew, as another version if one was installed; "
         "workers\n"
         "end the step they are in, and jobs go on by themselves after the next start.\n\n"
+        "Make a key for backups with (umask 077; openssl rand -hex 32 > FILE), and keep a copy of "
+        "it elsewhere:\n"
+        "who loses it has lost every backup. Once backups are sealed, no start without their "
+        "key.\n\n"
         "Every option is also a variable: --import-dir is FLASHRACK_IMPORT_DIR (lists: a "
         "':'-separated\n"
         "list for folders, ',' for the others). Command line wins over variables, they over the "

@@ -17,6 +17,7 @@ enum {
 
 struct config {
     char *listen, *data, *web, *schema, *program_dir, *portwatch, *tls_cert, *tls_key, *log_format;
+    char *backup_key, *old_backup_key;
     char *time_scale, *verify_every, *keep_backups, *record_keep, *jobs_max, *jobs_per_controller, *jobs_per_hub, *retries;
     char *usbip[CONFIG_LIST_MAX + 1], *import_dir[CONFIG_LIST_MAX + 1];
     char *copy_dir[CONFIG_LIST_MAX + 1], *host[CONFIG_LIST_MAX + 1];

@@ -64,8 +64,11 @@ static int number_or(const char *text, int fallback)
 
 static int daemon_start(struct daemon *d, const struct config *c, const char *data, struct err *err)
 {
-    struct store_config store = {
-        .data_dir = data, .base = d->base, .copy_dirs = (const char *const *)c->copy_dir};
+    struct store_config store = {.data_dir = data,
+                                 .base = d->base,
+                                 .copy_dirs = (const char *const *)c->copy_dir,
+                                 .backup_key = c->backup_key,
+                                 .old_backup_key = c->old_backup_key};
     int rc = store_open(&store, &d->store, err);
     if (rc < 0)
         return rc;
@@ -150,7 +153,7 @@ static int serve(struct config *c, bool *again, struct err *err)
     return rc;
 }
 
-/* 3: a database is damaged. Starting again does not help, see flashrackd.service. */
+/* 2: an option or key does not fit; 3: a database is damaged. Starting again does not help, see flashrackd.service. */
 static int exit_status(int rc)
 {
     if (rc >= 0)

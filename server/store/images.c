@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "server/store/chunks.h"
 #include "usb/archive/chunk.h"
 #include "usb/base/clock.h"
 #include "usb/base/io.h"
@@ -24,51 +25,25 @@ static int find(struct db *db, const char *sql, const struct sha256 *hash, sqlit
     return db_step(db, *stmt, err);
 }
 
-static struct span column_span(sqlite3_stmt *stmt, int at)
-{
-    return span_of(sqlite3_column_blob(stmt, at), (size_t)sqlite3_column_bytes(stmt, at));
-}
-
 /* ---- chunks in ---- */
 
-static int unpack(struct span zstd, int64_t raw_bytes, const struct sha256 *want, struct buf *raw,
-                  struct err *err)
+/* Nobody stores what is not what it says. */
+static int check(const struct spool_chunk *chunk, struct buf *raw, struct err *err)
 {
     buf_clear(raw);
-    int code = chunk_decompress(zstd, (size_t)raw_bytes, raw, err);
-    if (code < 0)
-        return code;
-    struct sha256 have = sha256_of(buf_span(raw));
-    if (!sha256_equal(&have, want))
-        return err_set(err, ERR_VERIFY, "a chunk's contents do not have its hash");
-    return 0;
+    int code = chunk_decompress(chunk->zstd, chunk->raw_bytes, raw, err);
+    return code < 0 ? code : chunks_compare(buf_span(raw), &chunk->sha256, err);
 }
 
-static const char insert_chunk_sql[] =
-    "INSERT INTO chunk (sha256, raw_bytes, zstd) VALUES (:sha256, :raw_bytes, :zstd)";
-
-static int insert_chunk(struct db *db, const struct spool_chunk *chunk, struct err *err)
-{
-    AUTO(db_reset) sqlite3_stmt *stmt = NULL;
-    int code = db_prepare(db, insert_chunk_sql, &stmt, err);
-    if (code < 0)
-        return code;
-    db_bind_blob(stmt, ":sha256", hash_span(&chunk->sha256));
-    db_bind_int(stmt, ":raw_bytes", chunk->raw_bytes);
-    db_bind_blob(stmt, ":zstd", chunk->zstd);
-    return db_step(db, stmt, err);
-}
-
-int images_put_chunk(struct db *db, const struct spool_chunk *chunk, struct buf *raw,
+int images_put_chunk(struct conn *conn, const struct spool_chunk *chunk, struct buf *raw,
                      struct err *err)
 {
-    AUTO(db_reset) sqlite3_stmt *stmt = NULL;
-    int found = find(db, "SELECT 1 FROM chunk WHERE sha256 = :sha256", &chunk->sha256, &stmt, err);
-    if (found != 0)
-        return found < 0 ? found : 0;
-    int code = unpack(chunk->zstd, chunk->raw_bytes, &chunk->sha256, raw, err);
+    int have = chunks_have(conn, &chunk->sha256, err);
+    if (have != 0)
+        return have < 0 ? have : 0;
+    int code = check(chunk, raw, err);
     if (code == 0)
-        code = insert_chunk(db, chunk, err);
+        code = chunks_add(conn, chunk, err);
     return code < 0 ? code : 1;
 }
 
@@ -94,6 +69,7 @@ int images_have(struct db *db, const struct sha256 *sha256, int64_t size_bytes, 
 /* What an image is made of, while it is put together. */
 struct assembly {
     struct hasher *hasher;
+    struct buf scratch; /* an opened seal */
     int64_t *chunk_ids;
     int64_t size_bytes;
     const struct sha256
@@ -103,35 +79,40 @@ struct assembly {
 static void assembly_deinit(struct assembly *a)
 {
     hasher_free(&a->hasher);
+    buf_deinit(&a->scratch);
     free(a->chunk_ids);
 }
 
-static int add_chunk(struct db *db, const struct sha256 *hash, struct assembly *a, int64_t *id_out,
-                     struct buf *raw, struct err *err)
+static int add_chunk(struct conn *conn, const struct sha256 *hash, struct assembly *a,
+                     int64_t *id_out, struct buf *raw, struct err *err)
 {
     AUTO(db_reset) sqlite3_stmt *stmt = NULL;
-    int found =
-        find(db, "SELECT id, raw_bytes, zstd FROM chunk WHERE sha256 = :sha256", hash, &stmt, err);
+    struct stored_chunk chunk;
+    int found = chunks_find(conn, hash, &stmt, &chunk, err);
     if (found == 0)
         return err_set(err, ERR_VERIFY, "a chunk that it names is missing");
-    if (found > 0 && !(a->in_raw && sha256_equal(a->in_raw, hash)))
-        found = unpack(column_span(stmt, 2), sqlite3_column_int64(stmt, 1), hash, raw, err);
+    if (found > 0 && !(a->in_raw && sha256_equal(a->in_raw, hash))) {
+        found = chunks_unpack(conn, &chunk, &a->scratch, raw, err);
+        if (found == 0)
+            found = chunks_compare(buf_span(raw), hash, err);
+    }
     if (found < 0)
         return found;
     a->in_raw = hash;
-    *id_out = sqlite3_column_int64(stmt, 0);
+    *id_out = chunk.id;
     hasher_update(a->hasher, raw->data, raw->len);
     a->size_bytes += (int64_t)raw->len;
     return 0;
 }
 
-static int assemble(struct db *db, const struct spool_partition *p, struct assembly *a,
+static int assemble(struct conn *conn, const struct spool_partition *p, struct assembly *a,
                     struct buf *raw, struct err *err)
 {
     a->hasher = hasher_new();
+    buf_init(&a->scratch, CHUNK_PACKED_MAX);
     a->chunk_ids = xcalloc(p->chunk_count, sizeof(*a->chunk_ids));
     for (size_t i = 0; i < p->chunk_count; i++) {
-        int code = add_chunk(db, &p->chunks[i], a, &a->chunk_ids[i], raw, err);
+        int code = add_chunk(conn, &p->chunks[i], a, &a->chunk_ids[i], raw, err);
         if (code < 0)
             return code;
         if (i + 1 < p->chunk_count && raw->len != SPOOL_CHUNK_MAX_BYTES)
@@ -181,8 +162,9 @@ static int64_t insert_image(struct db *db, const struct spool_partition *p, stru
     return code < 0 ? code : sqlite3_column_int64(stmt, 0);
 }
 
-int images_put(struct db *db, const struct spool_partition *p, struct buf *raw, struct err *err)
+int images_put(struct conn *conn, const struct spool_partition *p, struct buf *raw, struct err *err)
 {
+    struct db *db = conn->backups;
     int64_t size = 0;
     int found = image_size(db, &p->sha256, &size, err);
     if (found < 0)
@@ -192,7 +174,7 @@ int images_put(struct db *db, const struct spool_partition *p, struct buf *raw, 
     if (found > 0)
         return 0;
     AUTO(assembly_deinit) struct assembly a = {0};
-    int code = assemble(db, p, &a, raw, err);
+    int code = assemble(conn, p, &a, raw, err);
     if (code < 0)
         return code;
     int64_t id = insert_image(db, p, err);
@@ -202,48 +184,69 @@ int images_put(struct db *db, const struct spool_partition *p, struct buf *raw, 
 /* ---- images out ---- */
 
 static const char pieces_sql[] =
-    "SELECT c.zstd, c.raw_bytes FROM image i JOIN image_chunk p ON p.image_id = i.id"
+    "SELECT " CHUNKS_COLUMNS " FROM image i JOIN image_chunk p ON p.image_id = i.id"
     " JOIN chunk c ON c.id = p.chunk_id WHERE i.sha256 = :sha256 ORDER BY p.seq";
+
+/* Where an image goes, piece by piece. */
+struct output {
+    struct hasher *hasher;
+    struct buf scratch, raw; /* an opened seal; a piece */
+    int fd;                  /* -1: nowhere */
+    int64_t at;
+};
+
+static void output_init(struct output *o, int fd)
+{
+    *o = (struct output){.hasher = hasher_new(), .fd = fd};
+    buf_init(&o->scratch, CHUNK_PACKED_MAX);
+    buf_init(&o->raw, SPOOL_CHUNK_MAX_BYTES);
+}
+
+static void output_deinit(struct output *o)
+{
+    hasher_free(&o->hasher);
+    buf_deinit(&o->scratch);
+    buf_deinit(&o->raw);
+}
 
 static bool all_zero(struct span s)
 {
     return s.len == 0 || (s.data[0] == 0 && memcmp(s.data, s.data + 1, s.len - 1) == 0);
 }
 
-static int write_piece(sqlite3_stmt *stmt, struct hasher *hasher, int fd, int64_t at,
-                       struct buf *raw, struct err *err)
+static int write_piece(struct conn *conn, sqlite3_stmt *stmt, struct output *o, struct err *err)
 {
-    buf_clear(raw);
-    int code =
-        chunk_decompress(column_span(stmt, 0), (size_t)sqlite3_column_int64(stmt, 1), raw, err);
+    struct stored_chunk chunk;
+    int code = chunks_row(stmt, &chunk, err);
+    if (code == 0)
+        code = chunks_unpack(conn, &chunk, &o->scratch, &o->raw, err);
     if (code < 0)
         return code;
-    hasher_update(hasher, raw->data, raw->len);
+    struct span raw = buf_span(&o->raw);
     struct err why = {0};
-    if (fd >= 0 && !all_zero(buf_span(raw)) && io_pwrite(fd, raw->data, raw->len, at, &why) < 0)
+    hasher_update(o->hasher, raw.data, raw.len);
+    if (o->fd >= 0 && !all_zero(raw) && io_pwrite(o->fd, raw.data, raw.len, o->at, &why) < 0)
         return err_set(err, ERR_DISK, "the station's disk: %s", why.text);
+    o->at += (int64_t)raw.len;
     return 0;
 }
 
-int images_write(struct db *db, const struct sha256 *sha256, int64_t size_bytes, int fd,
+int images_write(struct conn *conn, const struct sha256 *sha256, int64_t size_bytes, int fd,
                  struct err *err)
 {
-    AUTO(hasher_free) struct hasher *hasher = hasher_new();
-    AUTO(buf_deinit) struct buf raw;
-    buf_init(&raw, SPOOL_CHUNK_MAX_BYTES);
+    AUTO(output_deinit) struct output o;
+    output_init(&o, fd);
     AUTO(db_reset) sqlite3_stmt *stmt = NULL;
-    int64_t at = 0;
-    int more = find(db, pieces_sql, sha256, &stmt, err);
-    for (; more > 0; more = db_step(db, stmt, err)) {
-        int code = write_piece(stmt, hasher, fd, at, &raw, err);
+    int more = find(conn->backups, pieces_sql, sha256, &stmt, err);
+    for (; more > 0; more = db_step(conn->backups, stmt, err)) {
+        int code = write_piece(conn, stmt, &o, err);
         if (code < 0)
             return code;
-        at += (int64_t)raw.len;
     }
     if (more < 0)
         return more;
-    struct sha256 hash = hasher_finish(hasher);
-    if (at != size_bytes || !sha256_equal(&hash, sha256))
+    struct sha256 hash = hasher_finish(o.hasher);
+    if (o.at != size_bytes || !sha256_equal(&hash, sha256))
         return err_set(err, ERR_VERIFY, "the stored image is damaged");
     if (fd >= 0 && ftruncate(fd, size_bytes) < 0)
         return err_sys(err, ERR_DISK, "the station's disk: size of a temporary file");

@@ -15,7 +15,8 @@ enum {
 };
 
 struct ingest {
-    struct db *db;
+    struct conn *conn;
+    struct db *db; /* the connection's backups.db */
     struct task *task;
     struct err *err;
     struct spool_reader reader;
@@ -46,7 +47,7 @@ static int take_chunk(struct ingest *in, const struct spool_record *record)
         return 0;
     int code = spool_chunk_decode(record->payload, &chunk, in->err);
     if (code == 0)
-        code = images_put_chunk(in->db, &chunk, &in->raw, in->err);
+        code = images_put_chunk(in->conn, &chunk, &in->raw, in->err);
     if (code < 0)
         return code;
     in->chunk_count++;
@@ -72,7 +73,7 @@ static int take_partition(struct ingest *in, const struct spool_record *record)
     AUTO(spool_partition_deinit) struct spool_partition p = {0};
     int code = spool_partition_decode(record->payload, &p, in->err);
     if (code == 0 && (record->offset >= in->from_offset || in->again))
-        code = images_put(in->db, &p, &in->raw, in->err);
+        code = images_put(in->conn, &p, &in->raw, in->err);
     if (code < 0)
         return err_in(in->err, "partition '%s'", p.name);
     json_object_set_new(in->partitions, p.name, partition_row(&p));
@@ -243,7 +244,8 @@ static void prepare_answer(struct ingest *in)
 
 static int ingest(struct conn *conn, struct task *task)
 {
-    AUTO(ingest_deinit) struct ingest in = {.db = conn->backups, .task = task, .err = &task->err};
+    AUTO(ingest_deinit)
+    struct ingest in = {.conn = conn, .db = conn->backups, .task = task, .err = &task->err};
     in.from_offset = arg_int(task, "from_offset");
     in.partitions = json_object();
     in.records = json_array();
@@ -320,7 +322,7 @@ static int open_image(struct conn *conn, struct task *task)
     AUTO(fd_close) int fd = open_unnamed(conn->data_dir, &task->err);
     if (fd < 0)
         return fd;
-    int code = images_write(conn->backups, &hash, task->size_bytes, fd, &task->err);
+    int code = images_write(conn, &hash, task->size_bytes, fd, &task->err);
     if (code < 0)
         return code;
     task->fd = reopen_read_only(fd, &task->err);

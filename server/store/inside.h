@@ -1,4 +1,4 @@
-/* inside.h: the store itself, for lane.c, store.c and dbcopy.c only. */
+/* inside.h: the store itself, for lane.c, store.c, dbcopy.c and reseal.c only. */
 #ifndef FLASHRACK_SERVER_STORE_INSIDE_H
 #define FLASHRACK_SERVER_STORE_INSIDE_H
 
@@ -28,6 +28,7 @@ struct event;
 struct store {
     char *data_dir, **copy_dirs;
     struct signer *signer; /* the station's key: signs the manifests of closed jobs */
+    struct keys *keys;     /* of sealed chunks */
     int lock_fd; /* held as long as we live: one process a data folder */
     int wake_fd; /* eventfd: something is in `finished` */
     struct event *wake_event;

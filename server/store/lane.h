@@ -24,9 +24,11 @@ enum lane_name {
 
 /* What a thread works with. Pointers that its lane does not have are NULL. */
 struct signer;
+struct keys;
 struct conn {
     struct store *store;
     const struct signer *signer; /* the station's key */
+    const struct keys *keys;     /* of sealed chunks */
     struct db *station, *backups;
     const char *data_dir;
 };

@@ -8,8 +8,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "server/store/chunks.h"
 #include "server/store/dbcopy.h"
 #include "server/store/inside.h"
+#include "server/store/keys.h"
 #include "server/store/schema.h"
 #include "usb/base/mem.h"
 
@@ -72,7 +74,7 @@ static int open_file(struct store *s, const struct schema *schema, enum access a
 static int start_thread(struct store *s, enum lane_name lane, enum access station,
                         enum access backups, struct err *err)
 {
-    struct conn conn = {.store = s, .signer = s->signer, .data_dir = s->data_dir};
+    struct conn conn = {.store = s, .signer = s->signer, .keys = s->keys, .data_dir = s->data_dir};
     int code = open_file(s, &schema_station, station, &conn.station, err);
     if (code == 0)
         code = open_file(s, &schema_backups, backups, &conn.backups, err);
@@ -121,14 +123,18 @@ int store_open(const struct store_config *config, struct store **store_out, stru
     if (code == 0)
         code = schema_migrate(&schema_backups, s->data_dir, err);
     if (code == 0)
+        code = keys_open(config, &s->keys, err);
+    if (code == 0)
         code = open_wake(s, config->base, err);
     if (code == 0)
         code = start_threads(s, reader_count, err);
     if (code == 0)
         code = dbcopy_check_at_start(s, err);
-    if (code == 0)
-        *store_out = STEAL(s);
-    return code;
+    if (code < 0)
+        return code;
+    reseal_start(s);
+    *store_out = STEAL(s);
+    return 0;
 }
 
 void store_close(struct store **store)
@@ -150,6 +156,7 @@ void store_close(struct store **store)
     pthread_mutex_destroy(&s->finished_lock);
     list_free(&s->copy_dirs);
     signer_free(&s->signer);
+    keys_free(&s->keys);
     free(s->data_dir);
     free(s);
 }

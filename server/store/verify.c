@@ -24,8 +24,8 @@ static int check_image(struct conn *conn, json_t *image, struct err *err)
     struct sha256 hash;
     const char *name = json_string_value(json_object_get(image, "name"));
     sha256_parse(json_string_value(json_object_get(image, "sha256")), &hash);
-    int code = images_write(conn->backups, &hash,
-                            json_integer_value(json_object_get(image, "size")), -1, err);
+    int code =
+        images_write(conn, &hash, json_integer_value(json_object_get(image, "size")), -1, err);
     if (code == ERR_VERIFY || code == ERR_FORMAT) {
         err_in(err, "%s", name);
         return 1;

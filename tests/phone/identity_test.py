@@ -144,7 +144,7 @@ class Kept(Bench):
 
     def damage_chunk(self):
         with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "backups.db"))) as db, db:
-            db.execute("UPDATE chunk SET zstd = x'00' WHERE id = 1")
+            db.execute("UPDATE chunk SET packed = x'00' WHERE id = 1")
 
     def backup_until(self, key):
         while not self.station.get(f"/backups/{self.backup['id']}")[key]:
@@ -176,6 +176,32 @@ class Kept(Bench):
         self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", own + "2").returncode, 1)
         self.assertFalse(os.path.exists(own + "2"))
 
+    def key_file(self):
+        path = os.path.join(self.dir, "key")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write(os.urandom(32).hex() + "\n")
+        return path
+
+    def assert_nothing_plain(self):
+        """What the phone's nvram held before its loss stands neither in the database nor in its log."""
+        place = bench.partition(self.rack.dump(0), "nvram")
+        with open(self.rack.dump(0), "rb") as dump:
+            dump.seek(place["first_lba"] * 512)
+            nvram = dump.read(place["size"])
+        parts = [nvram[at:at + 32] for at in range(0, len(nvram), 4096)]
+        known = [part for part in parts if len(set(part)) > 16]  # no runs of one byte
+        self.assertTrue(known)
+        for name in ("backups.db", "backups.db-wal"):
+            with open(os.path.join(self.station.data, name), "rb") as f:
+                stored = f.read()
+            self.assertEqual([part for part in known if part in stored], [])
+
+    def assert_no_start_without_key(self):
+        keyless = [a for i, a in enumerate(self.station.args) if "--backup-key" not in self.station.args[max(i - 1, 0):i + 1]]
+        done = subprocess.run(keyless, capture_output=True, text=True, timeout=100)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("start with --backup-key", done.stderr)
+
     def assert_import_refused(self, path, *words, serial=None):
         self.assert_refused(lambda: self.station.import_dump(path, serial or self.rack.labels[0]["serial"]), *words)
 
@@ -201,8 +227,9 @@ class Kept(Bench):
         self.assert_import_refused(folder, "not whole")
 
     def test_import_of_an_export(self):
-        """The data folder is lost: what was exported before, as a folder and as a tar file, restores the phone."""
-        self.open(phones=2)
+        """The data folder is lost: what was exported before, as a folder and as a tar file, restores the phone. All of it
+        with sealed backups."""
+        self.open(phones=2, station_extra=["--backup-key", self.key_file()])
         self.prepare()
         folder, packed = os.path.join(self.dir, "out"), os.path.join(self.dir, "out.tar")
         self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", folder).returncode, 0)
@@ -210,6 +237,7 @@ class Kept(Bench):
                 open(packed, "wb") as out:
             shutil.copyfileobj(answer, out)
         self.assertEqual(self.station.stop(), 0)
+        self.assert_no_start_without_key()
         shutil.rmtree(self.station.data)
         self.station.start()
         serial, was = self.rack.labels[0]["serial"], self.backup["partitions"]
@@ -220,6 +248,7 @@ class Kept(Bench):
         self.assertEqual(self.station.import_dump(folder, serial)["id"], backup["id"])
         self.backup, self.firmware = backup, self.station.add_firmware(self.package)
         self.assert_restored(self.restore())
+        self.assert_nothing_plain()
         done = self.flashrack("backup", "prune", "--dry-run", "--json")
         own = json.loads(done.stdout)["items"]  # the pre-image; an import is never judged
         self.assertEqual([(i["why"], i["backup_id"] == backup["id"]) for i in own], [("newest", False)])

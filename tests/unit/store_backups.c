@@ -3,33 +3,12 @@
 
 #include <sys/stat.h>
 
-#include "server/store/db.h"
 #include "usb/base/clock.h"
 #include "usb/base/io.h"
 
 #define SERIAL_A "PDAGATEST0000001"
 #define SERIAL_B "PDAGATEST0000002"
 static const size_t large_bytes = 3 * CHUNK_BYTES + 4711;
-
-static int64_t count_rows(struct bench *b, const char *sql)
-{
-    AUTO(free_ptr) char *path = xasprintf("%s/backups.db", b->dir);
-    AUTO(db_close) struct db *db = NULL;
-    json_auto_t *row = NULL;
-    assert_int_equal(db_open(path, true, &db, NULL), 0);
-    assert_int_equal(db_row(db, sql, NULL, &row, NULL), 1);
-    return json_integer_value(json_object_get(row, "n"));
-}
-
-static void change_rows(struct bench *b, const char *sql)
-{
-    AUTO(free_ptr) char *path = xasprintf("%s/backups.db", b->dir);
-    AUTO(db_close) struct db *db = NULL;
-    struct err err = {0};
-    assert_int_equal(db_open(path, false, &db, &err), 0);
-    if (db_exec(db, sql, &err) < 0)
-        fail_msg("%s", err.text);
-}
 
 /* One phone, its job, and a spool that holds nvram (large) and elabel (of all phones alike). */
 struct scene {
@@ -151,7 +130,7 @@ static void zeros_become_holes(void **state)
     CALL_OK(b, &c, store_spool_ingest, spool.fd, 0,
             (&(struct store_backup_meta){.origin = "import"}));
     json_decref(c.body);
-    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM chunk"), 2);
+    assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM chunk"), 2);
     expect_image(b, 1, "nvdata", span_of(zeros, 8 * CHUNK_BYTES));
     c = (struct call){.fd = -1};
     store_backup_open(b->store, 1, "nvdata", call_fd_done, &c);
@@ -171,11 +150,11 @@ static void equal_chunks_are_stored_once(void **state)
     struct scene one, two;
     scene_open(b, &one, CHIP_A, SERIAL_A, 1);
     scene_ingest(b, &one);
-    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM chunk"), 5);
+    assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM chunk"), 5);
     scene_open(b, &two, CHIP_B, SERIAL_B, 1);
     int64_t backup = scene_ingest(b, &two);
-    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM chunk"), 5);
-    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM image"), 2);
+    assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM chunk"), 5);
+    assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM image"), 2);
     expect_image(b, backup, "nvram", two.nvram);
     scene_close(&one);
     scene_close(&two);
@@ -270,7 +249,7 @@ static void lies_are_found(void **state)
     spooling_chunk(&spool, span_of("whole", 5));
     append_lie(&spool, sha256_of(span_of("lie", 3)), 5);
     assert_int_equal(ingest_code(b, &spool), ERR_VERIFY);
-    assert_int_equal(count_rows(b, "SELECT count(*) AS n FROM chunk"),
+    assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM chunk"),
                      1); /* the whole one is kept */
 
     spooling_open(&spool, 0);
@@ -321,9 +300,9 @@ static void damage_on_disk_is_found(void **state)
     struct scene s;
     scene_open(b, &s, CHIP_A, SERIAL_A, 1);
     int64_t backup = scene_ingest(b, &s);
-    change_rows(b, "UPDATE image_chunk SET chunk_id = 1 WHERE seq = 2");
+    bench_change(b, "backups.db", "UPDATE image_chunk SET chunk_id = 1 WHERE seq = 2");
     assert_int_equal(open_code(b, backup, "nvram"), ERR_VERIFY);
-    change_rows(b, "UPDATE chunk SET zstd = x'00' WHERE id = 1");
+    bench_change(b, "backups.db", "UPDATE chunk SET packed = x'00' WHERE id = 1");
     assert_int_equal(open_code(b, backup, "nvram"), ERR_FORMAT);
     scene_close(&s);
 }
@@ -341,7 +320,7 @@ static void verifying_finds_damage(void **state)
     assert_true(json_is_string(json_object_get(c.body, "verified_at")));
     CALL_OK(b, &c, store_backup_verify_due, 1000); /* long before it was stored: none is due */
     assert_null(c.body);
-    change_rows(b, "UPDATE chunk SET zstd = x'00' WHERE id = 2");
+    bench_change(b, "backups.db", "UPDATE chunk SET packed = x'00' WHERE id = 2");
     CALL_OK(b, &c, store_backup_verify_due, clock_utc_ms() + 1000);
     assert_int_equal(id_of(c.body), backup);
     assert_non_null(strstr(text_of(c.body, "damage"), "nvram"));

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "server/store/db.h"
 #include "server/store/store.h"
 #include "usb/base/mem.h"
 
@@ -92,6 +93,28 @@ static inline void bench_reopen(struct bench *b)
 {
     store_close(&b->store);
     bench_open(b);
+}
+
+/* Beside the store, in one of its files: what a query says in column n; statements without answer. */
+static inline int64_t bench_count(struct bench *b, const char *file, const char *sql)
+{
+    AUTO(free_ptr) char *path = xasprintf("%s/%s", b->dir, file);
+    AUTO(db_close) struct db *db = NULL;
+    json_t *row = NULL;
+    assert_int_equal(db_open(path, true, &db, NULL), 0);
+    assert_int_equal(db_row(db, sql, NULL, &row, NULL), 1);
+    int64_t n = json_integer_value(json_object_get(row, "n"));
+    json_decref(row);
+    return n;
+}
+
+static inline void bench_change(struct bench *b, const char *file, const char *sql)
+{
+    AUTO(free_ptr) char *path = xasprintf("%s/%s", b->dir, file);
+    AUTO(db_close) struct db *db = NULL;
+    struct err err = {0};
+    if (db_open(path, false, &db, &err) < 0 || db_exec(db, sql, &err) < 0)
+        fail_msg("%s: %s", sql, err.text);
 }
 
 static inline void call_done(void *arg, int code, const struct err *err, json_t *body)

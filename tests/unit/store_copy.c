@@ -198,16 +198,6 @@ static void a_copy_is_stopped_by_closing(void **state)
 
 /* ---- checks ---- */
 
-static void change(struct bench *b, const char *file, const char *sql)
-{
-    struct err err = {0};
-    AUTO(free_ptr) char *path = in_dir(b, file);
-    AUTO(db_close) struct db *db = NULL;
-    assert_int_equal(db_open(path, false, &db, &err), 0);
-    if (db_exec(db, sql, &err) < 0)
-        fail_msg("%s", err.text);
-}
-
 /* What the check finds; the caller's. */
 static json_t *problems_of(struct bench *b)
 {
@@ -226,7 +216,7 @@ static void a_missing_image_is_found(void **state)
     import_backup(b, 1);
     json_auto_t *none = problems_of(b);
     assert_int_equal(json_array_size(none), 0);
-    change(b, "backups.db", "DELETE FROM image_chunk; DELETE FROM image");
+    bench_change(b, "backups.db", "DELETE FROM image_chunk; DELETE FROM image");
     json_auto_t *problems = problems_of(b);
     assert_int_equal(json_array_size(problems), 1);
     assert_string_equal(json_string_value(json_array_get(problems, 0)),
@@ -292,7 +282,7 @@ static void data_of_version_1_comes_along(void **state)
     AUTO(free_ptr) char *path = in_dir(b, "station.db");
     assert_int_equal(unlink(path), 0);
     assert_int_equal(schema_migrate(&first, b->dir, &err), 0);
-    change(
+    bench_change(
         b, "station.db",
         "INSERT INTO phone (chip_id, first_seen_ms, last_seen_ms) VALUES ('" CHIP_A "', 1, 2);"
         "INSERT INTO phone_fact (phone_id, kind, value, source, learned_ms, seen_ms)"

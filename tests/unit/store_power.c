@@ -1,5 +1,5 @@
-/* The power goes, or the disk is full, at any write or sync of the store while jobs run: what was acknowledged is
- * there, what is there is whole, and work goes on. Usage: test_store_power [SEED [ROUNDS]] */
+/* The power goes, or the disk is full, at any write or sync of the store while jobs run and the backups are sealed with
+ * another key: what was acknowledged is there, what is there is whole, and work goes on. Usage: test_store_power [SEED [ROUNDS]] */
 #include "tests/unit/store_spool.h"
 
 #include <inttypes.h>
@@ -42,6 +42,8 @@ struct world {
     int record_count, jobs_left;
     bool retry; /* a full disk: the same call again */
     long full_answers;
+    char *keys[2]; /* of the backups: each start seals with the other one anew what is there */
+    int starts;
 };
 
 static void go_on(struct actor *a);
@@ -190,7 +192,11 @@ static bool try_open(struct world *w)
 {
     struct bench *b = &w->bench;
     struct err err = {0};
-    const struct store_config config = {.data_dir = b->dir, .base = b->base};
+    const struct store_config config = {.data_dir = b->dir,
+                                        .base = b->base,
+                                        .backup_key = w->keys[w->starts % 2],
+                                        .old_backup_key = w->keys[(w->starts + 1) % 2]};
+    w->starts++;
     if (store_open(&config, &b->store, &err) < 0) {
         if (!power_is_cut() && err.code != ERR_DISK)
             fail_msg("%s", err.text);
@@ -341,6 +347,12 @@ static struct world *world_new(void)
     w->bench.base = event_base_new();
     for (int i = 0; i < ACTORS; i++)
         w->actors[i].spool.fd = -1;
+    for (int i = 0; i < 2; i++) {
+        w->keys[i] = xasprintf("%s/key.%d", w->bench.dir, i);
+        int fd = open(w->keys[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(dprintf(fd, "%064d\n", i), 65);
+        close(fd);
+    }
     return w;
 }
 
@@ -350,6 +362,8 @@ static void world_free(struct world *w)
         drop_spool(&w->actors[i]);
     event_base_free(w->bench.base);
     bench_remove_dir(w->bench.dir);
+    free(w->keys[0]);
+    free(w->keys[1]);
     json_decref(w->bench.last_body);
     free(w);
 }

@@ -1,29 +1,7 @@
 /* Retention: what goes, what must stay, and that no backup that stays lacks a byte, wherever it is cut. */
 #include "tests/unit/store_spool.h"
 
-#include "server/store/db.h"
-
 #define SERIAL_A "PDAGATEST0000001"
-
-static int64_t query(struct bench *b, const char *file, const char *sql)
-{
-    AUTO(free_ptr) char *path = xasprintf("%s/%s", b->dir, file);
-    AUTO(db_close) struct db *db = NULL;
-    json_auto_t *row = NULL;
-    assert_int_equal(db_open(path, true, &db, NULL), 0);
-    assert_int_equal(db_row(db, sql, NULL, &row, NULL), 1);
-    return json_integer_value(json_object_get(row, "n"));
-}
-
-static void change(struct bench *b, const char *file, const char *sql, int64_t id)
-{
-    AUTO(free_ptr) char *path = xasprintf("%s/%s", b->dir, file);
-    AUTO(db_close) struct db *db = NULL;
-    struct err err = {0};
-    json_auto_t *key = json_pack("{s:I}", "id", (json_int_t)id);
-    if (db_open(path, false, &db, &err) < 0 || db_run(db, sql, key, &err) < 0)
-        fail_msg("%s", err.text);
-}
 
 struct one_backup {
     const char *verdict;
@@ -141,15 +119,16 @@ static void what_must_stay_stays(void **state)
         expect_why(answer, open, "open_job");
         expect_why(answer, newest, "newest");
         sweep_all(b);
-        assert_int_equal(query(b, "backups.db", "SELECT count(*) AS n FROM image"),
+        assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM image"),
                          dry_run ? 8 : 6);
-        assert_int_equal(query(b, "backups.db", "SELECT count(*) AS n FROM chunk"),
+        assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM chunk"),
                          dry_run ? 8 : 6);
     }
     assert_string_equal(damage_of(b, whole), "");
     assert_string_equal(damage_of(b, gone), err_name(ERR_CONFLICT));
-    assert_int_equal(
-        query(b, "station.db", "SELECT count(*) AS n FROM audit WHERE action = 'backup.prune'"), 2);
+    assert_int_equal(bench_count(b, "station.db",
+                                 "SELECT count(*) AS n FROM audit WHERE action = 'backup.prune'"),
+                     2);
     close_job(b, job);
     json_auto_t *answer = prune(b, 1, false);
     expect_why(answer, open, NULL);
@@ -164,7 +143,10 @@ static void a_damaged_backup_is_not_the_last_good_one(void **state)
     int64_t first = old_backup(b, phone, CHIP_A, (struct one_backup){"usable", true, 1});
     int64_t second = old_backup(b, phone, CHIP_A, (struct one_backup){"usable", true, 2});
     old_backup(b, phone, CHIP_A, (struct one_backup){"lost", true, 3});
-    change(b, "station.db", "UPDATE backup SET damage = 'nvram' WHERE id = :id", second);
+    AUTO(free_ptr)
+    char *damage =
+        xasprintf("UPDATE backup SET damage = 'nvram' WHERE id = %lld", (long long)second);
+    bench_change(b, "station.db", damage);
     json_auto_t *answer = prune(b, 1, false);
     expect_why(answer, first, "last_good");
     expect_why(answer, second, "last_good");
@@ -183,7 +165,7 @@ static void a_sweep_does_not_hurt_a_spool_that_grows(void **state)
     CALL_OK(b, &c, store_spool_ingest, spool.fd, 0, &meta);
     int64_t end = json_integer_value(json_object_get(c.body, "valid_end"));
     sweep_all(b);
-    assert_int_equal(query(b, "backups.db", "SELECT count(*) AS n FROM chunk"), 0);
+    assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM chunk"), 0);
     spooling_finish(&spool, "pre", CHIP_A, SERIAL_A);
     CALL_OK(b, &c, store_spool_ingest, spool.fd, end, &meta);
     int64_t id = id_of(json_array_get(json_object_get(c.body, "backups"), 0));
@@ -263,7 +245,7 @@ static bool is_pruned(struct bench *b, int64_t id)
     AUTO(free_ptr)
     char *sql =
         xasprintf("SELECT pruned_ms IS NOT NULL AS n FROM backup WHERE id = %lld", (long long)id);
-    return query(b, "station.db", sql) == 1;
+    return bench_count(b, "station.db", sql) == 1;
 }
 
 /* Of each phone the newest good one is there, and what is there is whole. */
@@ -302,12 +284,12 @@ static void no_history_loses_the_last_good_backup(void **state)
     }
     json_decref(prune(b, 1, false));
     sweep_all(b);
-    assert_int_equal(query(b, "backups.db",
-                           "SELECT count(*) AS n FROM chunk WHERE NOT EXISTS"
-                           " (SELECT 1 FROM image_chunk WHERE chunk_id = chunk.id)"),
+    assert_int_equal(bench_count(b, "backups.db",
+                                 "SELECT count(*) AS n FROM chunk WHERE NOT EXISTS"
+                                 " (SELECT 1 FROM image_chunk WHERE chunk_id = chunk.id)"),
                      0);
-    assert_true(
-        query(b, "station.db", "SELECT count(*) AS n FROM backup WHERE pruned_ms IS NOT NULL") > 5);
+    assert_true(bench_count(b, "station.db",
+                            "SELECT count(*) AS n FROM backup WHERE pruned_ms IS NOT NULL") > 5);
 }
 
 #define WITH_BENCH(test) cmocka_unit_test_setup_teardown(test, bench_setup, bench_teardown)
