@@ -80,6 +80,5 @@ int db_check_cmd(const struct cli_command *self, int argc, char **argv)
         cli_json_print(json_incref(answer));
     else if (json_array_size(json_object_get(answer, "problems")) == 0)
         puts("Both databases are whole, and every backup's images are there.");
-    return problems_tell(answer, "Order no more jobs; the newest copy that is whole can be put in "
-                                 "place of the files: see 'flashrack db backup --help'.");
+    return problems_tell(answer, DAMAGE_TODO);
 }

@@ -79,6 +79,10 @@ static void check_ready(struct doctor *d)
         AUTO(free_ptr)
         char *fact = xasprintf("can work; %s jobs are open", text_or_dash(health, "jobs"));
         tell(d, "ready", CHECK_OK, fact, NULL);
+    } else if (text_of(health, "damage")) {
+        AUTO(free_ptr)
+        char *fact = xasprintf("a database is damaged: %s", text_of(health, "damage"));
+        tell(d, "ready", CHECK_FAIL, fact, DAMAGE_TODO);
     } else if (json_is_false(json_object_get(health, "portwatch"))) {
         tell(d, "ready", CHECK_FAIL,
              "flashrack-portwatch does not run: no phone is seen, no job starts",

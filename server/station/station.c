@@ -212,5 +212,8 @@ json_t *station_health(struct station *s)
         busy++;
     }
     bool up = !s->stopping && portwatch_is_up(s->portwatch);
-    return json_pack("{s:b, s:b, s:i}", "ok", up, "portwatch", up, "jobs", busy);
+    char damage[STORE_DAMAGE_BYTES];
+    store_damage(s->store, damage);
+    return json_pack("{s:b, s:b, s:i, s:s?}", "ok", up && !damage[0], "portwatch", up, "jobs", busy,
+                     "damage", damage[0] ? damage : NULL);
 }

@@ -105,7 +105,7 @@ struct backup_import {
 };
 void station_backup_import(struct station *s, const struct backup_import *order,
                            station_done_fn *done, void *arg);
-/* {"ok":bool, "portwatch":bool, ...} for /readyz */
+/* {"ok":bool, "portwatch":bool, "jobs":n, "damage":text or null} for /readyz; damage: store_damage() */
 json_t *station_health(struct station *s);
 
 #endif

@@ -397,6 +397,7 @@ static void take_findings(json_t *found, json_t *problems)
 int db_check(struct db *db, bool full, json_t *problems, struct err *err)
 {
     json_auto_t *found = json_array();
+    sqlite3_db_release_memory(db->handle); /* what the disk holds, not what was read before */
     int code = db_column(db, full ? "PRAGMA integrity_check(20)" : "PRAGMA quick_check(20)", NULL,
                          found, err);
     take_findings(found, problems);

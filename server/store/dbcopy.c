@@ -30,7 +30,7 @@ enum {
     PIN_TRIES = 3,
     PROBLEMS_MAX = 20,
     ROOM_LEFT_BYTES = 64 << 20, /* for the jobs, where the copy lies on the disk they write to */
-    START_CHECK_MS = 500,       /* some 100 MiB; the station shall be ready within 2 s */
+    START_CHECK_MS = 500, /* unless told; some 100 MiB: the station shall be ready within 2 s */
 };
 
 static bool is_closing(void *arg)
@@ -370,7 +370,7 @@ static int check_file(struct db *db, const struct schema *schema, bool full, jso
     return code;
 }
 
-static int check(struct conn *conn, struct task *task)
+static int read_all(struct conn *conn, struct task *task)
 {
     bool full = json_is_true(json_object_get(task->args, "full"));
     json_t *problems = json_array();
@@ -387,6 +387,27 @@ static int check(struct conn *conn, struct task *task)
     code = pin_pair(conn, problems, &task->err);
     unpin_pair(conn);
     return code;
+}
+
+/* A check that reads less than the one before takes nothing back. */
+static int check(struct conn *conn, struct task *task)
+{
+    int code = read_all(conn, task);
+    const char *first =
+        json_string_value(json_array_get(json_object_get(task->body, "problems"), 0));
+    bool whole = code == 0 && json_is_true(json_object_get(task->args, "full"));
+    pthread_mutex_lock(&conn->store->finished_lock);
+    if (first || whole)
+        snprintf(conn->store->damage, sizeof(conn->store->damage), "%s", first ? first : "");
+    pthread_mutex_unlock(&conn->store->finished_lock);
+    return code;
+}
+
+void store_damage(struct store *s, char out[STORE_DAMAGE_BYTES])
+{
+    pthread_mutex_lock(&s->finished_lock);
+    memcpy(out, s->damage, STORE_DAMAGE_BYTES);
+    pthread_mutex_unlock(&s->finished_lock);
 }
 
 void store_check(struct store *s, store_done_fn *done, void *arg)
@@ -444,11 +465,12 @@ static int check_at_start(struct conn *conn, struct task *task)
 }
 
 /* Until the check is over or the time is; whether it is over. */
-static bool wait_for_check(struct start_check *c)
+static bool wait_for_check(struct start_check *c, int wait_ms)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += START_CHECK_MS * 1000000L;
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += wait_ms % 1000 * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&c->lock);
@@ -461,14 +483,15 @@ static bool wait_for_check(struct start_check *c)
     return over;
 }
 
-int dbcopy_check_at_start(struct store *s, struct err *err)
+int dbcopy_check_at_start(struct store *s, int wait_ms, struct err *err)
 {
     struct start_check *c = xcalloc(1, sizeof(*c));
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->ended, NULL);
     json_t *args = json_pack("{s:b}", "full", false);
+    c->alone = wait_ms < 0;
     lane_submit(s, LANE_COPY, task_new("check at start", check_at_start, args, NULL, c));
-    if (!wait_for_check(c)) {
+    if (wait_ms < 0 || !wait_for_check(c, wait_ms ? wait_ms : START_CHECK_MS)) {
         log_line(LOG_INFO, "store", NULL, "the check of the databases goes on beside");
         return 0;
     }

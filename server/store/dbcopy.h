@@ -11,7 +11,7 @@
     "files. Without a copy: sqlite3 FILE .recover | sqlite3 NEWFILE"
 
 /* Reads both databases before the store is used. ERR_VERIFY when one is damaged. What takes longer
- * than START_CHECK_MS goes on in the background and is logged. */
-int dbcopy_check_at_start(struct store *s, struct err *err);
+ * than wait_ms (0, < 0: store_config) goes on in the background: it is logged, and store_damage() tells it. */
+int dbcopy_check_at_start(struct store *s, int wait_ms, struct err *err);
 
 #endif

@@ -35,6 +35,7 @@ struct store {
     struct lane lanes[LANE_COUNT];
     pthread_mutex_t finished_lock;
     struct task_list finished;
+    char damage[STORE_DAMAGE_BYTES]; /* under finished_lock; see store_damage() */
     store_event_fn *on_event;
     void *on_event_arg;
 };

@@ -129,7 +129,7 @@ int store_open(const struct store_config *config, struct store **store_out, stru
     if (code == 0)
         code = start_threads(s, reader_count, err);
     if (code == 0)
-        code = dbcopy_check_at_start(s, err);
+        code = dbcopy_check_at_start(s, config->start_check_ms, err);
     if (code < 0)
         return code;
     reseal_start(s);

@@ -28,17 +28,19 @@ enum {
     STORE_QUEUE_MAX = 65536, /* calls that wait for one thread */
     STORE_PAGE_MAX = 1000,   /* items of one list answer; limit 0 means STORE_PAGE_DEFAULT */
     STORE_PAGE_DEFAULT = 100,
+    STORE_DAMAGE_BYTES = 200,
 };
 
 struct store_config {
     const char *data_dir; /* exists and is ours; the databases are made when they are not there */
     struct event_base *base;      /* callbacks run on this loop */
     int reader_count;             /* threads for reads; 0: 2 */
+    int start_check_ms;           /* so long store_open() waits for its check; 0: 500, < 0: not */
     const char *const *copy_dirs; /* store_copy() may write below them; NULL-terminated, or NULL */
-};
-
     /* Files of the key that backups are sealed with (usb/base/seal.h) and of the one before; NULL: none. */
     const char *backup_key, *old_backup_key;
+};
+
 /* code is 0 or ERR_* with the sentence in err; body is borrowed, NULL on error and where nothing is
  * said about it below. Keep it with json_incref: the store does not touch it again. */
 typedef void store_done_fn(void *arg, int code, const struct err *err, json_t *body);
@@ -77,6 +79,8 @@ struct store_page {
 void store_copy(struct store *s, const char *folder, store_done_fn *done, void *arg);
 /* Reads everything. body: {checked_at problems[]}. */
 void store_check(struct store *s, store_done_fn *done, void *arg);
+/* What the last check found first, that of the start included, which may go on for long; "": nothing. */
+void store_damage(struct store *s, char out[STORE_DAMAGE_BYTES]);
 
 /* ---- ports: what survives a restart; mode, phone and state live in the station ---- */
 /* {"items":[{id label enabled takes_work last_job_id last_state last_text last_at created_at}]} */

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """`flashrack` as a client: every command against the real station with an emulated phone, and against a peer that
 misbehaves as no station of ours does. Usage: client_test.py [CASE...]; without one all cases run."""
+import contextlib
 import http.server
 import json
 import os
@@ -10,6 +11,7 @@ import select
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -294,6 +296,7 @@ class AtTheStation(Station):
         self.assertEqual(sorted(os.listdir(named)), ["backups.db", "station.db"])
         self.refused("db", "backup", "-o", named, words=["not empty"])
         self.refused("db", "backup", "-o", os.path.join(self.dir, "monday"), words=["--copy-dir"])
+        self.assert_damage_shown()
         self.station.stop()
         self.damage("station.db")
         log = os.path.join(self.dir, "damaged.log")
@@ -308,7 +311,21 @@ class AtTheStation(Station):
         self.url = self.station.url
         self.assertEqual(len(self.json("backups")["items"]), 1)
 
+    def assert_damage_shown(self):
+        """What a check finds while the station works is no secret of its log."""
+        self.assertTrue(self.station.call("GET", "/readyz")["ok"])
+        self.damage("backups.db")
+        self.refused("db", "check", words=["backups.db: "])
+        with self.assertRaises(bench.ApiError) as caught:
+            self.station.call("GET", "/readyz")
+        health = caught.exception.problem
+        self.assertEqual((caught.exception.status, health["ok"], health["portwatch"]), (503, False, True))
+        self.assertIn("backups.db: ", health["damage"])
+        self.assertRegex(self.run_client("doctor", status=1).stdout, r"FAIL +ready +a database is damaged: backups.db: ")
+
     def damage(self, name):
+        with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, name))) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log would hide it
         with open(os.path.join(self.station.data, name), "r+b") as f:
             f.seek(4096)
             f.write(os.urandom(16 * 4096))

@@ -267,6 +267,30 @@ static void a_damaged_file_is_refused(void **state)
     }
 }
 
+/* The start does not wait for a long check; what that finds later is told, and is not taken for the last word when it is
+ * nothing. */
+static void damage_found_beside_the_work_is_told(void **state)
+{
+    struct bench *b = *state;
+    struct call c = {0};
+    struct err err = {0};
+    char damage[STORE_DAMAGE_BYTES];
+    const struct store_config config = {.data_dir = b->dir, .base = b->base, .start_check_ms = -1};
+    import_backup(b, 1);
+    json_decref(problems_of(b));
+    store_damage(b->store, damage);
+    assert_string_equal(damage, "");
+    store_close(&b->store);
+    bench_change(b, "backups.db", "PRAGMA wal_checkpoint(TRUNCATE)"); /* the log would hide it */
+    scribble(b, "backups.db", 2 * 4096, 4096);
+    assert_int_equal(store_open(&config, &b->store, &err), 0);
+    CALL(b, &c, store_copy, NULL); /* comes behind the check */
+    store_damage(b->store, damage);
+    if (strncmp(damage, "backups.db: ", 12) != 0)
+        fail_msg("%s", damage);
+    json_decref(c.body);
+}
+
 /* ---- migrations ---- */
 
 /* A data folder of the first release, filled by hand, is brought forward: its rows stay, a copy is kept, and a
@@ -320,6 +344,7 @@ int main(void)
         WITH_BENCH(a_copy_is_stopped_by_closing),
         WITH_BENCH(a_missing_image_is_found),
         WITH_BENCH(a_damaged_file_is_refused),
+        WITH_BENCH(damage_found_beside_the_work_is_told),
         WITH_BENCH(data_of_version_1_comes_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -564,7 +564,7 @@ void station_backup_import(struct station *s, const struct backup_import *order,
 json_t *station_health(struct station *s)
 {
     (void)s;
-    return json_pack("{s:b, s:b, s:b}", "ok", 1, "portwatch", 1, "store", 1);
+    return json_pack("{s:b, s:b, s:i, s:n}", "ok", 1, "portwatch", 1, "jobs", 0, "damage");
 }
 
 /* ---- the part of store.h that the API reads ---- */
