@@ -30,7 +30,7 @@ int backup_verify_cmd(const struct cli_command *self, int argc, char **argv);
 int backup_prune_cmd(const struct cli_command *self, int argc, char **argv);
 int backup_pin_cmd(const struct cli_command *self, int argc, char **argv);
 int backup_export_cmd(const struct cli_command *self, int argc, char **argv);
-int backup_ids(struct client *c, json_t *ids); /* list_cmd.c; appends those of all backups */
+int backup_ids(struct client *c, json_t *ids); /* list_cmd.c; appends those of all backups that have images */
 /* conflict_cmd.c */
 int conflicts_cmd(const struct cli_command *self, int argc, char **argv);
 int conflicts_list(struct client *c, bool all,

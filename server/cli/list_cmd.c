@@ -208,6 +208,13 @@ int jobs_cmd(const struct cli_command *self, int argc, char **argv)
 
 /* ---- backups ---------------------------------------------------------------------------------------- */
 
+static const char *backup_verified(json_t *backup)
+{
+    if (text_of(backup, "pruned_at"))
+        return "pruned";
+    return text_of(backup, "damage") ? "DAMAGED" : text_time(backup, "verified_at");
+}
+
 static void backup_row(struct table *t, json_t *backup)
 {
     json_t *partitions = json_object_get(backup, "partitions"), *partition;
@@ -225,7 +232,7 @@ static void backup_row(struct table *t, json_t *backup)
     table_cell(t, count);
     table_cell(t, cli_bytes((uint64_t)bytes));
     table_cell(t, text_time(backup, "created_at"));
-    table_cell(t, text_of(backup, "damage") ? "DAMAGED" : text_time(backup, "verified_at"));
+    table_cell(t, backup_verified(backup));
 }
 
 int backup_ids(struct client *c, json_t *ids)
@@ -237,7 +244,10 @@ int backup_ids(struct client *c, json_t *ids)
     size_t i;
     json_t *backup;
     json_array_foreach(json_object_get(list, "items"), i, backup)
-        json_array_append(ids, json_object_get(backup, "id"));
+    {
+        if (!text_of(backup, "pruned_at"))
+            json_array_append(ids, json_object_get(backup, "id"));
+    }
     return CMD_GO_ON;
 }
 

@@ -328,9 +328,23 @@ static void check_plan(struct order *o)
         add_to_store(o);
 }
 
+static bool is_pruned(json_t *backup)
+{
+    return json_is_string(json_object_get(backup, "pruned_at"));
+}
+
 static void on_backup(void *arg, int code, const struct err *err, json_t *body)
 {
     struct order *o = arg;
+    struct err pruned = {0};
+    if (code >= 0 && is_pruned(body)) {
+        code = err_set(&pruned, ERR_CONFLICT,
+                       "retention deleted the images of backup %s on %s: name another backup of "
+                       "this phone, or none",
+                       json_string_value(json_object_get(body, "id")),
+                       json_string_value(json_object_get(body, "pruned_at")));
+        err = &pruned;
+    }
     if (code < 0) {
         order_fail(o, err);
         return;
@@ -356,8 +370,8 @@ static void on_backups(void *arg, int code, const struct err *err, json_t *body)
         {
             const char *origin = json_string_value(json_object_get(item, "origin"));
             const char *verdict = json_string_value(json_object_get(item, "verdict"));
-            bool whole =
-                verdict && (strcmp(verdict, "usable") == 0 || strcmp(verdict, "no_elabel") == 0);
+            bool whole = verdict && !is_pruned(item) &&
+                         (strcmp(verdict, "usable") == 0 || strcmp(verdict, "no_elabel") == 0);
             if (!o->backup && whole && origin && strcmp(origin, origins[k]) == 0)
                 o->backup = json_incref(item);
         }

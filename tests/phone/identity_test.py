@@ -176,6 +176,15 @@ class Kept(Bench):
         self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", own + "2").returncode, 1)
         self.assertFalse(os.path.exists(own + "2"))
 
+    def assert_pruned_is_refused(self, backup):
+        """As soon as it is ordered, not when the phone is there."""
+        with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "station.db"))) as db, db:
+            db.execute("UPDATE backup SET pruned_ms = 1000 WHERE id = ?", (backup,))
+        self.assert_refused(lambda: self.order(backup=backup), "retention deleted", "1970-01-01", "another backup")
+        self.assertIn("pruned", self.flashrack("backups").stdout)
+        done = self.flashrack("backup", "verify", "--all")  # of those that have images
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
     def key_file(self):
         path = os.path.join(self.dir, "key")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
@@ -257,6 +266,7 @@ class Kept(Bench):
             done = self.flashrack("backup", "pin", own[0]["backup_id"], *more, "--json")
             self.assertEqual(json.loads(done.stdout)["pinned"], pinned)
         self.assertEqual(self.flashrack("backup", "pin", "99").returncode, 1)
+        self.assert_pruned_is_refused(own[0]["backup_id"])
         self.assert_damage_named(folder, packed)
 
     def test_read_again_on_a_schedule(self):

@@ -497,6 +497,24 @@ test("empty lists say what to do next; imports work", onlyDouble, async () => {
       await page.fill("input[name=serial]", "PDAGAD0123456789");
       await page.getByRole("button", { name: "Import", exact: true }).click();
       await shows(page.locator("tbody"), "PDAGAD0123456789");
+      await shownAsKept(page, bench.url);
     });
   });
 });
+
+// The backup is pinned by the API; that retention deleted its images is put into the station's answer.
+async function shownAsKept(page, url) {
+  await page.request.post(`${url}/api/v1/backups/1/pin`, { data: { pinned: true } });
+  await page.reload();
+  await shows(page.locator("tbody"), "pinned");
+  await page.route(/\/api\/v1\/backups(\/1|\?.*)?$/, async (route) => {
+    const response = await route.fetch(), body = await response.json();
+    for (const backup of body.items ?? [body]) backup.pruned_at = "2026-11-22T10:00:00.000Z";
+    await route.fulfill({ response, json: body });
+  });
+  await page.reload();
+  await shows(page.locator("tbody"), "images deleted");
+  await page.getByRole("link", { name: "backup 1" }).click();
+  await shows(page.locator("main"), "nothing can be restored");
+  assert.equal(await page.getByRole("link", { name: "tar file" }).count(), 0);
+}

@@ -34,6 +34,9 @@ function importForm(done) {
   return el("details", null, el("summary", null, "Import a backup"), form);
 }
 
+// What retention does with it, or did; undefined: it decides by itself.
+const retention = (b) => (b.pruned_at ? `images deleted ${when(b.pruned_at)}` : b.pinned ? "pinned" : undefined);
+
 export function backupsView(main) {
   const list = listView(main, {
     title: "Backups",
@@ -46,6 +49,7 @@ export function backupsView(main) {
       ["Origin", (b) => ORIGINS[b.origin] ?? b.origin],
       ["Verdict", (b) => b.verdict ?? ""],
       ["Created", (b) => when(b.created_at)],
+      ["Kept", (b) => retention(b) ?? ""],
       ["Verified", (b) => (b.damage ? el("span", { class: "tag" }, icon("fail"), "damaged") : when(b.verified_at))],
     ],
     empty: [el("h2", null, "No backup yet"),
@@ -71,10 +75,11 @@ export function backupView(main, id) {
       ["Origin", ORIGINS[b.origin] ?? b.origin],
       ["Verdict", b.verdict],
       ["Created", when(b.created_at)],
+      ["Kept", retention(b)],
       ["Verified", when(b.verified_at)],
     ]),
     el("h2", null, "Partitions"),
-    el("p", null, el("a", { href: api.exportUrl(b.id), download: `backup-${b.id}.tar` }, "Download all as a tar file, with SHA256SUMS and manifest.json")),
+    el("p", null, b.pruned_at ? "Retention deleted the images: nothing can be restored from this backup any more." : el("a", { href: api.exportUrl(b.id), download: `backup-${b.id}.tar` }, "Download all as a tar file, with SHA256SUMS and manifest.json")),
     el("div", { class: "table" }, el("table", null,
       el("thead", null, el("tr", null, ["Name", "Size", "SHA-256", "Contents", "Image"].map((t) => el("th", { scope: "col" }, t)))),
       el("tbody", null, (b.partitions ?? []).map((p) => el("tr", null,

@@ -53,9 +53,9 @@ async function choices(form) {
   return backups.items;
 }
 
-// Backups of the serial first; of others none: they would be refused.
+// Backups of the serial first; of others none, and none whose images are gone: they would be refused.
 function fillBackups(select, backups, serial) {
-  const own = backups.filter((b) => b.serial && b.serial === serial);
+  const own = backups.filter((b) => b.serial && b.serial === serial && !b.pruned_at);
   const key = own.map((b) => b.id).join();
   if (select.dataset.key === key) return;
   select.dataset.key = key;
