@@ -424,10 +424,112 @@ static void a_full_disk_loses_nothing(void **state)
     world_free(w);
 }
 
+/* ---- retention ---- */
+
+enum { PRE_IMAGES = 4 }; /* of one phone in a round; one stays */
+
+static void add_pre_image(struct bench *b, int64_t phone, uint32_t number)
+{
+    struct call c = {0};
+    struct spooling spool;
+    struct span own = noise(90000, number), same = noise(30000, 1);
+    int64_t job = add_job(b, NULL, phone);
+    const struct store_backup_meta meta = {job, phone, "station", NULL};
+    spooling_open(&spool, job);
+    spooling_image(&spool, "nvram", own, SPOOL_PLAUSIBLE_UNKNOWN);
+    spooling_image(&spool, "para", same, SPOOL_PLAUSIBLE_UNKNOWN);
+    spooling_finish(&spool, "pre", CHIP_A, "");
+    CALL_OK(b, &c, store_spool_ingest, spool.fd, 0, &meta);
+    CALL_OK(b, &c, store_job_change, job, (&(struct store_job_change){.state = "cancelled"}));
+    json_decref(c.body);
+    span_free(&own);
+    span_free(&same);
+    close(spool.fd);
+}
+
+/* A whole round of the station's retention; ends early where the power does. */
+static void retain(struct bench *b)
+{
+    struct call c = {0};
+    struct store_sweep at = {0};
+    bool done = false;
+    CALL(b, &c, store_backup_prune, (&(struct store_prune){.keep = 1}));
+    while (c.code >= 0 && !done) {
+        CALL(b, &c, store_images_sweep, &at);
+        at.chunks = json_is_true(json_object_get(c.body, "chunks"));
+        at.after = json_integer_value(json_object_get(c.body, "after"));
+        done = json_is_true(json_object_get(c.body, "done"));
+    }
+    if (c.code < 0 && !power_is_cut())
+        fail_msg("%s", c.err.text);
+    json_decref(c.body);
+}
+
+/* What still names its images has them, and the newest does; how many do. */
+static size_t check_kept(struct bench *b)
+{
+    struct call c = {0};
+    size_t kept = 0;
+    check_files(b);
+    CALL_OK(b, &c, store_backup_list, 0, NULL, (&(struct store_page){.limit = 1000}));
+    for (size_t i = 0; i < item_count(&c); i++) {
+        bool pruned = json_is_string(json_object_get(item(&c, i), "pruned_at"));
+        if (!pruned)
+            check_images(b, item(&c, i));
+        assert_false(pruned && i == 0);
+        kept += !pruned;
+    }
+    json_decref(c.body);
+    return kept;
+}
+
+/* `operations`: how many one round of retention makes; 0: not known yet, nothing is cut. How many it made. */
+static long cut_retention(struct world *w, int64_t phone, uint32_t number, long operations)
+{
+    struct bench *b = &w->bench;
+    for (uint32_t i = 0; i < PRE_IMAGES; i++)
+        add_pre_image(b, phone, number + i);
+    long before = power_operations();
+    if (operations)
+        power_cut_at(before + 1 + (long)power_random((uint64_t)operations));
+    retain(b);
+    long made = power_operations() - before;
+    store_close(&b->store);
+    cuts += power_is_cut();
+    if (power_is_cut())
+        power_lose();
+    power_on(round_seed);
+    assert_true(try_open(w));
+    check_kept(b);
+    retain(b); /* the next round finds what the cut left */
+    assert_int_equal(check_kept(b), 1);
+    assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM image"), 2);
+    assert_int_equal(bench_count(b, "backups.db", "SELECT count(*) AS n FROM chunk"), 2);
+    return made;
+}
+
+static void a_power_cut_in_retention_takes_no_kept_backup(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    power_on(seed);
+    assert_true(try_open(w));
+    int64_t phone = add_phone(&w->bench, CHIP_A, NULL);
+    long operations = cut_retention(w, phone, 2, 0), cuts_before = cuts;
+    for (long i = 0; i < rounds; i++) {
+        round_seed = seed + (uint64_t)i;
+        cut_retention(w, phone, (uint32_t)(i + 1) * 1000, operations);
+    }
+    assert_true(cuts > cuts_before);
+    store_close(&w->bench.store);
+    world_free(w);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_power_cut_loses_nothing),
+        cmocka_unit_test(a_power_cut_in_retention_takes_no_kept_backup),
         cmocka_unit_test(a_full_disk_loses_nothing),
     };
     seed = argc > 1 ? strtoull(argv[1], NULL, 10) : seed;
