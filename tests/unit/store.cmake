@@ -10,7 +10,7 @@ unit_test(store_clock DEPS server/store)
 unit_test(store_load DEPS server/store)
 set_tests_properties(unit/store_load PROPERTIES TIMEOUT 300) # many rows on a busy machine
 
-# The power goes, the disk is full: a short seeded sample. tests/soak/power.sh runs it at length.
+# The power goes, the disk is full: a short seeded sample. tests/soak/power.py runs it at length.
 unit_test(store_power LABEL release DEPS server/store usb/wire usb/archive)
 target_sources(test_store_power PRIVATE ${CMAKE_SOURCE_DIR}/tests/lib/power.c)
 
