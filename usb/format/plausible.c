@@ -45,9 +45,12 @@ enum {
     X_BLOCKS = 0x404,
     X_LOG_BLOCK = 0x418,
     X_MAGIC = 0x438,
+    X_STATE = 0x43a,
     X_REVISION = 0x44c,
     X_INODE_BYTES = 0x458,
+    X_COMPAT = 0x45c,
     X_INCOMPAT = 0x460,
+    X_RO_COMPAT = 0x464,
     X_UUID = 0x468,
     X_GROUP_BYTES = 0x4fe,
     X_BLOCKS_HIGH = 0x550,
@@ -55,7 +58,10 @@ enum {
     X_LOG_BLOCK_MAX = 2,
     INCOMPAT_RECOVER = 0x4,
     INCOMPAT_64BIT = 0x80,
-    INCOMPAT_KNOWN = 0x3f7ff, /* every bit a kernel defines up to 6.x */
+    COMPAT_KNOWN = 0x1fff, /* every bit a kernel defines up to 6.x */
+    INCOMPAT_KNOWN = 0x3f7ff,
+    RO_COMPAT_KNOWN = 0x1ffff,
+    STATE_ERRORS = 0x2,
     GROUP_INODES = 0x8,
     GROUP_INODES_HIGH = 0x28,
     GROUP_BYTES_64 = 64,
@@ -183,6 +189,20 @@ static bool root_is_there(const struct plausible_scan *s)
            get_le32(s->inode + INODE_SIZE) && get_le16(s->inode + INODE_LINKS);
 }
 
+/* What need not be damage, and should not be; NULL when there is none of it. */
+static const char *ext4_doubt(const struct plausible_scan *s)
+{
+    const uint8_t *h = s->head;
+    if (get_le16(h + X_STATE) & STATE_ERRORS)
+        return "the phone found errors in its file system";
+    if ((get_le32(h + X_COMPAT) & ~(uint32_t)COMPAT_KNOWN) ||
+        (get_le32(h + X_RO_COMPAT) & ~(uint32_t)RO_COMPAT_KNOWN))
+        return "its file system has features that are not known";
+    if (!root_is_there(s))
+        return "the root folder of its file system is empty: damaged, or never used";
+    return NULL;
+}
+
 static void judge_ext4(const struct plausible_scan *s, struct plausible *out)
 {
     static const uint8_t no_uuid[16];
@@ -207,11 +227,10 @@ static void judge_ext4(const struct plausible_scan *s, struct plausible *out)
             s->name);
         return;
     }
-    if (!root_is_there(s)) {
-        say(out, PLAUSIBLE_UNKNOWN, WHY_UNCERTAIN,
-            "%s: the root folder of its file system is empty: damaged, or never used; compare with "
-            "another dump",
-            s->name);
+    const char *doubt = ext4_doubt(s);
+    if (doubt) {
+        say(out, PLAUSIBLE_UNKNOWN, WHY_UNCERTAIN, "%s: %s; compare with another dump", s->name,
+            doubt);
         return;
     }
     say(out, PLAUSIBLE_YES, WHY_FINE, "%s",
