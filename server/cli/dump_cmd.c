@@ -160,7 +160,8 @@ static void warnings_print(const struct dump *d)
 }
 
 static const char advice_open[] =
-    "A dump is SP Flash Tool's read-back of the whole user area, from address 0.";
+    "A dump is SP Flash Tool's read-back of the whole user area, from address 0, or images named\n"
+    "           like proinfo.img in a folder or an archive. Copy it again if it is damaged.";
 
 /* ---- list ----------------------------------------------------------------------------------- */
 

@@ -315,7 +315,9 @@ int firmware_unpack(const struct cli_command *self, int argc, char **argv)
     }
     struct unpack_result done;
     if (archive_unpack(fd, dir, &UNPACK_LIMITS_DEFAULT, NULL, NULL, &done, &err) < 0)
-        return cli_fail(&err, "The same command again goes on where it stopped.");
+        return cli_fail(&err, err.code == ERR_LIMIT || err.code == ERR_IO
+                                  ? "The same command again goes on where it stopped."
+                                  : NULL);
     printf("%u files, %s\n", done.files, cli_bytes(done.bytes));
     return CLI_FINE;
 }

@@ -32,7 +32,8 @@ const struct cli_command offline_commands[] = {
      "With what is known of a phone also the gates V1 to V6: may the package go onto it?\n"
      "--battery: millivolts, or percent up to 100. Exit status 1 when a gate refuses.",
      firmware_check_cmd},
-    {"firmware unpack", "ARCHIVE -o DIR", "Unpacks a .7z, .zip or .tar package; can be repeated.",
+    {"firmware unpack", "ARCHIVE -o DIR",
+     "Unpacks a .7z, .zip or .tar package into a new folder; goes on where it was cut off.",
      firmware_unpack},
     {"recipe check", "RECIPE [--firmware DIR] [--backup FILE] [--finish lk|upgrade] [--json]",
      "Proves that a recipe keeps the laws and, with a package, writes inside its plan only.\n\n"

@@ -365,6 +365,10 @@ static void another_archive_is_not_mixed_in(void **state)
     assert_int_equal(unpack_into(archive, &limits, stop_at_tick, &result, NULL), ERR_CANCELLED);
     assert_int_equal(unpack_into(other, &limits, NULL, &result, NULL), ERR_CONFLICT);
     assert_int_equal(unpack_into(archive, &limits, NULL, &result, NULL), 0);
+    struct err err; /* finished: another package does not come on top of it */
+    assert_int_equal(unpack_into(other, &limits, NULL, &result, &err), ERR_CONFLICT);
+    assert_non_null(strstr(err.text, "name a new one"));
+    assert_int_equal(entries_of(inner), 3);
     folder_remove(NULL);
 }
 

@@ -1,5 +1,6 @@
 #include "usb/archive/unpack.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -128,6 +129,22 @@ static int folder_lock(int dir_fd, struct err *err)
     return err_sys(err, ERR_IO, "lock the folder");
 }
 
+/* Without a journal nothing of ours is there, and files of two packages must not lie in one folder. */
+static int folder_check_empty(int dir_fd, struct err *err)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir)
+        return err_sys(err, ERR_IO, "read the folder");
+    int rc = 0;
+    for (struct dirent *d; rc == 0 && (d = readdir(dir));)
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+            rc = err_set(err, ERR_CONFLICT, "the folder holds '%.100s' already: name a new one",
+                         d->d_name);
+    closedir(dir);
+    return rc;
+}
+
 static int journal_open(struct unpacker *u, struct err *err)
 {
     char id[SHA256_HEX_BYTES + 24];
@@ -135,11 +152,13 @@ static int journal_open(struct unpacker *u, struct err *err)
     if (rc < 0)
         return rc;
     rc = io_slurp(u->dir_fd, journal_name, JOURNAL_BYTES_MAX, &u->journal, NULL, err);
-    if (rc < 0 && rc != ERR_NOT_FOUND)
+    if (rc == ERR_NOT_FOUND)
+        rc = folder_check_empty(u->dir_fd, err);
+    if (rc < 0)
         return rc;
     size_t id_len = strlen(id);
-    bool ours = rc >= 0 && strncmp(u->journal, id, id_len) == 0 && u->journal[id_len] == '\n';
-    if (rc >= 0 && u->journal[0] && !ours)
+    bool ours = u->journal && strncmp(u->journal, id, id_len) == 0 && u->journal[id_len] == '\n';
+    if (u->journal && u->journal[0] && !ours)
         return err_set(err, ERR_CONFLICT, "the folder holds another archive, half unpacked");
     if (!u->journal)
         u->journal = xstrdup("");
