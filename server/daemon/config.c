@@ -51,7 +51,8 @@ static const struct option_row {
         "of them on one USB controller (16)"),
     ROW("jobs-per-hub", KIND_TEXT, jobs_per_hub, "N", "of them behind one hub (8)"),
     ROW("retries", KIND_TEXT, retries, "N",
-        "how often a run that failed in a passing way is tried again, after 10 s, 20 s, ... (3)"),
+        "how often a run that failed in a passing way is tried again, after 10 s, 20 s, ..., or "
+        "whose worker died, at once and one time in each step (3)"),
     ROW("verify-every", KIND_TEXT, verify_every, "SECONDS",
         "each backup is read and compared again once in this time (86400; 0: never)"),
     ROW("keep-backups", KIND_TEXT, keep_backups, "N",

@@ -125,12 +125,14 @@ struct job {
     json_t *prompt;
     struct wire_done done;
     bool has_done, ended, saved, deny_sent;
+    bool cancelling; /* a person wants it to end, its worker was told so */
     bool queued, paused,
         permitted;         /* permitted: a permit was given, so its phone may be half written */
     const char *waits_for; /* why it is not running, a word of the API; NULL: nothing */
     int64_t met_phone_id;  /* the last phone that it met and that is another one, */
     int met_again;         /* and how often it met that one again since */
     int retries;           /* runs that failed before this one, and might pass */
+    char crash_step[64];   /* its worker died in it, and the station took the job up again; empty: none */
     int64_t not_before_ms, retry_at_ms; /* back-off: by our clock; UTC for people */
     json_t *end_error, *end_result;     /* of an ended job, until they are stored */
     struct event *save;                 /* stores again what the store did not take */
@@ -195,6 +197,10 @@ void job_unref(struct job *j); /* a callback is through; frees what has ended */
 /* A run failed: true when the job goes back into the queue instead of ending, because the failure may pass by
  * itself, or because the run met another phone than the job is for and touched nothing. */
 bool job_try_again(struct job *j, json_t *error);
+/* Has a worker of this job died in this step before, and the station took it up again? */
+bool job_crashed_here(const struct job *j);
+/* Its worker died: true when the job goes back into the queue instead of waiting for a person. */
+bool job_after_crash(struct job *j, json_t *error);
 /* Waits before its next run: 10 s after the first that failed, then twice as long each time. */
 void job_back_off(struct job *j);
 /* Jobs whose end is not in the store: once more, at the latest when the station ends. */

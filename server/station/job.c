@@ -345,6 +345,7 @@ static void back_into_queue(struct job *j, json_t *error, const char *why)
                                       .port_id = j->wants ? NULL : "",
                                       .phone_id = j->phone_id ? j->phone_id : -1,
                                       .retries = j->retries,
+                                      .crash_step = j->crash_step[0] ? j->crash_step : NULL,
                                       .retry_ms = j->retry_at_ms ? j->retry_at_ms : -1};
     store_job_log_add(j->s->store, j->id, "warn", j->step, why, NULL, NULL);
     WIRE_TEXT(j->state, "waiting");
@@ -402,6 +403,16 @@ void job_back_off(struct job *j)
     j->waits_for = "retry";
 }
 
+static void stay_with_its_phone(struct job *j)
+{
+    if (!j->any_port || j->permitted) { /* its phone is there, and no other will do */
+        j->wanted_phone_id = j->phone_id ? j->phone_id : j->wanted_phone_id;
+        j->wants = j->port;
+    } else {
+        j->phone_id = j->wanted_phone_id = j->ordered_phone_id;
+    }
+}
+
 bool job_try_again(struct job *j, json_t *error)
 {
     const char *class_name = json_string_value(json_object_get(error, "class"));
@@ -416,16 +427,33 @@ bool job_try_again(struct job *j, json_t *error)
         return false;
     j->retries++;
     job_back_off(j);
-    if (!j->any_port || j->permitted) { /* its phone is there, and no other will do */
-        j->wanted_phone_id = j->phone_id ? j->phone_id : j->wanted_phone_id;
-        j->wants = j->port;
-    } else {
-        j->phone_id = j->wanted_phone_id = j->ordered_phone_id;
-    }
+    stay_with_its_phone(j);
     AUTO(free_ptr)
     char *why = xasprintf("run %d failed: %s; again in %lld s", j->retries,
                           json_string_value(json_object_get(error, "message")),
                           (long long)((j->retry_at_ms - clock_utc_ms()) / 1000));
+    back_into_queue(j, error, why);
+    return true;
+}
+
+bool job_crashed_here(const struct job *j)
+{
+    return j->step[0] && strcmp(j->crash_step, j->step) == 0;
+}
+
+bool job_after_crash(struct job *j, json_t *error)
+{
+    bool person = j->cancelling || strcmp(j->state, "paused") == 0; /* who wanted it to stop */
+    if (j->s->stopping || person || !j->step[0] || job_crashed_here(j) ||
+        j->retries >= j->s->retries_max)
+        return false;
+    j->retries++;
+    j->retry_at_ms = 0; /* at once: nothing has to pass first */
+    WIRE_TEXT(j->crash_step, j->step);
+    stay_with_its_phone(j);
+    AUTO(free_ptr)
+    char *why = xasprintf("%s; the station takes the job up again by itself, once in this step",
+                          json_string_value(json_object_get(error, "message")));
     back_into_queue(j, error, why);
     return true;
 }
@@ -679,10 +707,12 @@ void station_job_verb(struct station *s, const char *job_id, const char *verb, c
         cancel_without_worker(j, done, arg);
         return;
     }
-    if (strcmp(verb, "cancel") == 0)
+    if (strcmp(verb, "cancel") == 0) {
+        j->cancelling = true;
         control(j, verb);
-    else
+    } else {
         rc = strcmp(verb, "pause") == 0 ? pause_job(j, &err) : resume(j, port, &err);
+    }
     if (rc < 0)
         done_error(done, arg, &err);
     else

@@ -24,6 +24,7 @@ struct order {
     bool any_port, paused, permitted, interrupted;
     bool backs_off;
     int retries;
+    char crash_step[64];
     json_t *package, *backup;
     bool dry_run;
     json_t *plan; /* of a dry run */
@@ -202,6 +203,7 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
         j->any_port = o->resumed_job ? o->any_port : !o->port;
         j->permitted = o->permitted;
         j->retries = o->retries;
+        WIRE_TEXT(j->crash_step, o->crash_step);
         if (o->backs_off)
             job_back_off(j);
         WIRE_TEXT(j->serial, o->serial);
@@ -536,6 +538,7 @@ static struct order *order_of(struct station *s, json_t *job, const char *port, 
     o->interrupted = member_is(job, "state", "interrupted");
     o->permitted = json_is_true(json_object_get(job, "permitted"));
     o->retries = (int)json_integer_value(json_object_get(job, "retries"));
+    WIRE_TEXT(o->crash_step, member(job, "crash_step"));
     o->backs_off = member(job, "retry_at") != NULL;
     return o;
 }

@@ -177,13 +177,28 @@ static const char *phone_after(const struct settling *c, json_t *extents)
     return phone_state(facts);
 }
 
-static json_t *cut_error(struct settling *c, const char *why, const char *phone)
+static json_t *cut_error(struct settling *c, const char *failure, const char *why,
+                         const char *phone)
 {
     AUTO(free_ptr)
     char *text = xasprintf("%s, in step %s", why, c->step[0] ? c->step : "(none)");
-    json_t *error = failure_json(c->s, "F5", "interrupted", text);
+    json_t *error = failure_json(c->s, failure, "interrupted", text);
     error_add_phone(error, phone);
     return error;
+}
+
+/* Every step can be taken up: the next run reads the phone. Not when nobody can say what was written, nor twice in
+ * one step: what kills its worker there kills the next one, too, and a person looks first. */
+static void end_crashed(struct settling *c, const char *phone)
+{
+    struct job *j = c->job;
+    if (c->step[0])
+        WIRE_TEXT(j->step, c->step);
+    json_t *error = cut_error(c, job_crashed_here(j) ? "G7" : "F5", j->why, phone);
+    store_run_end(j->s->store, j->id, "interrupted", error, phone, NULL, NULL);
+    if (!c->readable || !job_after_crash(j, error))
+        job_end(j, "interrupted", error, NULL);
+    json_decref(error);
 }
 
 /* This process saw the worker go. */
@@ -199,16 +214,10 @@ static void end_live(struct settling *c, const char *phone)
         j->done.result = json_incref(json_object_get(c->done, "result"));
         j->has_done = true;
     }
-    if (j->has_done) {
+    if (j->has_done)
         session_end(j);
-        return;
-    }
-    if (c->step[0])
-        WIRE_TEXT(j->step, c->step);
-    json_t *error = cut_error(c, j->why, phone);
-    store_run_end(j->s->store, j->id, "interrupted", error, phone, NULL, NULL);
-    job_end(j, "interrupted", error, NULL);
-    json_decref(error);
+    else
+        end_crashed(c, phone);
 }
 
 static void on_changed(void *arg, int code, const struct err *err, json_t *body)
@@ -272,7 +281,7 @@ static void end_by_spool(struct settling *c, const char *phone)
 /* The station ended under the job: it goes on by itself, unless a person had paused it. */
 static void go_on(struct settling *c, const char *state, const char *phone)
 {
-    json_t *error = cut_error(c, "the station ended while this job ran", phone);
+    json_t *error = cut_error(c, "F5", "the station ended while this job ran", phone);
     bool paused = strcmp(state, "paused") == 0;
     struct store_job_change change = {
         .state = paused ? "paused" : "queued", .step = c->step[0] ? c->step : NULL, .error = error};

@@ -13,7 +13,8 @@
     " j.phone_id AS \"phone_id:id\", j.serial, j.imeis AS \"imeis:json\","                         \
     " j.firmware_id AS \"firmware:id\", j.backup_id AS \"backup:id\", j.finish, j.accept, "        \
     "j.owner_ref,"                                                                                 \
-    " j.any_port AS \"any_port:bool\", j.retries, j.retry_ms AS \"retry_at:time\","                \
+    " j.any_port AS \"any_port:bool\", j.retries, j.crash_step, j.retry_ms AS "                    \
+    "\"retry_at:time\","                                                                           \
     " EXISTS (SELECT 1 FROM permit p WHERE p.job_id = j.id) AS \"permitted:bool\","                \
     " j.client_ref, j.prompt AS \"prompt:json\", j.error AS \"error:json\","                       \
     " j.result AS \"result:json\", j.chip_id, j.phone_state, j.run_count, j.created_ms AS "        \
@@ -173,6 +174,7 @@ static const char change_sql[] =
     " any_port = CASE WHEN :port_ordered THEN 0 ELSE any_port END,"
     " phone_id = CASE WHEN :phone_id < 0 THEN NULL ELSE coalesce(:phone_id, phone_id) END,"
     " retries = coalesce(:retries, retries),"
+    " crash_step = coalesce(:crash_step, crash_step),"
     " retry_ms = CASE WHEN coalesce(:state, state) = 'waiting' AND coalesce(:retry_ms, 0) >= 0"
     " THEN coalesce(:retry_ms, retry_ms) END,"
     " step = coalesce(:step, step),"
@@ -256,12 +258,12 @@ static void set_document(json_t *args, const char *key, const char *set_key, jso
 void store_job_change(struct store *s, int64_t job_id, const struct store_job_change *c,
                       store_done_fn *done, void *arg)
 {
-    json_t *args =
-        json_pack("{s:I, s:s?, s:s?, s:b, s:o, s:o, s:o, s:s?, s:s?, s:I}", "id",
-                  (json_int_t)job_id, "state", c->state, "port_id", c->port_id, "port_ordered",
-                  c->port_ordered, "phone_id", id_or_null(c->phone_id), "retries",
-                  id_or_null(c->retries), "retry_ms", id_or_null(c->retry_ms), "step", c->step,
-                  "serial", c->serial, "now", (json_int_t)clock_utc_ms());
+    json_t *args = json_pack("{s:I, s:s?, s:s?, s:b, s:o, s:o, s:s?, s:o, s:s?, s:s?, s:I}", "id",
+                             (json_int_t)job_id, "state", c->state, "port_id", c->port_id,
+                             "port_ordered", c->port_ordered, "phone_id", id_or_null(c->phone_id),
+                             "retries", id_or_null(c->retries), "crash_step", c->crash_step,
+                             "retry_ms", id_or_null(c->retry_ms), "step", c->step, "serial",
+                             c->serial, "now", (json_int_t)clock_utc_ms());
     set_document(args, "prompt", "prompt_set", c->prompt);
     set_document(args, "error", "error_set", c->error);
     set_document(args, "result", "result_set", c->result);

@@ -175,6 +175,7 @@ struct store_job_change {
         *prompt; /* object with id, text ...; taken away by itself when the state leaves `prompt` */
     json_t *error; /* {code message advice} */
     json_t *result;
+    const char *crash_step; /* its worker died in it, and the job was taken up again */
 };
 /* Sets started_at and ended_at by the state; with succeeded, failed and cancelled the job is closed, and its signed
  * manifest is written with it. Events `job`, and `prompt` when a prompt was set.
@@ -184,7 +185,7 @@ void store_job_change(struct store *s, int64_t job_id, const struct store_job_ch
                       store_done_fn *done, void *arg);
 /* id recipe state step progress steps[] prompt error{code message advice} created_at started_at
  * ended_at result port serial imeis[] phone_id firmware backup finish accept owner_ref client_ref
- * priority chip_id phone_state run_count; progress is all zeros (it is not stored). */
+ * priority chip_id phone_state run_count crash_step; progress is all zeros (it is not stored). */
 void store_job_get(struct store *s, int64_t job_id, store_done_fn *done, void *arg);
 struct store_job_filter { /* NULL or 0: any */
     const char *state, *port_id, *serial, *client_ref;

@@ -106,9 +106,6 @@ class WorkerKilled(Runs):
     def test_in_s5(self):
         self.killed("S5", settings=["emmc_read_bytes_per_s=400000"])
 
-    def test_in_s7(self):
-        self.killed("S7")
-
     def test_in_s8(self):
         job = self.killed("S8")
         self.assertEqual(len(self.attempts(job, "S7")), 1)  # proven to be there, not written again
@@ -131,6 +128,43 @@ class WorkerKilled(Runs):
     def test_in_s18w(self):
         job = self.killed("S18w")
         self.assertEqual(len(self.attempts(job, "S13")), 1)  # straight to the bootloader
+
+
+class TakenUp(Runs):
+    """A station with retries goes on by itself, once in each step."""
+
+    def crash(self):
+        job = self.begin("S7", station_extra=["--retries", "3"])
+        os.kill(self.worker(job), signal.SIGKILL)
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "another run", 60)
+        return job
+
+    def test_by_itself(self):
+        job = self.crash()
+        self.plug_again(job)
+        job = self.finish(job)
+        self.assertEqual([s["state"] for s in self.attempts(job, "S7")], ["interrupted", "done"])
+        self.assertEqual(job["crash_step"], "S7 write identity")
+        log = self.station.get(f"/jobs/{job['id']}/log?limit=1000")["items"]
+        said = [line["message"] for line in log if "takes the job up again by itself" in line["message"]]
+        self.assertEqual(len(said), 1, log)
+        self.assertIn("signal 9", said[0])
+
+    def test_twice_in_a_step(self):
+        """What kills its worker in a step would do so for ever: a person looks first. Also after a restart."""
+        job = self.crash()
+        self.restart()
+        self.plug_again(self.station.job(job["id"]))
+        job = self.meet(self.station.job(job["id"]), "S7")
+        os.kill(self.worker(job), signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=60)
+        self.assertEqual((job["state"], job["error"]["code"], job["run_count"]), ("interrupted", "worker_died_twice", 3))
+        self.assertEqual(job["error"]["class"], "stop")
+        self.assertIn("Then resume the job", job["error"]["advice"])
+        self.assertEqual(self.port(0)["kept_for"], job["id"])
+
+    def port(self, index):
+        return self.station.get("/ports/" + self.rack.port(index))
 
 
 class TornByAnotherJob(Runs):

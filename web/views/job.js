@@ -26,6 +26,7 @@ function jobFacts(job) {
     ["Finish", job.finish === "upgrade" ? "whole firmware" : job.finish === "lk" ? "commercial bootloader" : job.finish],
     ["Owner's reference", job.owner_ref],
     ["Client's reference", job.client_ref],
+    ["Taken up again after its worker died in", job.crash_step],
     ["Created", when(job.created_at)],
     ["Started", when(job.started_at)],
     ["Ended", job.ended_at ? `${when(job.ended_at)}${job.started_at ? `, after ${between(job.started_at, job.ended_at)}` : ""}` : null],
