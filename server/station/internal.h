@@ -73,6 +73,7 @@ struct station {
     LIST_HEAD(, job) jobs;    /* those that have not ended */
     LIST_HEAD(, job) unsaved; /* ended, but the store could not write that down yet */
     struct job_queue queue;   /* those that wait for their turn, in the order of their turns */
+    struct job_queue returning; /* those that waited for a person and want to go on, in the same order */
     struct event *poke;       /* looks at the queue */
     int64_t start_ms;         /* before that no worker is started: they come one after another */
     struct admit_limits limits;
@@ -125,6 +126,8 @@ struct job {
     json_t *prompt;
     struct wire_done done;
     bool has_done, ended, saved, deny_sent;
+    bool resting;    /* waits for a person: it counts in no limit until it has returned */
+    bool returning;  /* its worker waits before the next step until there is room for it */
     bool cancelling; /* a person wants it to end, its worker was told so */
     bool queued, paused,
         permitted;         /* permitted: a permit was given, so its phone may be half written */
@@ -145,7 +148,7 @@ struct job {
     int64_t told_ms; /* when progress was last published */
     int pending;     /* calls under way whose callback has this job */
     struct err prepare_err;
-    TAILQ_ENTRY(job) queue;
+    TAILQ_ENTRY(job) queue; /* or returning: never both */
     LIST_ENTRY(job) link;
 };
 
@@ -191,6 +194,8 @@ void job_set_state(struct job *j, const char *state);
 /* Tells the store; what it cannot take now is told again, and a job that it knows another one for stops. */
 void job_store_change(struct job *j, const struct store_job_change *change);
 void job_publish(struct job *j);
+/* Tells its worker: cancel, pause, resume, hold, go (struct wire_control). */
+void job_control(struct job *j, const char *verb);
 struct port *job_place(const struct job *j); /* where it runs, or will; NULL: anywhere */
 void job_learn_chip(struct job *j, const char *chip_id, const char *soc_id);
 void job_unref(struct job *j); /* a callback is through; frees what has ended */
@@ -215,7 +220,11 @@ void calibration_arrival(struct station *s, const struct port *p); /* a device c
 int schedule_new(struct station *s, const struct station_config *config, struct err *err);
 void schedule_free(struct station *s);
 void schedule_add(struct job *j);
-void schedule_remove(struct job *j);
+void schedule_remove(struct job *j); /* also one that wanted to return */
+/* The job waits for a person, and others may have its place on the bus meanwhile; then it wants to go on. Its worker
+ * waits before its next step in between. */
+void schedule_rest(struct job *j);
+void schedule_return(struct job *j);
 /* Something changed that jobs may wait for; the queue is looked at from the loop, soon. */
 void schedule_poke(struct station *s);
 /* The phone of this job may be half written: until it was taken away, no other job gets the port. */

@@ -74,6 +74,13 @@ struct port *job_place(const struct job *j)
     return j->port ? j->port : j->wants;
 }
 
+void job_control(struct job *j, const char *verb)
+{
+    struct wire_message m = {.type = WIRE_control, .fd = -1};
+    WIRE_TEXT(m.u.control.verb, verb);
+    worker_send(j->worker, &m);
+}
+
 /* Why a job that could run does not; null when it does not wait. */
 static json_t *waits_json(const struct job *j)
 {
@@ -162,9 +169,7 @@ static void stop_running(struct job *j, const struct err *err)
     log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(err->code)}), "job %lld stops: %s",
              (long long)j->id, err->text);
     if (j->worker) {
-        struct wire_message m = {.type = WIRE_control, .fd = -1};
-        WIRE_TEXT(m.u.control.verb, "cancel");
-        worker_send(j->worker, &m);
+        job_control(j, "cancel");
         return;
     }
     json_t *error = failure_json(j->s, NULL, err_name(err->code), err->text);
@@ -614,13 +619,6 @@ static void cancel_without_worker(struct job *j, station_done_fn *done, void *ar
     store_job_log_add(store, c->job_id, "info", NULL, text, on_cancel_noted, c);
 }
 
-static void control(struct job *j, const char *verb)
-{
-    struct wire_message m = {.type = WIRE_control, .fd = -1};
-    WIRE_TEXT(m.u.control.verb, verb);
-    worker_send(j->worker, &m);
-}
-
 /* The phone of a running job lies on another port now, says a person. Its worker waits there instead; it reads
  * the chip before it writes, as after every mode change. */
 static int move(struct job *j, struct port *to, struct err *err)
@@ -677,14 +675,14 @@ static int resume(struct job *j, const char *port, struct err *err)
     }
     int rc = to && to != j->port ? move(j, to, err) : 0;
     if (rc == 0)
-        control(j, "resume");
+        job_control(j, "resume");
     return rc;
 }
 
 static int pause_job(struct job *j, struct err *err)
 {
     if (j->worker) {
-        control(j, "pause");
+        job_control(j, "pause");
         return 0;
     }
     if (!j->queued)
@@ -709,7 +707,7 @@ void station_job_verb(struct station *s, const char *job_id, const char *verb, c
     }
     if (strcmp(verb, "cancel") == 0) {
         j->cancelling = true;
-        control(j, verb);
+        job_control(j, verb);
     } else {
         rc = strcmp(verb, "pause") == 0 ? pause_job(j, &err) : resume(j, port, &err);
     }

@@ -29,6 +29,7 @@ static void ask(struct job *j)
             "it says %s, abort when it is another phone.",
             name, j->serial),
         "answered_by", "person");
+    schedule_rest(j);
     job_set_state(j, "prompt");
 }
 
@@ -45,6 +46,7 @@ int recognise_answer(struct job *j, const char *answer, struct err *err)
                        "answer ok when it is this phone, abort when it is another one");
     json_decref(j->prompt);
     j->prompt = NULL;
+    schedule_return(j);
     job_set_state(j, "running");
     if (strcmp(answer, "ok") == 0) {
         store_job_log_add(j->s->store, j->id, "info", j->step,

@@ -13,6 +13,21 @@
  * heard is empty. */
 enum { START_GAP_MS = 50, EMPTY_LOOK_MS = 3000 };
 
+/* In the order of their turns. */
+static void insert(struct job_queue *queue, struct job *j)
+{
+    struct job *at;
+    TAILQ_FOREACH(at, queue, queue)
+    {
+        if (admit_before(j->priority, j->id, at->priority, at->id))
+            break;
+    }
+    if (at)
+        TAILQ_INSERT_BEFORE(at, j, queue);
+    else
+        TAILQ_INSERT_TAIL(queue, j, queue);
+}
+
 static void poke_in(struct station *s, int64_t ms)
 {
     struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
@@ -161,7 +176,7 @@ static bool has_room(const struct station *s, const struct port *p)
     struct port *at;
     LIST_FOREACH(at, &s->ports, link)
     {
-        if (at->job && count < BUSY_MAX)
+        if (at->job && !at->job->resting && count < BUSY_MAX)
             busy[count++] = at->id;
     }
     return admit_check(&s->limits, p->id, busy, count) == ADMIT_YES;
@@ -219,11 +234,48 @@ static void consider(struct job *j, int64_t now, int64_t *next)
     }
 }
 
+/* ---- those whose person was away --------------------------------------------------------------------- */
+
+void schedule_rest(struct job *j)
+{
+    schedule_remove(j);
+    j->resting = true;
+    job_control(j, "hold");
+    schedule_poke(j->s);
+}
+
+/* They go before those that have not begun: a phone is held for each of them. */
+static void let_return(struct station *s)
+{
+    struct job *j, *after;
+    for (j = TAILQ_FIRST(&s->returning); j; j = after) {
+        after = TAILQ_NEXT(j, queue);
+        if (!has_room(s, j->port))
+            continue;
+        bool told = j->waits_for != NULL;
+        schedule_remove(j);
+        job_control(j, "go");
+        if (told)
+            job_publish(j);
+    }
+}
+
+void schedule_return(struct job *j)
+{
+    schedule_remove(j);
+    j->returning = j->resting = true;
+    insert(&j->s->returning, j);
+    let_return(j->s);
+    if (j->returning)
+        j->waits_for = "slot";
+}
+
 static void on_poke(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
     struct station *s = arg;
+    let_return(s);
     if (s->stopping || s->settling || !portwatch_is_up(s->portwatch))
         return; /* each of these pokes when it is over */
     int64_t next = INT64_MAX;
@@ -240,17 +292,8 @@ static void on_poke(evutil_socket_t fd, short what, void *arg)
 
 void schedule_add(struct job *j)
 {
-    struct job *at;
     j->queued = true;
-    TAILQ_FOREACH(at, &j->s->queue, queue)
-    {
-        if (admit_before(j->priority, j->id, at->priority, at->id))
-            break;
-    }
-    if (at)
-        TAILQ_INSERT_BEFORE(at, j, queue);
-    else
-        TAILQ_INSERT_TAIL(&j->s->queue, j, queue);
+    insert(&j->s->queue, j);
     if (j->wants && j->wants->job && !j->paused)
         wait_for(j, "port"); /* known at once, so the order's answer says it */
     schedule_poke(j->s);
@@ -260,12 +303,17 @@ void schedule_remove(struct job *j)
 {
     if (j->queued)
         TAILQ_REMOVE(&j->s->queue, j, queue);
-    j->queued = false;
+    if (j->returning) {
+        TAILQ_REMOVE(&j->s->returning, j, queue);
+        j->waits_for = NULL;
+    }
+    j->queued = j->returning = j->resting = false;
 }
 
 int schedule_new(struct station *s, const struct station_config *config, struct err *err)
 {
     TAILQ_INIT(&s->queue);
+    TAILQ_INIT(&s->returning);
     s->limits =
         (struct admit_limits){config->jobs_max, config->jobs_per_controller, config->jobs_per_hub};
     s->retries_max = config->retries;

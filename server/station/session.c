@@ -290,6 +290,7 @@ static void on_prompt(struct job *j, const struct wire_prompt *m)
     json_decref(j->prompt);
     j->prompt = NULL;
     if (!m->prompt_id[0]) {
+        schedule_return(j);
         job_set_state(j, "running");
         return;
     }
@@ -301,6 +302,7 @@ static void on_prompt(struct job *j, const struct wire_prompt *m)
         job_publish(j);
         return;
     }
+    schedule_rest(j);
     job_set_state(j, "prompt");
 }
 
@@ -308,6 +310,10 @@ static void on_held(struct job *j, const struct wire_held *m)
 {
     store_job_log_add(j->s->store, j->id, "info", j->step,
                       m->held ? "paused before the next step" : "goes on", NULL, NULL);
+    if (m->held)
+        schedule_rest(j);
+    else
+        schedule_return(j);
     job_set_state(j, m->held ? "paused" : "running");
 }
 
@@ -424,6 +430,7 @@ static void on_ended(void *arg, struct worker *w, const char *why)
     struct job *j = arg;
     j->pending++;
     j->worker = NULL;
+    schedule_remove(j);
     fd_close(&j->spool_fd); /* its lock goes with the last descriptor */
     WIRE_TEXT(j->why, why);
     if (j->has_done && strcmp(j->done.code, "ok") == 0)

@@ -306,12 +306,31 @@ class Turns(Schedule):
                     return seen
         return seen
 
+    def on_the_bus(self, job_id):
+        """It moves bytes: from the agent's start to the next time that hands are needed."""
+        job = self.station.job(job_id)
+        return job["state"] == "running" and (job["step"] or "").startswith("S5 ")
+
+    def most_on_the_bus(self, jobs):
+        """How many of them were in steps that move bytes at the same time, by the times of their steps."""
+        by_hand = ("S3", "S4", "S10", "S17", "S18", "S20", "S21")  # and an agent's start, for which no phone can wait
+        turns = []
+        for job_id in jobs:
+            for step in self.station.job(job_id)["steps"]:
+                if step["name"].split()[0] not in by_hand:
+                    turns += [(step["ended_at"], -1), (step["started_at"], 1)]
+        count = most = 0
+        for _, change in sorted(turns):
+            count += change
+            most = max(most, count)
+        return most
+
     def test_limit_and_order(self):
-        self.begin(phones=4, extra=["--jobs-max", "2"])
+        self.begin(phones=4, extra=["--jobs-max", "2"], settings=["emmc_read_bytes_per_s=1000000"])
         jobs = {}
         for index, priority in enumerate((0, 0, 0, 7)):
-            if index == 2:  # else an urgent job that comes quickly is the second to begin
-                self.until(lambda: {self.station.job(job)["state"] for job in jobs} <= {"running", "prompt"}, "two run")
+            if index == 2:  # the limit is reached: the others have to wait for their first turn
+                self.until(lambda: all(self.on_the_bus(job) for job in jobs), "two read their backups")
             jobs[self.on_port(index, priority=priority)["id"]] = index
         acceptor = bench.Acceptor(self.station, self.rack, jobs)
         acceptor.start()
@@ -327,10 +346,31 @@ class Turns(Schedule):
             else:
                 busy.discard(job_id)
             peak = max(peak, len(busy))
-        self.assertEqual(peak, 2)
+        self.assertGreater(peak, 2, "those that wait for hands keep nobody from beginning")
+        self.assertEqual(self.most_on_the_bus(jobs), 2)
         self.assertEqual(order[2], list(jobs)[3], f"the urgent one is next: {order}")
         history = self.station.get(f"/ports/{self.rack.port(0)}/history")["items"]
         self.assertEqual([(r["id"], r["state"]) for r in history], [(list(jobs)[0], "succeeded")])
+
+    def test_operator_is_away(self):
+        """Each port asks for its phone, whatever the limit; then one after the other moves bytes."""
+        self.begin(phones=2, hands="none", extra=["--jobs-max", "1"], settings=["emmc_read_bytes_per_s=1000000"])
+        first, second = (self.on_port(index) for index in range(2))
+        for job in (first, second):
+            self.station.wait(job["id"], until=("prompt",), step="S3")
+        self.hands(0)
+        self.until(lambda: self.on_the_bus(first["id"]), "the first reads its backup")
+        self.hands(1)
+        self.waits_for(second, "slot")
+        self.until(lambda: self.station.job(second["id"])["steps"][-1]["name"].startswith("S4 "), "its agent waits")
+        held = self.station.job(second["id"])
+        self.assertEqual(held["state"], "running")
+        self.verb(second, "pause")  # a person may change her mind meanwhile
+        self.station.wait(second["id"], until=("paused",))
+        self.verb(second, "resume")
+        self.second_pass(first)
+        self.second_pass(second)
+        self.assertEqual(self.most_on_the_bus([first["id"], second["id"]]), 1)
 
     def taken_up(self, job, verb):
         """Says the verb; False while the station still reads what its former process left."""

@@ -379,6 +379,14 @@ static action_fn *action_of(const char *name)
     return NULL;
 }
 
+/* Boot ROM and preloader wait 5 s and 2.5 s for the first word and then start the phone; an agent, and fastboot, wait for
+ * ever. */
+static bool awaits_handshake(const struct session *s)
+{
+    return s->transport && !s->da_up &&
+           (strcmp(s->mode, "brom") == 0 || strcmp(s->mode, "preloader") == 0);
+}
+
 static int run_step(struct session *s, const struct recipe_step *step, int attempt, struct err *err)
 {
     const struct session_host *h = &s->host;
@@ -392,7 +400,7 @@ static int run_step(struct session *s, const struct recipe_step *step, int attem
     s->gave_up = s->begin_again = false;
     s->step_bytes = 0;
     recipe_step_title(step, s->title, sizeof(s->title));
-    int rc = h->between(h->arg, err);
+    int rc = h->between(h->arg, !awaits_handshake(s), err);
     if (rc == 0)
         rc = h->journal(h->arg, false, s->title, attempt, 0, "", err);
     if (rc < 0)

@@ -51,8 +51,9 @@ struct session_host {
     /* A person's answer to the prompt: ok, retry, abort; values may be NULL, the caller's reference. */
     int (*answer)(void *arg, const char *prompt_id, int64_t until_ms, char *answer_out, size_t size,
                   json_t **values_out, struct err *err);
-    /* Between steps: ERR_CANCELLED, ERR_GONE; blocks while paused. */
-    int (*between)(void *arg, struct err *err);
+    /* Between steps: ERR_CANCELLED, ERR_GONE; blocks while paused. can_wait false: the phone goes away when nobody
+     * speaks to it, so it does not block now. */
+    int (*between)(void *arg, bool can_wait, struct err *err);
     int (*sleep)(void *arg, int64_t ms, struct err *err);
     void (*tick)(void *arg); /* during long work without the phone: heartbeat */
     /* Spool. chunk: at most 1 MiB raw. */

@@ -27,7 +27,7 @@ enum { WIRE_MESSAGE_MAX_BYTES = 64 * 1024, WIRE_NAME_MAX = 128, WIRE_TEXT_MAX = 
     X(deny, "server", 0)       /* may not write, and why */                                        \
     X(answer, "server", 0)     /* a person answered a prompt */                                    \
     X(channel, "server", 1)    /* a fresh fd 4: portwatch was started anew */                      \
-    X(control, "server", 0)    /* cancel, pause, resume: acts between steps */                     \
+    X(control, "server", 0)    /* cancel, pause, resume, hold, go: acts between steps */           \
     X(beat, "worker", 0)       /* alive; also while waiting on USB */                              \
     X(held, "worker", 0)       /* paused between two steps (1), or goes on (0) */                  \
     X(step, "worker", 0)       /* a step begins, is done, failed, is skipped */                    \
@@ -88,7 +88,9 @@ struct wire_answer {
     json_t *values;             /* object or NULL; owned by the struct */
 };
 struct wire_control {
-    char verb[WIRE_NAME_MAX]; /* cancel, pause, resume */
+    /* cancel, pause, resume: a person wants it. hold, go: no room on the bus, room again; a worker that has shown
+     * a prompt waits for go by itself, as soon as its phone can wait */
+    char verb[WIRE_NAME_MAX];
 };
 struct wire_channel {
     int64_t job_id;

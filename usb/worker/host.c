@@ -104,6 +104,10 @@ static void take_control(struct host *h, const char *verb)
         h->paused = true;
     else if (strcmp(verb, "resume") == 0)
         h->paused = false;
+    else if (strcmp(verb, "hold") == 0)
+        h->held = true;
+    else if (strcmp(verb, "go") == 0)
+        h->held = false;
 }
 
 static void take_input(struct host *h, struct wire_message *m)
@@ -311,6 +315,7 @@ static void host_prompt(void *arg, const char *step, const char *id, const char 
     WIRE_TEXT(m.u.prompt.text, text);
     WIRE_TEXT(m.u.prompt.todo, todo);
     WIRE_TEXT(m.u.prompt.answered_by, answered_by);
+    h->held |= text[0] != '\0';
     host_send(h, &m);
 }
 
@@ -478,7 +483,7 @@ static int host_answer(void *arg, const char *prompt_id, int64_t until_ms, char 
     }
 }
 
-static int host_between(void *arg, struct err *err)
+static int host_between(void *arg, bool can_wait, struct err *err)
 {
     struct host *h = arg;
     host_pump(h, 0);
@@ -486,17 +491,14 @@ static int host_between(void *arg, struct err *err)
     struct wire_message m = {.type = WIRE_held, .fd = -1, .u.held = {.job_id = h->job_id}};
     for (;;) {
         int rc = interrupted(h, err);
-        if (rc < 0 || !h->paused) {
-            if (told)
-                host_send(h, &m);
-            return rc;
-        }
-        if (!told) {
-            m.u.held.held = 1;
+        bool paused = rc == 0 && can_wait && h->paused;
+        if (paused != told) {
+            m.u.held.held = paused;
             host_send(h, &m);
-            m.u.held.held = 0;
         }
-        told = true;
+        told = paused;
+        if (rc < 0 || !can_wait || (!h->paused && !h->held))
+            return rc;
         host_pump(h, clock_now_ms() + SLICE_MS);
     }
 }

@@ -24,7 +24,9 @@ struct host_input {
 struct host {
     int64_t job_id;
     char port[WIRE_NAME_MAX];
-    bool server_gone, portwatch_gone, cancelled, paused;
+    bool server_gone, portwatch_gone, cancelled;
+    bool paused; /* by a person, before the next step */
+    bool held;   /* by the station: after a prompt others may have its place on the bus */
     char *unsent[HOST_QUEUE_MAX]; /* messages that a station that does not read has no room for; a ring */
     size_t unsent_at, unsent_count;
     int64_t beat_at_ms, look_at_ms, progress_at_ms;
