@@ -116,7 +116,7 @@ export function portDialog(port) {
   open(`Port ${portName(port)}`, (attempt, close) => {
     const form = el("form", { method: "dialog", class: "fields" },
       el("p", { class: "note" }, el("code", null, port.id), ` · ${modeWord(port.mode)}`),
-      el("label", null, el("span", null, "Label, as written on the bench"), label),
+      el("label", null, el("span", null, "Label, as written on the bench; empty: none"), label),
       el("label", { class: "check" }, enabled, el("span", null, "Jobs may run here")),
       el("label", { class: "check" }, takesWork, el("span", null, "Also jobs that name no port: the next phone here is looked at")),
       el("div", { class: "actions" }, el("button", { class: "primary" }, "Save"),
@@ -127,7 +127,7 @@ export function portDialog(port) {
       e.preventDefault();
       const change = {};
       const text = label.value.trim();
-      if (text && text !== port.label) change.label = text;
+      if (text !== (port.label ?? "")) change.label = text;
       if (enabled.checked !== (port.enabled !== false)) change.enabled = enabled.checked;
       if (takesWork.checked !== (port.takes_work === true)) change.takes_work = takesWork.checked;
       if (Object.keys(change).length) attempt(() => api.portChange(port.id, change));

@@ -70,7 +70,7 @@ static int port_change_decode(struct http_call *call, json_t **body_out,
     int rc = api_body(call, &f, body_out, err);
     if (rc < 0)
         return rc;
-    settings->label = fields_string(&f, "label", LABEL_MAX_BYTES);
+    settings->label = fields_string_or_empty(&f, "label", LABEL_MAX_BYTES);
     settings->enabled = fields_bool(&f, "enabled");
     settings->takes_work = fields_bool(&f, "takes_work");
     rc = fields_close(&f, err);

@@ -331,6 +331,9 @@ static void body_put(struct evhttp_request *req, const struct client_request *re
         return;
     evhttp_add_header(headers, "Content-Type", "application/json");
     AUTO(free_ptr) char *text = json_dumps(request->body, JSON_COMPACT);
+    char length[24];
+    snprintf(length, sizeof(length), "%zu", strlen(text));
+    evhttp_add_header(headers, "Content-Length", length); /* libevent adds none to a PATCH */
     evbuffer_add(evhttp_request_get_output_buffer(req), text, strlen(text));
 }
 

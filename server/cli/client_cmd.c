@@ -22,6 +22,10 @@ const struct cli_command client_commands[] = {
      "is\n"
      "said to that phone, and no job begins meanwhile." STATION,
      calibrate_cmd},
+    {"port label", "PORT --set LABEL | --remove " JSON,
+     "What is written beside the socket. PORT is its id or its label of before; no two ports have\n"
+     "the same label." STATION,
+     port_label_cmd},
     {"phones", "[--serial SERIAL] " JSON,
      "The phones that the station has met, and whose identity is whole." STATION, phones_cmd},
     {"jobs", "[--open] [--state STATE] [--port PORT] [--serial SERIAL] [--limit N] " JSON,
@@ -52,6 +56,20 @@ const struct cli_command client_commands[] = {
      "--dry-run      checks the order and prints what would be written; no job\n"
      "--follow       shows it and exits with its result, as 'flashrack job' does" STATION,
      restore_cmd},
+    {"order",
+     "--recipe NAME [--port PORT] [--serial SERIAL] [--phone ID] [--firmware ID] [--backup ID]\n"
+     "      [--imei IMEI]... [--finish lk|upgrade] [--accept scan|usb] [--owner-ref T]\n"
+     "      [--client-ref T] [--key KEY] [--dry-run] [--follow] " JSON,
+     "Orders a job of any recipe.\n\n"
+     "--recipe NAME  x5-identify: whose phone it is; reads its chip and lets it go\n"
+     "               x5-backup: saves its identity; wants a package, for its download agent\n"
+     "               x5-upgrade: the whole package on a phone whose identity is whole\n"
+     "               x5-restore: as 'flashrack restore' does\n"
+     "--serial S     needed by recipes that write, unless --phone names a phone that is known\n"
+     "--phone ID     for this phone only, see 'flashrack phones'\n"
+     "The other options are those of 'flashrack restore'. What a recipe has no use for is "
+     "refused." STATION,
+     order_cmd},
     {"answer", "ID [--serial SERIAL --imei IMEI... --wlan-mac MAC --bt-mac MAC] [--abort] " JSON,
      "Answers a job's question with what the phone shows (*#06# and About).\n"
      "Exits 1 when the numbers do not fit; the job then asks again.\n\n"

@@ -15,12 +15,15 @@ int topology_show(struct client *c, bool json); /* topology_cmd.c */
 /* job_cmd.c */
 int job_cmd(const struct cli_command *self, int argc, char **argv);
 int restore_cmd(const struct cli_command *self, int argc, char **argv);
+int order_cmd(const struct cli_command *self, int argc, char **argv);
 int cancel_cmd(const struct cli_command *self, int argc, char **argv);
 int pause_cmd(const struct cli_command *self, int argc, char **argv);
 int resume_cmd(const struct cli_command *self, int argc, char **argv);
 /* report_cmd.c */
 int report_get_cmd(const struct cli_command *self, int argc, char **argv);
 int report_key_cmd(const struct cli_command *self, int argc, char **argv);
+/* port_cmd.c */
+int port_label_cmd(const struct cli_command *self, int argc, char **argv);
 /* calibrate_cmd.c */
 int calibrate_cmd(const struct cli_command *self, int argc, char **argv);
 /* answer_cmd.c */

@@ -7,7 +7,7 @@
 #include "server/cli/table.h"
 #include "usb/base/mem.h"
 
-#define RECIPE "x5-restore"
+#define RESTORE "x5-restore"
 
 enum { KEY_BYTES = 16, SEND_TRIES = 3 };
 
@@ -53,6 +53,15 @@ static void progress_line(json_t *job)
                cli_bytes((uint64_t)total), 100.0 * (double)done / (double)total);
 }
 
+static void seen_line(json_t *job)
+{
+    json_t *seen = json_object_get(job, "seen_on");
+    line("moved", text_of(seen, "text"));
+    if (json_is_object(seen))
+        printf("  %-9s flashrack resume %s --port %s\n", "", text_or_dash(job, "id"),
+               text_or_dash(seen, "port"));
+}
+
 static void steps_print(json_t *steps)
 {
     if (json_array_size(steps) == 0)
@@ -91,6 +100,7 @@ void job_print(json_t *job)
     line("reference", text_of(job, "client_ref"));
     line("DO NOW", text_of(prompt, "text"));
     line("", text_of(prompt, "todo"));
+    seen_line(job);
     line("error", text_of(error, "message"));
     line("", text_of(error, "advice"));
     steps_print(json_object_get(job, "steps"));
@@ -119,10 +129,11 @@ int job_cmd(const struct cli_command *self, int argc, char **argv)
     return CLI_FINE;
 }
 
-/* ---- restore ---------------------------------------------------------------------------------------- */
+/* ---- orders ----------------------------------------------------------------------------------------- */
 
 struct order {
-    const char *port, *serial, *firmware, *backup, *finish, *accept, *owner_ref, *client_ref, *key;
+    const char *recipe, *phone, *port, *serial, *firmware, *backup, *finish, *accept, *owner_ref,
+        *client_ref, *key;
     const char *imeis[CLI_VALUES_MAX + 1];
     bool dry_run;
 };
@@ -136,7 +147,8 @@ static void text_put(json_t *body, const char *name, const char *text)
 static json_t *order_json(const struct order *o)
 {
     json_t *body = json_object();
-    text_put(body, "recipe", RECIPE);
+    text_put(body, "recipe", o->recipe);
+    text_put(body, "phone_id", o->phone);
     text_put(body, "port", o->port);
     text_put(body, "serial", o->serial);
     text_put(body, "firmware", o->firmware);
@@ -199,33 +211,42 @@ static void plan_told(json_t *answer)
 
 static void order_told(json_t *job)
 {
-    printf("job %s: restore of %s on %s, %s\n", text_or_dash(job, "id"),
-           text_or_dash(job, "serial"), text_or_dash(job, "port"), text_or_dash(job, "state"));
+    const char *recipe = text_or_dash(job, "recipe"), *serial = text_of(job, "serial");
+    printf("job %s: %s%s%s on %s, %s\n", text_or_dash(job, "id"),
+           strcmp(recipe, RESTORE) == 0 ? "restore" : recipe, serial ? " of " : "",
+           serial ? cli_printable(serial) : "", text_or_dash(job, "port"),
+           text_or_dash(job, "state"));
     printf("Next: flashrack job %s --follow\n", text_or_dash(job, "id"));
 }
 
-int restore_cmd(const struct cli_command *self, int argc, char **argv)
+/* recipe: NULL when --recipe names it. */
+static int order_run(const struct cli_command *self, int argc, char **argv, const char *recipe)
 {
     struct client_options common = {0};
-    struct order o = {0};
+    struct order o = {.recipe = recipe};
     bool follow = false;
-    const struct cli_option options[] = {CLIENT_OPTIONS(common),
-                                         {"port", &o.port, NULL, 0},
-                                         {"serial", &o.serial, NULL, 0},
-                                         {"firmware", &o.firmware, NULL, 0},
-                                         {"backup", &o.backup, NULL, 0},
-                                         {"imei", o.imeis, NULL, CLI_REPEATS},
-                                         {"finish", &o.finish, NULL, 0},
-                                         {"accept", &o.accept, NULL, 0},
-                                         {"owner-ref", &o.owner_ref, NULL, 0},
-                                         {"client-ref", &o.client_ref, NULL, 0},
-                                         {"key", &o.key, NULL, 0},
-                                         {"follow", NULL, &follow, 0},
-                                         {"dry-run", NULL, &o.dry_run, 0},
-                                         {0}};
+    const struct cli_option options[] = {
+        CLIENT_OPTIONS(common),
+        {"port", &o.port, NULL, 0},
+        {"serial", &o.serial, NULL, 0},
+        {"firmware", &o.firmware, NULL, 0},
+        {"backup", &o.backup, NULL, 0},
+        {"imei", o.imeis, NULL, CLI_REPEATS},
+        {"finish", &o.finish, NULL, 0},
+        {"accept", &o.accept, NULL, 0},
+        {"owner-ref", &o.owner_ref, NULL, 0},
+        {"client-ref", &o.client_ref, NULL, 0},
+        {"key", &o.key, NULL, 0},
+        {"follow", NULL, &follow, 0},
+        {"dry-run", NULL, &o.dry_run, 0},
+        {recipe ? NULL : "recipe", &o.recipe, NULL, 0}, /* NULL: the end */
+        {"phone", &o.phone, NULL, 0},
+        {0}};
     AUTO(client_free) struct client *c = NULL;
     int rc = client_arguments(self, argc, argv, options, 0, "");
-    if (rc == CMD_GO_ON && !o.serial)
+    if (rc == CMD_GO_ON && !o.recipe)
+        rc = cli_usage(self, "--recipe is needed");
+    if (rc == CMD_GO_ON && recipe && !o.serial)
         rc = cli_usage(self, "--serial is needed");
     if (rc == CMD_GO_ON)
         rc = station_open(&common, &c);
@@ -244,6 +265,16 @@ int restore_cmd(const struct cli_command *self, int argc, char **argv)
     else
         order_told(job);
     return CLI_FINE;
+}
+
+int restore_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    return order_run(self, argc, argv, RESTORE);
+}
+
+int order_cmd(const struct cli_command *self, int argc, char **argv)
+{
+    return order_run(self, argc, argv, NULL);
 }
 
 /* ---- cancel, pause, resume -------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@ _flashrack() {
     fi
     case $previous in
         --finish) mapfile -t COMPREPLY < <(compgen -W "lk upgrade" -- "$current"); return ;;
+        --recipe) mapfile -t COMPREPLY < <(compgen -W "x5-backup x5-identify x5-restore x5-upgrade" -- "$current"); return ;;
         --accept) mapfile -t COMPREPLY < <(compgen -W "scan usb" -- "$current"); return ;;
         --type) mapfile -t COMPREPLY < <(compgen -W "port job prompt log phone" -- "$current"); return ;;
         --state)

@@ -58,6 +58,15 @@ const char *fields_string(struct fields *f, const char *name, size_t max_bytes)
     return value ? text_check(f, name, value, max_bytes) : NULL;
 }
 
+const char *fields_string_or_empty(struct fields *f, const char *name, size_t max_bytes)
+{
+    const char *text = json_string_value(json_object_get(f->object, name));
+    if (!text || text[0])
+        return fields_string(f, name, max_bytes);
+    field(f, name);
+    return text;
+}
+
 const char *fields_choice(struct fields *f, const char *name, const char *const *choices)
 {
     json_t *value = field(f, name);

@@ -24,6 +24,8 @@ struct fields {
 void fields_open(struct fields *f, json_t *object, const char *place);
 /* 1 to max_bytes bytes of UTF-8 without control characters; NULL when absent. Borrowed. */
 const char *fields_string(struct fields *f, const char *name, size_t max_bytes);
+/* The same, but "" is fine, too. */
+const char *fields_string_or_empty(struct fields *f, const char *name, size_t max_bytes);
 /* One of the NULL-terminated choices; NULL when absent. */
 const char *fields_choice(struct fields *f, const char *name, const char *const *choices);
 int64_t fields_int(struct fields *f, const char *name, int64_t min, int64_t max, int64_t absent);

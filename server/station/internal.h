@@ -40,6 +40,7 @@ struct port {
                * a job is not stored yet */
     int64_t kept_for; /* the job whose half-written phone may still be plugged in here; 0: none */
     int64_t kept_ms;  /* when a kept port that shows nothing is believed to be empty */
+    int64_t phone_id; /* that the last job here has met, until it is taken away; 0: not known */
     bool spent;       /* a job ended here and its phone was not taken away since */
     int64_t
         refused[PORT_REFUSALS_MAX]; /* jobs without a port that met this phone: it is another one */
@@ -73,9 +74,9 @@ struct station {
     LIST_HEAD(, job) jobs;    /* those that have not ended */
     LIST_HEAD(, job) unsaved; /* ended, but the store could not write that down yet */
     struct job_queue queue;   /* those that wait for their turn, in the order of their turns */
-    struct job_queue returning; /* those that waited for a person and want to go on, in the same order */
-    struct event *poke;       /* looks at the queue */
-    int64_t start_ms;         /* before that no worker is started: they come one after another */
+    struct job_queue returning; /* waited for a person and want to go on; in the same order */
+    struct event *poke;         /* looks at the queue */
+    int64_t start_ms; /* before that no worker is started: they come one after another */
     struct admit_limits limits;
     int retries_max;
     struct {
@@ -131,11 +132,13 @@ struct job {
     bool cancelling; /* a person wants it to end, its worker was told so */
     bool queued, paused,
         permitted;         /* permitted: a permit was given, so its phone may be half written */
+    struct port *seen_on;  /* another port that shows its phone while it waits for it; NULL: none */
+    const char *seen_by;   /* serial, chip */
     const char *waits_for; /* why it is not running, a word of the API; NULL: nothing */
     int64_t met_phone_id;  /* the last phone that it met and that is another one, */
     int met_again;         /* and how often it met that one again since */
     int retries;           /* runs that failed before this one, and might pass */
-    char crash_step[64];   /* its worker died in it, and the station took the job up again; empty: none */
+    char crash_step[64];   /* its worker died in it and the job was taken up again; empty: none */
     int64_t not_before_ms, retry_at_ms; /* back-off: by our clock; UTC for people */
     json_t *end_error, *end_result;     /* of an ended job, until they are stored */
     struct event *save;                 /* stores again what the store did not take */
@@ -256,6 +259,10 @@ void permit_deny(struct job *j, int code, const char *failure, const char *text)
 /* How every callback on this way begins: was the job ended meanwhile, did the call fail? False: nothing more to
  * do. */
 bool permit_may_go_on(struct job *j, int code, const struct err *err, const char *failure);
+
+/* moved.c: has the phone that a job waits for come to another port? */
+void moved_look(struct station *s);
+json_t *moved_json(const struct job *j); /* {port by text} or null, a new reference */
 
 /* recognise.c: is this phone the one that the job is for? Goes on with permit_go_on() or permit_deny(). */
 #define RECOGNISE_PROMPT "is-it-this-phone"

@@ -119,12 +119,12 @@ void job_publish(struct job *j)
         return;
     j->told_ms = clock_now_ms();
     const struct port *place = job_place(j);
-    json_t *body =
-        json_pack("{s:o, s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:o}", "id",
-                  json_sprintf("%lld", (long long)j->id), "state", j->state, "step", j->step,
-                  "port", place ? place->id : NULL, "serial", j->serial, "progress",
-                  progress_json(j), "prompt", j->prompt ? json_incref(j->prompt) : json_null(),
-                  "waits_for", waits_json(j), "retry_at", retry_at_json(j));
+    json_t *body = json_pack("{s:o, s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:o, s:o}", "id",
+                             json_sprintf("%lld", (long long)j->id), "state", j->state, "step",
+                             j->step, "port", place ? place->id : NULL, "serial", j->serial,
+                             "progress", progress_json(j), "prompt",
+                             j->prompt ? json_incref(j->prompt) : json_null(), "waits_for",
+                             waits_json(j), "retry_at", retry_at_json(j), "seen_on", moved_json(j));
     j->s->on_event(j->s->on_event_arg, 0, "job", body);
     json_decref(body);
 }
@@ -273,6 +273,7 @@ static void leave_port(struct job *j, const char *state, json_t *error)
     struct port *p = j->port;
     p->job = NULL;
     p->spent = true;
+    p->phone_id = j->phone_id;
     if (strcmp(state, "interrupted") == 0 && j->permitted)
         port_keep(p, j->id);
     remember_result(p, j, state, error);
@@ -389,6 +390,7 @@ static void pass_on(struct job *j, json_t *error)
     struct port *p = j->port;
     if (p->refused_count < PORT_REFUSALS_MAX)
         p->refused[p->refused_count++] = j->id;
+    p->phone_id = j->phone_id;
     meet_less_often(j);
     j->phone_id = j->wanted_phone_id = j->ordered_phone_id;
     j->chip_id[0] = j->soc_id[0] = '\0';
@@ -488,6 +490,7 @@ void station_job_overlay(struct station *s, json_t *job)
     json_object_set_new(job, "prompt", j->prompt ? json_incref(j->prompt) : json_null());
     json_object_set_new(job, "waits_for", waits_json(j));
     json_object_set_new(job, "retry_at", retry_at_json(j));
+    json_object_set_new(job, "seen_on", moved_json(j));
 }
 
 static void answer_with_job(struct job *j, station_done_fn *done, void *arg)
@@ -636,6 +639,7 @@ static int move(struct job *j, struct port *to, struct err *err)
     from->job = NULL;
     to->job = j;
     j->port = to;
+    j->seen_on = NULL;
     job_store_change(j, &(struct store_job_change){.port_id = to->id});
     AUTO(free_ptr) char *text = xasprintf("a person says the phone is on port %s now", name);
     store_job_log_add(j->s->store, j->id, "info", j->step, text, NULL, NULL);

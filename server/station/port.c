@@ -132,6 +132,7 @@ static void phone_left(struct port *p)
     p->spent = false;
     p->kept_for = 0;
     p->refused_count = 0;
+    p->phone_id = 0;
     p->phone_serial[0] = '\0';
 }
 

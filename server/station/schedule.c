@@ -276,6 +276,7 @@ static void on_poke(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct station *s = arg;
     let_return(s);
+    moved_look(s);
     if (s->stopping || s->settling || !portwatch_is_up(s->portwatch))
         return; /* each of these pokes when it is over */
     int64_t next = INT64_MAX;

@@ -51,7 +51,7 @@ json_t *station_port(struct station *s, const char *id); /* NULL: no such port *
 /* Controllers, hubs in them, sockets in these with the port that is known there (openapi: Topology). */
 json_t *station_topology(struct station *s);
 struct port_settings {
-    const char *label;       /* NULL: not changed */
+    const char *label;       /* NULL: not changed; "": none */
     int enabled, takes_work; /* -1: not changed */
 };
 void station_port_change(struct station *s, const char *id, const struct port_settings *settings,

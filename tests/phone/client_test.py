@@ -231,6 +231,15 @@ class AtTheStation(Station):
         self.assertEqual(follow.child.wait(30), 1)
         self.assertEqual(self.json("job", "1")["state"], "cancelled")
         self.assertIn("flashrack: job 1 cancelled", follow.tail())
+        # any recipe, and what the port is called
+        port = self.rack.port(0)
+        self.assertIn("label A1", self.out("port", "label", port, "--set", "A1"))
+        self.assertRegex(self.out("order", "--recipe", "x5-identify", "--port", "A1"), r"^job 2: x5-identify on usbip-\S+, \w+\n")
+        self.refused("order", "--recipe", "x5-identify", "--backup", "1", words=["writes no backup", "leave it out"])
+        self.refused("order", "--recipe", "x5-upgrade", "--port", "A1", words=["serial"])
+        self.assertEqual(self.json("port", "label", "A1", "--remove")["label"], None)
+        self.refused("port", "label", "A1", "--remove", words=["no port 'A1'"])
+        self.out("cancel", "2")
 
     def test_interrupt_leaves_the_job_running(self):
         self.open(hands="none")
@@ -551,7 +560,7 @@ class Peer(Client):
         self.assertRegex(text, r"FAIL +firmware ")
 
 
-COMMANDS = ("ports", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups", "import-dump",
+COMMANDS = ("ports", "port label", "order", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups", "import-dump",
             "firmware list", "firmware add", "events", "doctor")
 
 
@@ -574,7 +583,8 @@ class NoStation(Client):
                      words=["certificates"])
 
     def test_usage_needs_no_station(self):
-        for args in (["job"], ["job", "1", "2"], ["restore"], ["restore", "--port", "A1"], ["jobs", "--limit", "0"],
+        for args in (["job"], ["job", "1", "2"], ["restore"], ["restore", "--port", "A1"], ["order", "--port", "A1"],
+                     ["port", "label", "A1"], ["port", "label", "A1", "--set", "A2", "--remove"], ["jobs", "--limit", "0"],
                      ["jobs", "--limit", "x"], ["import-dump", "F"], ["import-dump", "--serial", "S"],
                      ["firmware", "add"], ["events", "--after", "x"], ["answer"], ["ports", "--nonsense"], ["cancel"],
                      ["answer", "1"] + ["--imei", IMEI] * 9):

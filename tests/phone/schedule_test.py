@@ -188,6 +188,37 @@ class MadeUpPorts(Schedule):
         self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": XHCI + "1"}), "id of a port")
         job = self.anywhere(0, port="A1")
         self.assertEqual(self.station.wait(job["id"], until=("running", "prompt"), seconds=30)["port"], XHCI + "1")
+        self.assertIsNone(self.station.call("PATCH", path + "1", {"label": ""})["label"])
+        self.assert_refused(lambda: self.anywhere(0, port="A1"), "no port 'A1'")
+        self.station.call("PATCH", path + "2", {"label": "A1"})
+
+    def test_phone_that_was_moved(self):
+        """Proposed by what a port shows, done when a person says so, and never when two ports show it."""
+        serial = self.rack.labels[0]["serial"]
+        for place in ("1", "2", "3"):
+            self.watch.port(XHCI + place, mode="none", speed=0)
+        self.until(lambda: len(self.station.get("/ports")["items"]) == 3, "three ports")
+        job = self.station.wait(self.anywhere(0, port=XHCI + "1")["id"], until=("prompt",), step="S3")
+        self.assertIsNone(job["seen_on"])
+
+        def seen_on():
+            return (self.station.job(job["id"])["seen_on"] or {}).get("port")
+        self.watch.port(XHCI + "2", mode="fastboot", serial=serial)
+        self.until(lambda: seen_on() == XHCI + "2", "the phone is seen")
+        seen = self.station.job(job["id"])
+        self.assertEqual((seen["seen_on"]["by"], seen["port"], seen["state"]), ("serial", XHCI + "1", "prompt"))
+        self.assertIn("continue there?", seen["seen_on"]["text"])
+        self.watch.port(XHCI + "3", mode="android", serial=serial)
+        self.until(lambda: seen_on() is None, "two show it: a person has to look")
+        self.watch.port(XHCI + "3", mode="none", speed=0)
+        self.until(lambda: seen_on() == XHCI + "2", "one shows it")
+        told = subprocess.run([bench.program("flashrack"), "job", job["id"], "--server", self.station.url],
+                              capture_output=True, text=True, check=True).stdout
+        self.assertIn(f"flashrack resume {job['id']} --port {XHCI}2", told)
+        self.verb(job, "resume", port=XHCI + "2")
+        moved = self.station.job(job["id"])
+        self.assertEqual((moved["port"], moved["seen_on"]), (XHCI + "2", None))
+        self.assertIsNone(self.station.get("/ports/" + XHCI + "1")["job_id"])
 
     def test_empty_sockets_have_names(self):
         controller = XHCI.removesuffix("-usb-0:")
@@ -490,6 +521,15 @@ class Moved(Schedule):
         for old, new in ((folders[0], "x"), (folders[1], folders[0]), ("x", folders[1])):
             os.rename(os.path.join(self.rack.state, old), os.path.join(self.rack.state, new))
         self.rack.start()
+        # in download mode it shows nothing: an ordered job has to look
+        self.assertIsNone(self.station.job(job["id"])["seen_on"])
+        look = self.station.post("/jobs", {"recipe": "x5-identify", "port": self.rack.port(1)})
+        self.station.wait(look["id"], until=("prompt",), step="S3")
+        self.rack.control(1, "unplug")
+        self.download_mode(1)  # the keys are kept: portwatch has to find the rack again first
+        self.until(lambda: self.station.job(job["id"])["seen_on"], "the phone is seen")
+        self.station.wait(look["id"])  # it stops by itself: another job has this phone
+        self.assertEqual(self.station.job(job["id"])["seen_on"]["by"], "chip")
         self.verb(job, "resume", port=self.rack.port(1))
         self.assertEqual(self.station.job(job["id"])["port"], self.rack.port(1))
         self.assertIsNone(self.port(0)["job_id"])

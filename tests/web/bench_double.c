@@ -357,14 +357,14 @@ void station_port_change(struct station *s, const char *id, const struct port_se
     size_t i;
     json_t *other;
     json_array_foreach(s->ports, i,
-                       other) if (settings->label && other != port &&
+                       other) if (settings->label && settings->label[0] && other != port &&
                                   strcmp(text_of(other, "label"), settings->label) == 0)
     {
         fail(done, arg, ERR_CONFLICT, "another port has this label already");
         return;
     }
     if (settings->label)
-        put_text(port, "label", settings->label);
+        put_text(port, "label", settings->label[0] ? settings->label : NULL);
     if (settings->takes_work >= 0)
         json_object_set_new(port, "takes_work", json_boolean(settings->takes_work));
     if (settings->enabled >= 0) {

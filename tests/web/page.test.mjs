@@ -355,6 +355,12 @@ test("labels by plugging one phone along the rack", onlyDouble, async () => {
       await dialog.waitFor({ state: "detached" });
       await until("its end", async () => (await call(bench.url, "GET", "/api/v1/calibration")).body.state === "off");
       await shows(cardOf(page, port(2)), "L2");
+      // a label that is no longer beside the socket
+      await cardOf(page, port(2)).getByRole("button", { name: "L2" }).click();
+      await page.fill("dialog input[name=label]", "");
+      await page.getByRole("button", { name: "Save" }).click();
+      await until("no label", async () => (await labels())[1] === null);
+      await cardOf(page, port(2)).getByRole("button", { name: "L2" }).waitFor({ state: "detached" });
     });
   });
 });
@@ -417,6 +423,26 @@ test("an interrupted job goes on where its phone is now, when a person says so",
       await dialog.getByRole("button", { name: "The phone is there: continue" }).click();
       await shows(page.locator(".toast"), "goes on there");
       assert.equal((await call(bench.url, "GET", "/api/v1/jobs/1")).body.port, "usbip-127.0.0.1:3240-1-4");
+    });
+  });
+});
+
+test("a job whose phone is seen elsewhere goes on there when a person confirms it", onlyDouble, async () => {
+  await withDouble(["--no-hands"], async (bench) => {
+    await waitingJobs(bench, 2);
+    const seen_on = { port: "usbip-127.0.0.1:3240-1-5", by: "serial", text: "The phone of this job is seen on port A5: continue there?" };
+    await withPage(bench.url, {}, async (page) => {
+      await page.route(/\/api\/v1\/jobs\/2$/, async (route) => {
+        const job = await (await route.fetch()).json();
+        await route.fulfill({ json: { ...job, seen_on, crash_step: "S7 write identity" } });
+      });
+      await page.goto(`${bench.url}/#/jobs/2`);
+      await page.getByRole("heading", { name: seen_on.text }).waitFor();
+      await shows(page.locator("dl", { hasText: "Taken up again after its worker died in" }), "S7 write identity");
+      assert.equal((await call(bench.url, "GET", "/api/v1/jobs/2")).body.port, "usbip-127.0.0.1:3240-1-2");
+      await page.getByRole("button", { name: "The phone is there: continue" }).click();
+      await shows(page.locator(".toast"), "goes on there");
+      assert.equal((await call(bench.url, "GET", "/api/v1/jobs/2")).body.port, seen_on.port);
     });
   });
 });

@@ -54,6 +54,23 @@ function stepsTable(job, recipe) {
   return rows;
 }
 
+// The phone was plugged in elsewhere: a person who sees it there lets the job go on there.
+function movedBox(job) {
+  if (!job.seen_on) return null;
+  const confirm = async () => {
+    try {
+      await putJob(job.id, api.jobVerb(job.id, "resume", { port: job.seen_on.port }));
+      toast(`Job ${job.id} goes on there.`);
+    } catch (problem) {
+      toast(`${problem.message} ${problem.advice}`);
+    }
+  };
+  return el("section", { class: "prompt-box", "data-tone": "hand" }, icon("hand"),
+    el("div", null, el("h2", null, job.seen_on.text),
+      el("p", { class: "note" }, "Another phone is refused before anything is written to it."),
+      el("button", { type: "button", class: "primary", onclick: confirm }, "The phone is there: continue")));
+}
+
 function promptBox(job) {
   if (!job.prompt) return null;
   return el("section", { class: "prompt-box", "data-tone": "hand" }, icon("hand"),
@@ -170,7 +187,7 @@ export function jobView(main, id) {
     if (key === shownSteps) return;
     shownSteps = key;
     fill(top, el("h1", null, `Job ${id}`), stateTag(job.state), el("div", { class: "actions" }, actions(job)));
-    fill(boxes, promptBox(job), waitsBox(job), resultBox(job), errorBox(job));
+    fill(boxes, promptBox(job), movedBox(job), waitsBox(job), resultBox(job), errorBox(job));
     fill(about, jobFacts(job));
     steps.replaceChildren(...stepsTable(job, recipe));
   };
