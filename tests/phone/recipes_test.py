@@ -4,6 +4,7 @@ cases run."""
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import unittest
@@ -13,6 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rack as bench  # noqa: E402
 from restore_test import Bench  # noqa: E402
+from resume_test import Runs  # noqa: E402
 
 HOSTILE = "<script>alert(1)</script> & \"O'Neil\""
 
@@ -181,7 +183,7 @@ class Versions(Tiny):
         self.assertEqual(self.station.post("/jobs", order)["recipe_version"], 1)
 
 
-class Upgrade(Tiny):
+class Upgrade(Runs):
     def partition(self, name):
         """Its bytes on the phone's flash."""
         path = os.path.join(self.rack.phone_dir(0), "user.img")
@@ -199,14 +201,19 @@ class Upgrade(Tiny):
                                            "imeis": label["imeis"], **more})
 
     def test_whole_phone(self):
-        self.open(lost=False)
+        """Also when its worker dies in the middle: the next run reads what is there."""
+        self.open(lost=False, station_extra=["--retries", "3"], settings=["emmc_write_bytes_per_s=1000000"])
         before = {name: self.partition(name) for name in ("nvram", "proinfo")}
         self.assert_refused(lambda: self.order_upgrade(finish="lk"), "always has finish 'upgrade'")
-        job = self.order_upgrade(accept="usb")
+        job = self.meet(self.order_upgrade(accept="usb"), "S18w")
+        os.kill(self.worker(job), signal.SIGKILL)
+        self.plug_again(job)
         acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
         acceptor.start()
         job = acceptor.finish(150)[job["id"]]
         self.assertEqual(job["state"], "succeeded", job.get("error"))
+        self.assertEqual([s["state"] for s in self.attempts(job, "S18w")], ["interrupted", "done"])
+        self.assertEqual([s["run"] for s in self.attempts(job, "S6s")], [2])
         self.assertEqual(self.rack.violations(), {})
         self.assertEqual({name: self.partition(name) for name in before}, before)
         with open(os.path.join(self.package, "lk.img"), "rb") as f:
