@@ -13,14 +13,16 @@
 #include "server/store/db.h"
 #include "server/store/store.h"
 
+/* In the order of closing. The copies are cut off first: a connection that was interrupted does not take the log into the
+ * file when it is the last to close. */
 enum lane_name {
+    LANE_COPY,
     LANE_INGEST,
     LANE_WRITE,
     LANE_READ,
     LANE_IMAGE,
-    LANE_COPY,
     LANE_COUNT
-}; /* order of closing */
+};
 
 /* What a thread works with. Pointers that its lane does not have are NULL. */
 struct signer;

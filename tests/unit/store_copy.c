@@ -196,6 +196,18 @@ static void a_copy_is_stopped_by_closing(void **state)
     bench_open(b);
 }
 
+/* Whoever copies the two files of a station that has ended has all of it: nothing is left in their logs. */
+static void a_clean_end_leaves_two_whole_files(void **state)
+{
+    struct bench *b = *state;
+    import_backup(b, 1);
+    add_job(b, NULL, 0);
+    store_close(&b->store);
+    assert_absent(b->dir, "station.db-wal");
+    assert_absent(b->dir, "backups.db-wal");
+    bench_open(b);
+}
+
 /* ---- checks ---- */
 
 /* What the check finds; the caller's. */
@@ -342,6 +354,7 @@ int main(void)
         WITH_BENCH(a_copy_goes_only_where_it_may),
         WITH_BENCH(a_copy_that_was_cut_off_is_cleared_away),
         WITH_BENCH(a_copy_is_stopped_by_closing),
+        WITH_BENCH(a_clean_end_leaves_two_whole_files),
         WITH_BENCH(a_missing_image_is_found),
         WITH_BENCH(a_damaged_file_is_refused),
         WITH_BENCH(damage_found_beside_the_work_is_told),
