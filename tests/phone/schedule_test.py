@@ -68,7 +68,8 @@ class Schedule(Processes):
         return job
 
     def hands(self, index):
-        self.download_mode(index)
+        self.download_mode(index)  # the keys are kept until the station has the phone: a boot ROM waits for a second
+        self.until(lambda: self.rack.control(index, "state")["imported"], f"phone {index} is spoken to", 60)
         self.rack.control(index, "release", keys=["vol_up", "vol_down"])
 
 
