@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,6 +124,17 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* The largest answers (a page of jobs with their steps) are some MB of small pieces, made in one thread of the store and
+ * freed in another. With an arena for each thread every arena keeps the most that it ever held: 41 MB with three
+ * dashboards open, 25 MB with one arena. */
+static void bound_memory(void)
+{
+    enum { ARENAS = 1, GIVE_BACK_BYTES = 256 * 1024 };
+    mallopt(M_ARENA_MAX, ARENAS);
+    mallopt(M_MMAP_THRESHOLD, GIVE_BACK_BYTES);
+    mallopt(M_TRIM_THRESHOLD, GIVE_BACK_BYTES);
+}
+
 /* Runs until a signal; *again: one that asks for a new start. */
 static int serve(struct config *c, bool *again, struct err *err)
 {
@@ -132,6 +144,7 @@ static int serve(struct config *c, bool *again, struct err *err)
     if (rc < 0)
         return rc;
     raise_descriptor_limit();
+    bound_memory();
     struct daemon d = {.base = event_base_new()};
     struct event *stop[ARRAY_LEN(signals)];
     for (size_t i = 0; i < ARRAY_LEN(stop); i++) {

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """One station, one rack, hundreds of jobs in a row, a random fault in every twentieth: no identity is lost, nothing is called
 verified that is not, no phone is written that has no job, and neither memory nor descriptors rise. Before each job the phone loses
-its identity. x5-check, which knows nothing of the station, and the phone's own screen judge each result. Seeded.
+its identity. x5-check, which knows nothing of the station, and the phone's own screen judge each result. Dashboards are open
+meanwhile. Seeded.
 
 FLASHRACK_SOAK_JOBS (500) in at most FLASHRACK_SOAK_MINUTES, on FLASHRACK_SOAK_PHONES; the last line is one JSON object."""
 import json
@@ -10,6 +11,7 @@ import random
 import sys
 import threading
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
@@ -22,6 +24,33 @@ KINDS = ("unplug",) + sweep.KINDS
 WARM_UP = 0.2  # of the samples: caches fill
 # What may be added by 500 jobs: the databases' caches are bounded, a leak is not.
 GROWTH_BYTES, GROWTH_FDS = 4 << 20, 8
+PRIVATE_MAX_BYTES = 32 << 20  # of flashrackd, whoever looks on
+DASHBOARDS = 2
+PAGE = 50  # jobs of a list: until there are so many, its answers grow
+
+
+class Dashboard(threading.Thread):
+    """A page that is open somewhere: it reads its lists, listens for a moment, and begins again."""
+    LISTS = (f"/jobs?limit={PAGE}", "/ports", "/phones", f"/backups?limit={PAGE}")
+
+    def __init__(self, station):
+        super().__init__(daemon=True)
+        self.station = station
+
+    def run(self):
+        while True:
+            try:
+                for path in self.LISTS:
+                    self.station.get(path)
+                self.listen(time.monotonic() + 1)
+            except (OSError, bench.ApiError):
+                time.sleep(1)  # the station ends
+
+    def listen(self, until):
+        with urllib.request.urlopen(self.station.url + "/api/v1/events", timeout=60) as stream:
+            for _ in stream:
+                if time.monotonic() > until:
+                    return
 
 
 class Soak(sweep.Sweep):
@@ -33,6 +62,11 @@ class Soak(sweep.Sweep):
         self.lost, self.false_success, self.cross_writes, self.unnamed = [], [], [], []
         self.after = {}  # phone -> its flash after its last job
         self.samples = []
+
+    def open(self):
+        super().open()
+        for _ in range(DASHBOARDS):
+            Dashboard(self.station).start()
 
     def draw(self):
         """The next job's fault: kind, transfer and seed, () for none; None when no job is left."""
@@ -109,16 +143,18 @@ class Soak(sweep.Sweep):
 
     def growth(self):
         """Bytes and descriptors that 500 jobs would add to flashrackd, by regression over the run."""
-        samples = self.samples[int(len(self.samples) * WARM_UP):]
+        samples = self.samples[max(int(len(self.samples) * WARM_UP), PAGE):]
         return tuple(round(500 * processes.slope([s[i] for s in samples])) for i in (0, 1))
 
     def summary(self):
         grown = self.growth()
-        judged = len(self.samples) >= 100  # fewer say little about a slope
-        flat = not judged or (grown[0] < GROWTH_BYTES and grown[1] < GROWTH_FDS)
+        judged = len(self.samples) >= 200  # fewer say little about a slope
+        peak = max((sample[0] for sample in self.samples), default=0)
+        flat = not judged or (grown[0] < GROWTH_BYTES and grown[1] < GROWTH_FDS and peak <= PRIVATE_MAX_BYTES)
         return {"jobs": self.done, "faults": self.faults, "struck": self.struck, "outcomes": dict(self.counts), "lost": self.lost,
                 "false_success": self.false_success, "cross_writes": self.cross_writes, "unnamed": self.unnamed,
-                "growth_bytes_per_500": grown[0], "growth_fds_per_500": grown[1], "growth_judged": judged,
+                "growth_bytes_per_500": grown[0], "growth_fds_per_500": grown[1], "private_dirty_max_bytes": peak,
+                "growth_judged": judged,
                 "flat": flat, "problems": self.problems}
 
 
