@@ -23,8 +23,9 @@ union message {
     X(header)                                                                                      \
     X(environment)                                                                                 \
     X(boot_to)                                                                                     \
-    X(range) X(shutdown) X(emmc_info) X(nand_info) X(nor_info) X(packet_length) X(ram_info)        \
-        X(chip_id) X(register)
+    X(range)                                                                                       \
+    X(shutdown) X(emmc_info) X(nand_info) X(nor_info) X(packet_length) X(ram_info) X(chip_id)      \
+        X(register)
 static int decode(const char *kind, struct span in, union message *out, struct err *err)
 {
 #define X(name)                                                                                    \
@@ -204,7 +205,13 @@ static const struct class_row {
     {"no such name", 0xc0040006, ERR_NOT_FOUND, "PARTITION_NOT_FOUND"},
     {"digest", 0xc0070004, ERR_MISMATCH, "DA_HASH_MISMATCH"},
     {"wrong EMI", 0xc0040050, ERR_MISMATCH, "EMI_SETTING_VERSION_ERROR"},
-    {"error nobody knows", 0xc0ffffff, ERR_REFUSED, "UNKNOWN"},
+    {"no detail given", 0xc0010001, ERR_STORAGE, "no detail"},
+    {"no memory", 0xc0010013, ERR_STORAGE, "MEM_ALLOC_FAIL"},
+    {"no thread", 0xc0040002, ERR_STORAGE, "restart the phone"},
+    {"wrong arguments", 0xc0030007, ERR_REFUSED, "INVALID_PARAMETERS"},
+    {"beyond the end", 0xc004000b, ERR_REFUSED, "EXCEED_AVAILABLE_RANGE"},
+    {"security check nobody knows", 0xc00200f0, ERR_REFUSED, "UNKNOWN"},
+    {"error nobody knows", 0xc0ffffff, ERR_STORAGE, "UNKNOWN"},
     {"information in the place of a status", 0x40040004, ERR_PROTOCOL, "CONTINUE"},
     {"half a magic in the place of a status", 0xeeef0000, ERR_PROTOCOL, "UNKNOWN"},
     {"positive word in the place of a status", 5, ERR_PROTOCOL, "UNKNOWN"},

@@ -538,7 +538,7 @@ static const struct fault_row {
     {"reset@transfer=N", ERR_DEAD, false, 0.1},
     {"oversized", ERR_DEAD, false, 0.1},
     {"da_status@status=0xc0020004", ERR_REFUSED, true, 1},
-    {"da_status", ERR_REFUSED, true, 1},
+    {"da_status", ERR_STORAGE, true, 1},
     {"log_packet", 0, true, 1},
     {"merged", 0, true, 1},
 };

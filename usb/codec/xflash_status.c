@@ -244,8 +244,18 @@ const struct xflash_status_info *xflash_status_find(uint32_t status)
     return NULL;
 }
 
-/* What the code tells the caller to do next. Domain 2 (security) and all that is not named:
- * refused. */
+/* Bits 23..16: what security checks say. */
+#define DOMAIN_SECURITY 2
+
+/* An error that no case of status_class() names. A security check says no before anything is done, and so does a check
+ * of arguments. Words without detail, or that are in no list, leave open how far the agent came with the flash. */
+static int error_class(uint32_t status)
+{
+    bool known = xflash_status_find(status) != NULL;
+    return known || (status >> 16 & 0xff) == DOMAIN_SECURITY ? ERR_REFUSED : ERR_STORAGE;
+}
+
+/* What the code tells the caller to do next. */
 static int status_class(uint32_t status)
 {
     switch (status) {
@@ -264,6 +274,10 @@ static int status_class(uint32_t status)
         return ERR_LIMIT;
     case XFLASH_PARTITION_NOT_FOUND:
         return ERR_NOT_FOUND;
+    case XFLASH_ERR:
+    case XFLASH_MEM_ALLOC_FAIL:
+    case XFLASH_THREAD:
+    case XFLASH_WRITE_SPARSE_IMAGE_FAIL:
     case XFLASH_MMC_ERR:
     case XFLASH_UFS_ERR:
         return ERR_STORAGE;
@@ -273,7 +287,7 @@ static int status_class(uint32_t status)
         return ERR_MISMATCH;
     default:
         /* a word that begins otherwise was never a status: the stream is out of step */
-        return status >> 28 == 0xc ? ERR_REFUSED : ERR_PROTOCOL;
+        return status >> 28 == 0xc ? error_class(status) : ERR_PROTOCOL;
     }
 }
 
