@@ -260,13 +260,15 @@ class Restore(Bench):
         self.assertTrue(passed, text)
 
     def test_usb_model_buffered_build_2017(self):
-        self.open(settings=["usb_model=buffered", "da_build=2017"])
+        # and a bootloader that cuts its answers in two, as the agent does
+        self.open(settings=["usb_model=buffered", "da_build=2017", "split_response=1", "oem_reply=okay"])
         self.prepare()
         self.assert_restored(self.restore())
 
     def test_usb_model_exact_build_2019(self):
-        # and an LK that takes 64 KiB at once: nvram goes in sparse pieces
-        self.open(settings=["usb_model=exact", "da_build=2019", "max_download=0x10000"])
+        # and an LK that takes 64 KiB at once (nvram goes in sparse pieces) and has other words than the usual one
+        self.open(settings=["usb_model=exact", "da_build=2019", "max_download=0x10000", "size_prefix=1",
+                            "verity_digest=lower"])
         self.prepare()
         self.assert_restored(self.restore())
 

@@ -292,6 +292,8 @@ static const struct play_row rows[] = {
     {"host/send-auth-not-needed", send_auth, 0, false},
     {"host/echo-differs", read32, ERR_DEAD, true},
     {"host/fb-query", fb_query, ERR_NOT_FOUND, false},
+    {"host/fb-split", fb_query, ERR_NOT_FOUND, false},
+    {"host/fb-split-flash", fb_flash_once, ERR_REFUSED, false},
     {"host/fb-flash", fb_flash_once, 0, false},
     {"host/fb-flash-again", fb_flash_twice, 0, false},
     {"host/fb-low-battery", fb_flash_once, ERR_REFUSED, false},

@@ -92,24 +92,30 @@ static void text_clean(struct span in, char *out)
     *out = '\0';
 }
 
+int fastboot_response_kind(struct span in)
+{
+    for (size_t i = 0; i < ARRAY_LEN(kinds) && in.len >= FASTBOOT_KIND_BYTES; i++)
+        if (memcmp(in.data, kinds[i], FASTBOOT_KIND_BYTES) == 0)
+            return (int)i;
+    return -1;
+}
+
 int fastboot_response_decode(struct span in, struct fastboot_response *out, struct err *err)
 {
-    if (in.len < 4 || in.len > FASTBOOT_RESPONSE_MAX)
+    if (in.len < FASTBOOT_KIND_BYTES || in.len > FASTBOOT_RESPONSE_MAX)
         return err_set(err, ERR_PROTOCOL, "fastboot response of %zu bytes", in.len);
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        if (memcmp(in.data, kinds[i], 4) != 0)
-            continue;
-        struct fastboot_response msg = {.kind = (enum fastboot_kind)i};
-        text_clean(span_sub(in, 4, in.len), msg.text);
-        uint64_t size = 0;
-        if (msg.kind == FASTBOOT_DATA && (strlen(msg.text) != 8 || !hex_all(msg.text, 8, &size)))
-            return err_set(err, ERR_PROTOCOL, "fastboot DATA response '%s'", msg.text);
-        msg.data_bytes = (uint32_t)size;
-        *out = msg;
-        return 0;
-    }
-    return err_set(err, ERR_PROTOCOL, "fastboot response %02x%02x%02x%02x is of no known kind",
-                   in.data[0], in.data[1], in.data[2], in.data[3]);
+    int kind = fastboot_response_kind(in);
+    if (kind < 0)
+        return err_set(err, ERR_PROTOCOL, "fastboot response %02x%02x%02x%02x is of no known kind",
+                       in.data[0], in.data[1], in.data[2], in.data[3]);
+    struct fastboot_response msg = {.kind = (enum fastboot_kind)kind};
+    text_clean(span_sub(in, FASTBOOT_KIND_BYTES, in.len), msg.text);
+    uint64_t size = 0;
+    if (msg.kind == FASTBOOT_DATA && (strlen(msg.text) != 8 || !hex_all(msg.text, 8, &size)))
+        return err_set(err, ERR_PROTOCOL, "fastboot DATA response '%s'", msg.text);
+    msg.data_bytes = (uint32_t)size;
+    *out = msg;
+    return 0;
 }
 
 void fastboot_response_encode(const struct fastboot_response *msg, size_t text_max, struct buf *out)

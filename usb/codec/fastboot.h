@@ -13,6 +13,7 @@
 
 #define FASTBOOT_COMMAND_MAX                                                                       \
     64 /* LK reads exactly this; what is longer would be a second command */
+#define FASTBOOT_KIND_BYTES      4   /* OKAY and its like, before the text */
 #define FASTBOOT_RESPONSE_MAX    256 /* today's limit; LK keeps to 63 */
 #define FASTBOOT_LK_RESPONSE_MAX 63  /* longer texts are cut there */
 #define FASTBOOT_LK_READ_BYTES                                                                     \
@@ -49,7 +50,9 @@ struct fastboot_response {
     char text[FASTBOOT_RESPONSE_MAX - 4 + 1]; /* printable, blanks and line ends trimmed */
     uint32_t data_bytes;                      /* FASTBOOT_DATA */
 };
-/* One transfer of a phone. Control and non-ASCII bytes in the text become '?'. */
+/* The kind that a response begins with; -1: it is none. */
+int fastboot_response_kind(struct span in);
+/* A response as it comes in one transfer. Control and non-ASCII bytes in the text become '?'. */
 int fastboot_response_decode(struct span in, struct fastboot_response *out, struct err *err);
 /* `text_max`: how many bytes in all, FASTBOOT_LK_RESPONSE_MAX cuts as LK does. */
 void fastboot_response_encode(const struct fastboot_response *msg, size_t text_max,

@@ -16,8 +16,10 @@ enum {
     DATA_MS_PER_MIB = 1000,
     FLASH_MS = 30000,
     FLASH_MS_PER_MIB = 2000,
-    FLOOD_MAX = 10000,  /* INFO lines of one command */
-    CHATTER_MS = 60000, /* what they may add to its time, however many */
+    FLOOD_MAX = 10000,   /* INFO lines of one command */
+    CHATTER_MS = 60000,  /* what they may add to its time, however many */
+    REST_MS = 500,       /* for the text behind letters that came alone */
+    EMPTY_LINES_MAX = 8, /* one after another that are passed over at once */
 };
 #define PIECE_BYTES (512u << 10) /* of a download: a multiple of LK's 16 KiB reads */
 #define READ_BYTES  1024         /* multiple of any packet size, more than any response */
@@ -82,22 +84,61 @@ static void line_keep(struct fb_reply *reply, const struct fastboot_response *re
     buf_put_u8(lines, 0);
 }
 
-/* One response: one transfer. Empty ones are skipped. */
-static int response_read(struct fb *fb, struct fastboot_response *out, int64_t timeout_ms,
-                         struct err *err)
+/* One transfer of at most READ_BYTES. Empty ones are skipped. */
+static ssize_t transfer_read(struct fb *fb, uint8_t *dst, int64_t timeout_ms, struct err *err)
 {
-    uint8_t raw[READ_BYTES];
     int64_t until_ms = clock_in(timeout_ms);
     ssize_t n;
     do {
-        n = transport_read(fb->link->transport, raw, sizeof(raw), until_ms, err);
-        if (n < 0)
-            return (int)n;
+        n = transport_read(fb->link->transport, dst, READ_BYTES, until_ms, err);
     } while (n == 0 && clock_left(until_ms, 1));
-    if (n == 0)
-        return err_set(err, ERR_TIMEOUT, "only empty packets");
+    return n ? n : err_set(err, ERR_TIMEOUT, "only empty packets");
+}
+
+/* Are letters that came alone half of a response? Refusals, numbers of bytes and lines have a text. An OKAY has one
+ * where it stands for a value; otherwise it is waited for only on a phone that was seen to do so. */
+static bool is_half(const struct fb *fb, struct span letters)
+{
+    int kind = fastboot_response_kind(letters);
+    return letters.len == FASTBOOT_KIND_BYTES && kind >= 0 &&
+           (fb->splits || fb->value_due || kind != FASTBOOT_OKAY);
+}
+
+/* The rest of half a response of `*len` bytes. False: nothing more came (a phone that halts is gone by then), and it
+ * is whole. Behind OKAY, FAIL and DATA the phone listens, so whatever comes belongs to it; behind a line that is empty
+ * comes the next response. */
+static bool rest_read(struct fb *fb, uint8_t *raw, size_t *len, int64_t timeout_ms)
+{
+    struct err ignored;
+    int kind = fastboot_response_kind(span_of(raw, *len));
+    bool line = kind == FASTBOOT_INFO || kind == FASTBOOT_TEXT;
+    ssize_t n = transfer_read(fb, raw + *len, line ? timeout_ms : REST_MS, &ignored);
+    if (n < 0)
+        return false;
+    if (line && fastboot_response_kind(span_of(raw + *len, (size_t)n)) >= 0) {
+        memmove(raw, raw + *len, (size_t)n);
+        *len = (size_t)n;
+        return true;
+    }
+    *len += (size_t)n;
+    fb->splits = true;
+    return true;
+}
+
+/* One response: a transfer, or two. */
+static int response_read(struct fb *fb, struct fastboot_response *out, int64_t timeout_ms,
+                         struct err *err)
+{
+    uint8_t raw[FASTBOOT_KIND_BYTES + READ_BYTES];
+    ssize_t n = transfer_read(fb, raw, timeout_ms, err);
+    if (n < 0)
+        return (int)n;
     fb->answered = true;
-    return fastboot_response_decode(span_of(raw, (size_t)n), out, err);
+    size_t len = (size_t)n;
+    for (int i = 0; i < EMPTY_LINES_MAX && is_half(fb, span_of(raw, len)); i++)
+        if (!rest_read(fb, raw, &len, timeout_ms))
+            break;
+    return fastboot_response_decode(span_of(raw, len), out, err);
 }
 
 /* Silence, a stall, nonsense: the dialogue is over, but a time-out keeps its name (after `oem HALT`
@@ -163,6 +204,7 @@ static int exchange(struct fb *fb, const struct buf *command, enum fastboot_kind
     snprintf(what, sizeof(what), "%.*s", (int)command->len, (const char *)command->data);
     if (!fb->answered)
         timeout_ms = MAX_OF(timeout_ms, (int64_t)FIRST_MS);
+    fb->value_due = strncmp(what, "getvar:", strlen("getvar:")) == 0;
     int rc = command_send(fb, command, what, err);
     if (rc == 0)
         rc = verdict_read(fb, response, timeout_ms, reply, what, err);

@@ -10,6 +10,8 @@
 struct fb {
     struct link *link;           /* borrowed */
     bool answered;               /* something came back since the phone appeared */
+    bool value_due;              /* the OKAY of this command stands for a value */
+    bool splits;                 /* the letters of a response were seen to come in a transfer of their own */
     uint64_t max_download_bytes; /* 0: not asked yet */
 };
 void fb_init(struct fb *fb, struct link *link);
