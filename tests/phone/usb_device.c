@@ -471,6 +471,8 @@ static void fault_control(const struct fault_spec *spec, struct answer *a, uint8
         a->actual /= 2;
     else if (spec->kind == FAULT_LIE)
         a->actual = 0;
+    else if (spec->kind == FAULT_BABBLE)
+        a->status = USB_BABBLE;
     else if (spec->kind == FAULT_LONG) {
         size_t more = MIN_OF(in_max - a->actual, (size_t)FAULT_LONG_BYTES);
         fault_garbage(spec->seed, in + a->actual, more);
@@ -853,6 +855,9 @@ static bool fault_in(struct board *b, const struct fault_spec *spec, struct answ
         break;
     case FAULT_LIE:
         a->actual = 0;
+        break;
+    case FAULT_BABBLE:
+        a->status = USB_BABBLE;
         break;
     case FAULT_LONG:
         a->actual = MIN_OF(a->actual + FAULT_LONG_BYTES, a->requested);

@@ -122,6 +122,7 @@ static const struct layer_row {
     {"reset@transfer=2", ERR_GONE, ERR_GONE, ERR_GONE, 0, false},
     {"stall@transfer=2", ERR_IO, ERR_IO, 16, 0, false},
     {"short@transfer=2@byte=5", 5, ERR_IO, 16, 5, false},
+    {"babble@transfer=2", ERR_IO, 16, 16, 16, false},
     {"late@transfer=2", ERR_TIMEOUT, ERR_TIMEOUT, 16, 0, false},
     {"corrupt@transfer=2@byte=3@seed=9", 16, 16, 16, 16, true},
     {"lie@transfer=2", 0, 16, 16, 0, false},
@@ -166,7 +167,7 @@ static const struct control_row {
 } control_rows[] = {
     {"stall@control=1", ERR_REFUSED, 8}, {"short@control=2@byte=3", 8, 3},
     {"nak@control=2", 8, ERR_TIMEOUT},   {"unplug@control=1", ERR_GONE, ERR_GONE},
-    {"stall@transfer=1", 8, 8}, /* bulk only */
+    {"babble@control=1", ERR_IO, 8},     {"stall@transfer=1", 8, 8}, /* bulk only */
 };
 
 static void control(void **state)

@@ -21,6 +21,7 @@ enum fault_actor { FAULT_BY_WIRE, FAULT_BY_PHONE };
     X(STALL, "stall", WIRE, "the transfer fails with a STALL")                                     \
     X(SHORT, "short", WIRE, "only a part of the transfer's bytes comes or is taken")               \
     X(LONG, "long", WIRE, "IN: bytes that nobody sent come behind the transfer's own")             \
+    X(BABBLE, "babble", WIRE, "IN: more comes than fits, and the transfer ends with an overflow")  \
     X(LATE, "late", WIRE, "NAK for ms, by default for longer than a host waits")                   \
     X(NAK, "nak", WIRE, "NAK until the device is reset or plugged in again")                       \
     X(CORRUPT, "corrupt", WIRE, "one bit is changed, chosen by the seed")                          \

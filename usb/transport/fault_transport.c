@@ -71,7 +71,7 @@ static int before(struct transport *t, enum fault_kind kind, int64_t until_ms, s
     return 0;
 }
 
-/* What a kind makes of `n` bytes that came; how many there are now, at most `max`. */
+/* What a kind makes of `n` bytes on their way; how many there are now, at most `max`. */
 static ssize_t spoil(struct fault_layer *f, enum fault_kind kind, uint8_t *data, size_t n,
                      size_t max)
 {
@@ -91,13 +91,22 @@ static ssize_t spoil(struct fault_layer *f, enum fault_kind kind, uint8_t *data,
     return (ssize_t)n;
 }
 
+/* The same for what was read: an error, nothing, or bytes. */
+static ssize_t spoil_read(struct fault_layer *f, enum fault_kind kind, uint8_t *data, ssize_t n,
+                          size_t max, struct err *err)
+{
+    if (n > 0 && kind == FAULT_BABBLE)
+        return err_set(err, ERR_IO, "fault: more came than was asked for");
+    return n <= 0 ? n : spoil(f, kind, data, (size_t)n, max);
+}
+
 static ssize_t fault_read(struct transport *t, void *dst, size_t len, int64_t until_ms,
                           struct err *err)
 {
     enum fault_kind kind = due(self(t), false);
     int rc = before(t, kind, until_ms, err);
     ssize_t n = rc < 0 ? rc : transport_read(t->below, dst, len, until_ms, err);
-    return n <= 0 ? n : spoil(self(t), kind, dst, (size_t)n, len);
+    return spoil_read(self(t), kind, dst, n, len, err);
 }
 
 static ssize_t fault_write(struct transport *t, const void *src, size_t len, int64_t until_ms,
@@ -138,7 +147,7 @@ static ssize_t fault_control(struct transport *t, const struct usb_setup *setup,
         return setup->length;
     ssize_t n = transport_control(t->below, setup, data, until_ms, err);
     bool in = setup->request_type & 0x80;
-    return n <= 0 || !in ? n : spoil(self(t), kind, data, (size_t)n, setup->length);
+    return in ? spoil_read(self(t), kind, data, n, setup->length, err) : n;
 }
 
 static void fault_close(struct transport *t)
