@@ -62,6 +62,7 @@ const MODES = {
   da: "download agent",
   fastboot: "fastboot",
   android: "Android",
+  other: "no phone of ours",
   none: "no phone",
 };
 
