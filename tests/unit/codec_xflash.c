@@ -24,8 +24,8 @@ union message {
     X(environment)                                                                                 \
     X(boot_to)                                                                                     \
     X(range)                                                                                       \
-    X(shutdown) X(emmc_info) X(nand_info) X(nor_info) X(packet_length) X(ram_info) X(chip_id)      \
-        X(register)
+    X(shutdown)                                                                                    \
+    X(emmc_info) X(nand_info) X(nor_info) X(packet_length) X(ram_info) X(chip_id) X(register)
 static int decode(const char *kind, struct span in, union message *out, struct err *err)
 {
 #define X(name)                                                                                    \
@@ -176,6 +176,10 @@ static void checksum_of_odd_chunks(void **state)
     assert_int_equal(xflash_checksum(span_of(data, 4096)), 0xf800);
     assert_int_equal(xflash_checksum(span_of(data, 4095)), 0xf803);
     assert_int_equal(xflash_checksum(span_of(data, 0)), 0);
+    memset(data, 0xff, sizeof(data)); /* the largest sum there is, at every length */
+    for (unsigned len = 1000; len < 1060; len++)
+        assert_int_equal(xflash_checksum(span_of(data, len)),
+                         (len * 0xff + (len % 2 ? 0xff : 0)) & 0xffff);
 }
 
 static void codes_have_names_and_stages(void **state)
