@@ -101,6 +101,11 @@ static inline bool board_download_keys(const struct board_settings *s, unsigned 
                                                             : KEY_VOL_UP | KEY_VOL_DOWN;
     return (held & (KEY_VOL_UP | KEY_VOL_DOWN)) == want;
 }
+/* True when the keys held are those that lead to fastboot. Constructed: those of other Nokias. */
+static inline bool board_fastboot_keys(unsigned held)
+{
+    return (held & (KEY_VOL_UP | KEY_VOL_DOWN)) == KEY_VOL_DOWN;
+}
 
 /* ---- identity of the hardware --------------------------------------------------------------------- */
 struct board_chip {

@@ -81,12 +81,10 @@ void lk_boot(struct lk *lk)
     lk->next = NEXT_LK;
 }
 
-/* Fastboot when it was asked for: by the download agent, a reboot command, or Volume Down at the
- * start (constructed: the key of other Nokias). */
+/* Fastboot when it was asked for: by the download agent, a reboot command, or keys at the start. */
 static bool fastboot_wanted(struct board *b, enum board_boot_target target)
 {
-    unsigned volume = board_keys(b) & (KEY_VOL_UP | KEY_VOL_DOWN);
-    return target == TARGET_FASTBOOT || volume == KEY_VOL_DOWN;
+    return target == TARGET_FASTBOOT || board_fastboot_keys(board_keys(b));
 }
 
 static enum board_next start(struct lk *lk)

@@ -60,7 +60,8 @@ static enum board_next boot(struct board *b)
         return board_cable(b) ? run_stage(b, STAGE_BROM, brom_run) : NEXT_OFF;
     }
     enum board_next next = run_stage(b, STAGE_PRELOADER, preloader_run);
-    if (next == NEXT_LK && b->start == START_CABLE && b->boot_target == TARGET_NORMAL)
+    if (next == NEXT_LK && b->start == START_CABLE && b->boot_target == TARGET_NORMAL &&
+        !board_fastboot_keys(board_keys(b)))
         return NEXT_OFF; /* the charging screen */
     return next;
 }

@@ -133,6 +133,16 @@ static void cable_alone_ends_on_the_charging_screen(void **state)
     expect_trail("B");
 }
 
+static void cable_and_volume_down_start_the_bootloader(void **state)
+{
+    (void)state;
+    struct board *b = rig.boards[0];
+    board_keys_hold(b, KEY_VOL_DOWN);
+    board_cable_set(b, true);
+    rig_wait(b, android_up); /* where the rig's bootloader goes whatever is held */
+    expect_trail("PcLA");
+}
+
 static void power_key_starts_and_forces_off(void **state)
 {
     (void)state;
@@ -405,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define ONE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
         ONE(cable_alone_ends_on_the_charging_screen),
+        ONE(cable_and_volume_down_start_the_bootloader),
         ONE(power_key_starts_and_forces_off),
         ONE(empty_battery_needs_the_cable),
         ONE(halt_waits_for_the_cable),
