@@ -13,9 +13,9 @@ refused() { # text fastboot-arguments...
     local text=$1
     shift
     expect !0 '' fb "$@"
-    grep -qxF "fastboot: error: Command failed" <<<"$output" || fail "fastboot did not fail as it does"
+    says '^fastboot: error: Command failed$' || fail "fastboot did not fail as it does"
     # LK ends some of its texts in a newline
-    tr -d '\n' <<<"$output" | grep -qF "FAILED (remote: '$text')" || fail "the refusal is not '$text'"
+    [[ ${output//$'\n'/} == *"FAILED (remote: '$text')"* ]] || fail "the refusal is not '$text'"
 }
 
 refused_with_commercial_lk() {

@@ -1,7 +1,8 @@
 """In the guest, over vhci_hcd and usbfs: one fault a phone, phones side by side, each judged as in the fault sweep
 (tests/soak/sweep.py); a job that is cancelled, another phone on the port in the middle of a job, a phone that asks for
 authentication, a phone that nobody asked about, a finished phone's preloader, and a phone that Debian's `usbip attach`
-plugs in. There is no udevd here and portwatch rescans once a day: kernel events alone find the phones. One JSON line."""
+plugs in; the tree of controllers, hubs and sockets meanwhile. There is no udevd here and portwatch rescans once a day:
+kernel events alone find the phones. One JSON line."""
 import glob
 import json
 import os
@@ -16,15 +17,18 @@ os.environ.setdefault("FLASHRACK_SWEEP_SCALE", "2")  # of the station's deadline
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "soak"))
 import restore  # noqa: E402
 import sweep  # noqa: E402
+import topology  # noqa: E402
 import uevents  # noqa: E402
 from restore import bench, say  # noqa: E402
 
-# Each on a phone of its own, from 1 on; places in the agent's second stay on the bus, where all data moves.
-FAULTS = ("stall@step=brom@transfer=310", "short@step=brom@transfer=345", "reset@step=brom@transfer=390",
-          "unplug@step=brom@byte=900000", "corrupt@step=brom@transfer=450", "stall@step=lk@transfer=8")
+# Each on a phone of its own; places in the agent's second stay on the bus, where all data moves. More comes than fits
+# in the middle of data (430), and a header announces more than there can be.
+FAULTS = {1: "stall@step=brom@transfer=310", 2: "short@step=brom@transfer=345", 3: "reset@step=brom@transfer=390",
+          4: "unplug@step=brom@byte=900000", 5: "corrupt@step=brom@transfer=450", 6: "stall@step=lk@transfer=8",
+          11: "babble@step=brom@transfer=430", 12: "oversized@step=brom@transfer=420"}
 # The partner of the swap waits unplugged as 1-1: the first virtual port stays free for usbip. The one that nobody
 # asked about is alone on its controller, so is the finished phone (FINISHED) while nobody works with it.
-PARTNER, FINISHED, BYSTANDER, SWAPPED, LOCKED, CANCELLED, PHONES = 0, 6, 7, 8, 9, 10, 11
+PARTNER, FINISHED, BYSTANDER, SWAPPED, LOCKED, CANCELLED, PHONES = 0, 6, 7, 8, 9, 10, 13
 PHONE_SCALE = 0.5
 SECONDS = 60
 EXPECT = os.path.join(restore.HERE, "expect", "lsusb-agent")
@@ -104,6 +108,7 @@ def cancel(kernel, index):
     kernel.station.post(f"/jobs/{job['id']}/pause")
     kernel.station.wait(job["id"], until=("paused",), seconds=SECONDS)
     agent_as_lsusb_sees_it(kernel, index)
+    topology.look(kernel.station, kernel.rack, {index: ("da", "high"), BYSTANDER: ("brom", "full")}, kernel.expect)
     kernel.station.post(f"/jobs/{job['id']}/cancel")
     job = kernel.station.wait(job["id"], seconds=SECONDS)
     kernel.expect(not hang and job["state"] == "cancelled", f"cancelled: {hang or job['state']}")
@@ -199,7 +204,7 @@ def work(kernel):
         except Exception as error:  # noqa: BLE001
             kernel.expect(False, f"{what.__name__} {arguments}: {error!r}")
             traceback.print_exc()
-    orders = [(fault, 1 + n, spec) for n, spec in enumerate(FAULTS)]
+    orders = [(fault, index, spec) for index, spec in FAULTS.items()]
     orders += [(swap, SWAPPED, PARTNER), (locked, LOCKED), (cancel, CANCELLED), (attached_by_usbip,)]
     threads = [threading.Thread(target=guarded, args=order) for order in orders]
     for thread in threads:

@@ -1,5 +1,5 @@
 #!/bin/bash
-# guest.sh [--time SECONDS] [--memory MIB] [--smp N] SCRIPT [ARGUMENT...]
+# guest.sh [--time SECONDS] [--memory MIB] [--smp N] [--hubs] SCRIPT [ARGUMENT...]
 #
 # Runs a test script (bash, or Python where its name says so) in the guest, with a time limit, and exits with its status. The script finds
 # the programs under $FLASHRACK_BUILD (default build/release) and may leave files in $FLASHRACK_VM_OUT; on
@@ -12,6 +12,11 @@ top=$(cd "$here/../.." && pwd)
 options=(--timeout 300)
 while [[ ${1-} == --* ]]; do
     case $1 in
+    --hubs)
+        options+=("$1")
+        shift
+        continue
+        ;;
     --time) options+=(--timeout "$2") ;;
     --memory | --smp) options+=("$1" "$2") ;;
     *) echo "guest.sh: unknown option $1" >&2; exit 2 ;;

@@ -14,9 +14,10 @@ rack_options=(--hands none --vhci --profile tiny --hands-speed 10 --set brom_win
 make_phone() {
     "$FLASHRACK_BUILD/x5-factory" rack --state "$work/rack" --phones 1 --slot a --profile tiny \
         >/dev/null
-    serial=$(/usr/bin/python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[0]["serial"])' \
-        "$work/rack/rack.json")
-    dm_verity=$(printf '%s' "$serial" | md5sum | cut -c1-32 | tr a-f A-F)
+    [[ $(<"$work/rack/rack.json") =~ \"serial\":\ *\"([^\"]+)\" ]] || fail "the label has no serial"
+    serial=${BASH_REMATCH[1]}
+    read -r dm_verity _ < <(printf '%s' "$serial" | md5sum)
+    dm_verity=${dm_verity^^}
 }
 
 # Where a partition lies in the phone's user area, told by sgdisk: "first_sector sectors".
@@ -41,7 +42,7 @@ order() { # do [more JSON members]
     control "{\"phone\":\"$phone\",\"do\":\"$1\"${2:+,$2}}"
 }
 
-stage_is() { order state | grep -q "\"stage\":\"$1\""; }
+stage_is() { [[ $(order state) == *"\"stage\":\"$1\""* ]]; }
 
 # Starts the phone; the cable is out and it is off.
 phone_on_bench() {
@@ -87,4 +88,4 @@ off() {
 }
 
 # Does the last output hold anything but descriptors?
-lsusb_complains() { grep -Eiq "warning|error|can't|cannot|couldn't|invalid|unrecognized|unknown" <<<"$output"; }
+lsusb_complains() { [[ ${output,,} =~ warning|error|can\'t|cannot|couldn\'t|invalid|unrecognized|unknown ]]; }

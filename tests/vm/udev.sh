@@ -10,7 +10,7 @@ rule=$(dirname "$0")/../../server/dist/61-flashrack.rules
 udevd=/lib/systemd/systemd-udevd
 
 node_of() { # sysfs name
-    printf '/dev/bus/usb/%03d/%03d' "$(cat "/sys/bus/usb/devices/$1/busnum")" "$(cat "/sys/bus/usb/devices/$1/devnum")"
+    printf '/dev/bus/usb/%03d/%03d' "$(<"/sys/bus/usb/devices/$1/busnum")" "$(<"/sys/bus/usb/devices/$1/devnum")"
 }
 owner_is() { # node owner
     [ "$(stat -c '%U:%G %a' "$1")" = "$2" ]
@@ -28,9 +28,9 @@ into_fastboot
 node=$(node_of "$(usb_device "$FASTBOOT_ID")")
 wait_for 20 owner_is "$node" 'root:flashrack 660'
 expect 0 'ID_MM_DEVICE_IGNORE=1' udevadm info --query=property --name="$node"
-grep -q 'MTP_NO_PROBE=1' <<<"$output" || fail "mtp-probe is not told to keep off"
-grep -q 'ID_PATH=platform-vhci_hcd\.0-usb-0:1$' <<<"$output" || fail "not the port id that we compute ourselves"
-[ "$(cat "/sys/bus/usb/devices/$(usb_device "$FASTBOOT_ID")/power/control")" = on ] || fail "the phone may be suspended"
+says 'MTP_NO_PROBE=1' || fail "mtp-probe is not told to keep off"
+says 'ID_PATH=platform-vhci_hcd\.0-usb-0:1$' || fail "not the port id that we compute ourselves"
+[ "$(<"/sys/bus/usb/devices/$(usb_device "$FASTBOOT_ID")/power/control")" = on ] || fail "the phone may be suspended"
 owner_is "$(node_of usb1)" 'root:flashrack 660' && fail "the rule takes devices that are no phones"
 udevadm control --exit
 say "ok"

@@ -14,7 +14,7 @@ phone_on_bench
 order hold '"keys":["vol_down"]' >/dev/null
 order power_long >/dev/null
 order plug >/dev/null
-exported() { usbip list --remote 127.0.0.1 | grep -q "$phone:.*$FASTBOOT_ID"; }
+exported() { [[ $(usbip list --remote 127.0.0.1) == *"$phone:"*"$FASTBOOT_ID"* ]]; }
 wait_for 60 exported
 expect 0 '' usbip list --remote 127.0.0.1
 output_is usbip-list

@@ -1,5 +1,5 @@
 #!/bin/bash
-# vm.sh [--memory MIB] [--smp N] [--timeout SECONDS] [--] COMMAND [ARGUMENT...]
+# vm.sh [--memory MIB] [--smp N] [--timeout SECONDS] [--hubs] [--] COMMAND [ARGUMENT...]
 #
 # Runs COMMAND as root in a QEMU guest and exits with its status. The guest is Debian's own kernel
 # (from the package, unpacked into build/vm, never installed) with this machine's root file system
@@ -17,14 +17,21 @@ vm_dir=$top/build/vm
 memory_mib=2048
 cpus=2
 timeout_s=600
+hubs=()
 
 # What the guest loads, in this order, each after what it depends on.
 modules=(virtio_pci virtio_console 9pnet_virtio 9p overlay usb-common usbcore usbip-core vhci-hcd
-    usbmon cdc-acm)
+    xhci-pci usbmon cdc-acm)
 
 say() { printf 'vm: %s\n' "$*" >&2; }
 die() { say "$*"; exit 125; }
-usage() { say "$1; usage: vm.sh [--memory MIB] [--smp N] [--timeout SECONDS] -- COMMAND"; exit 2; }
+usage() { say "$1; usage: vm.sh [--memory MIB] [--smp N] [--timeout SECONDS] [--hubs] -- COMMAND"; exit 2; }
+
+# A controller at an address of our choice, a hub in it, a hub in that, and a keyboard (tests/vm/topology.py).
+plug_in_hubs() {
+    hubs=(-device qemu-xhci,id=xhci,addr=1d.0 -device usb-hub,bus=xhci.0,port=2
+        -device usb-hub,bus=xhci.0,port=2.3 -device usb-kbd,bus=xhci.0,port=2.3.1)
+}
 
 parse_options() {
     while (($#)); do
@@ -38,6 +45,7 @@ parse_options() {
             esac
             shift 2
             ;;
+        --hubs) plug_in_hubs; shift ;;
         --) shift; break ;;
         -*) usage "unknown option $1" ;;
         *) break ;;
@@ -159,7 +167,7 @@ run_qemu() {
         -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
         -device virtio-9p-pci,fsdev=root,mount_tag=root \
         -fsdev "local,id=out,path=${out//,/,,},security_model=none" \
-        -device virtio-9p-pci,fsdev=out,mount_tag=out </dev/null >"$run/qemu.log" 2>&1 &
+        -device virtio-9p-pci,fsdev=out,mount_tag=out "${hubs[@]}" </dev/null >"$run/qemu.log" 2>&1 &
     trap 'kill '$!' 2>/dev/null' INT TERM HUP
     wait $! || status=$?
     trap - INT TERM HUP
