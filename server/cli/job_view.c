@@ -155,16 +155,22 @@ static bool changed(char *before, size_t size, const char *now)
     return now[0] != '\0';
 }
 
+static void state_say(struct job_view *v, json_t *job, const char *state)
+{
+    const char *why = text_of(json_object_get(job, "waits_for"), "text");
+    if (strcmp(state, "paused") == 0)
+        job_view_say(v, "paused: 'flashrack resume ID' lets it go on");
+    else if (strcmp(state, "waiting") == 0)
+        job_view_say(v, "waiting: %s", why ? cli_printable(why) : "for its turn");
+}
+
 bool job_view_show(struct job_view *v, json_t *job)
 {
     const char *state = text_of(job, "state");
     if (changed(v->step, sizeof(v->step), text_or_dash(job, "step")) && strcmp(v->step, "-") != 0)
         job_view_say(v, "%s", v->step);
-    bool waits = state && (strcmp(state, "waiting") == 0 || strcmp(state, "paused") == 0);
-    if (changed(v->state, sizeof(v->state), state) && waits)
-        job_view_say(v, "%s",
-                     strcmp(state, "paused") == 0 ? "paused: 'flashrack resume ID' lets it go on"
-                                                  : "waiting: another job has the port");
+    if (changed(v->state, sizeof(v->state), state))
+        state_say(v, job, state);
     bool asked = prompt_show(v, job);
     if (state && strcmp(state, "running") == 0)
         bar_print(v, json_object_get(job, "progress"));

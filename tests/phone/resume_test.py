@@ -325,9 +325,11 @@ class ChangedPackage(Runs):
 
 class GivenUp(Runs):
     def test_half_written_phone_is_not_releasable(self):
-        job = self.begin("S13")
+        job = self.begin("S13", station_extra=["--retries", "3"])
+        self.station.post(f"/jobs/{job['id']}/cancel")  # acts after the step: whoever wanted it to stop is asked again
         os.kill(self.worker(job), signal.SIGKILL)
         job = self.station.wait(job["id"], seconds=20)
+        self.assert_interrupted(job, "S13")
         self.station.post(f"/jobs/{job['id']}/cancel")
         job = self.station.job(job["id"])
         self.assertEqual(job["state"], "cancelled")
