@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 import sys
 import time
 import unittest
@@ -412,6 +413,16 @@ class Packed(Bench):
         with zipfile.ZipFile(packed, "a") as z:
             z.write(os.path.join(folder, "nvram.img"), "older/26.nvram.img")
         self.assert_refused(lambda: self.station.import_dump(packed, label["serial"]), "older/26.nvram.img")
+        without = os.path.join(self.dir, "without.zip")
+        with zipfile.ZipFile(without, "w") as z:
+            z.write(os.path.join(folder, "nvram.img"), "nvram.img")
+        self.assert_refused(lambda: self.station.import_dump(without, label["serial"]), "proinfo is not in the dump")
+        both = os.path.join(self.dir, "both.tar")  # a dump with an image in front: the largest file decides
+        with tarfile.open(both, "w") as tar:
+            tar.add(os.path.join(folder, "elabel.img"), "elabel.img")
+            tar.add(self.rack.dump(0), "Backup_0")
+        backup = self.station.import_dump(both, label["serial"])
+        self.assertEqual({p["name"]: p["sha256"] for p in backup["partitions"]}, sums)
         late = os.path.join(self.dir, "late")  # from the first partition on, without both tables
         with open(self.rack.dump(0), "rb") as dump, open(late, "wb") as out:
             dump.seek(0x8000)

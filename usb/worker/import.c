@@ -125,7 +125,8 @@ static int judge_all(struct import *im, struct err *err)
         item->name = name;
         if (!part) {
             item->judged = (struct plausible){.verdict = PLAUSIBLE_NO, .why = WHY_CUT_SHORT};
-            snprintf(item->judged.reason, sizeof(item->judged.reason), "not in the dump");
+            snprintf(item->judged.reason, sizeof(item->judged.reason), "%s is not in the dump",
+                     name);
             continue;
         }
         int rc = dump_judge(im->dump, part, &item->judged, err);
@@ -231,16 +232,21 @@ static int text_of_file(struct import *im, const char *name, struct buf *out, st
     return in ? text_read(in, 0, in->size_bytes, out, err) : ERR_INPUT;
 }
 
-/* A tar whose first file belongs to an export. One with a dump in it is a packed file like others. */
-static bool is_exported_tar(struct input *in)
+/* A tar with images, its largest file being one. One with a dump in it is a packed file like others. */
+static bool is_tar_of_images(struct input *in)
 {
-    struct tar_member first;
-    struct texts none = {0};
+    struct tar_member member;
     char partition[GPT_NAME_BYTES];
     uint32_t number;
-    uint64_t at = 0;
-    return tar_next(in, &at, &first, NULL) > 0 &&
-           (text_named(&none, first.name) || dump_file_partition(first.name, partition, &number));
+    uint64_t at = 0, most_bytes = 0;
+    bool images = false;
+    while (tar_next(in, &at, &member, NULL) > 0) {
+        if (member.size_bytes < most_bytes)
+            continue;
+        most_bytes = member.size_bytes;
+        images = dump_file_partition(member.name, partition, &number);
+    }
+    return images;
 }
 
 /* The dump takes `in` over. */
@@ -378,7 +384,7 @@ static int file_open(struct import *im, int fd, const struct dump_options *optio
     struct input *in = host_input(im->h, input_of_fd(fd, err));
     if (!in)
         return ERR_INPUT;
-    if (is_exported_tar(in))
+    if (is_tar_of_images(in))
         return tar_open(im, in, texts, err);
     if (archive_recognised(fd)) {
         input_close(&in);
