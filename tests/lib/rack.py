@@ -322,9 +322,11 @@ class Acceptor(threading.Thread):
     """The person who reads *#06# and About on each finished phone and enters it. Knows the phones' screens and
     the station's API, nothing else."""
 
-    def __init__(self, station, rack, jobs):
+    def __init__(self, station, rack, jobs, look_s=0.2):
+        """look_s: seconds between two looks; each costs a slow processor more than the phone's next step."""
         super().__init__(daemon=True)
         self.station, self.rack, self.jobs = station, rack, dict(jobs)  # job id -> phone index
+        self.look_s = look_s
         self.ended = {}
         self.stopping = threading.Event()
 
@@ -335,7 +337,7 @@ class Acceptor(threading.Thread):
                     self.look(job_id, index)
                 except (ApiError, OSError, RuntimeError, KeyError):
                     continue  # the prompt went, or the phone's screen is dark: look again
-            time.sleep(0.2)
+            time.sleep(self.look_s)
 
     def look(self, job_id, index):
         job = self.station.job(job_id)

@@ -22,6 +22,7 @@ GROUP_ID = 64123
 # A job takes a phone that went away back three times (usb/recipe/session.c, four attempts); nodes that vanish before
 # they were opened cost none, but on a quick machine the opener wins.
 VANISHINGS = 3
+LOOK_S = 1.5
 UNPRIVILEGED = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
 
 
@@ -127,7 +128,7 @@ def restore_all(rack, station, package, given, finish, seconds):
         job = station.restore(rack.port(i), label["serial"], label["imeis"], firmware=firmware,
                               backup=backups[i], finish=finish)
         jobs[job["id"]] = i
-    acceptor = bench.Acceptor(station, rack, jobs)
+    acceptor = bench.Acceptor(station, rack, jobs, look_s=LOOK_S)
     acceptor.start()
     ended = acceptor.finish(seconds)
     bad = 0
