@@ -426,9 +426,11 @@ static void something_else_is_no_dump(void **state)
     char path[] = "/tmp/dump-test-XXXXXX";
     AUTO(fd_close) int fd = mkstemp(path);
     unlink(path);
-    assert_int_equal(fails_to_open(fd, &plain, "no partition table"), ERR_FORMAT);
+    assert_int_equal(fails_to_open(fd, &plain, "is empty"), ERR_FORMAT);
     assert_int_equal(ftruncate(fd, 64 << 20), 0);
     assert_int_equal(fails_to_open(fd, &plain, "no partition table"), ERR_FORMAT);
+    assert_int_equal(io_pwrite(fd, "\x3a\xff\x26\xed", 4, 0, NULL), 0);
+    assert_int_equal(fails_to_open(fd, &plain, "simg2img"), ERR_FORMAT);
 }
 
 /* ---- folders

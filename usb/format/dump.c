@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "usb/base/mem.h"
+#include "usb/format/sparse.h"
 
 enum {
     TAIL_BYTES = GPT_TABLE_BYTES + 4096, /* a backup table with either sector size */
@@ -245,12 +246,29 @@ static void warn_names(struct dump *d)
             }
 }
 
+/* What is taken for a dump and is none, in words that say what to do. */
+static int foreign_check(struct input *in, struct err *err)
+{
+    uint8_t head[4];
+    ssize_t n = input_read(in, head, sizeof(head), 0, err);
+    if (n < 0)
+        return (int)n;
+    if (n == 0)
+        return err_set(err, ERR_FORMAT, "the file is empty");
+    if (sparse_is(span_of(head, (size_t)n)))
+        return err_set(err, ERR_FORMAT,
+                       "this is an Android sparse image: unfold it first (simg2img)");
+    return 0;
+}
+
 int dump_open(struct input *in, const struct dump_options *options, struct dump **out,
               struct err *err)
 {
     AUTO(dump_close) struct dump *d = xcalloc(1, sizeof(*d));
     d->in = in;
-    int rc = find_table(d, options, err);
+    int rc = foreign_check(in, err);
+    if (rc >= 0)
+        rc = find_table(d, options, err);
     if (rc >= 0) {
         d->sector_bytes = d->gpt.sector_bytes;
         warn_odd_places(d);
