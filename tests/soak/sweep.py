@@ -340,8 +340,8 @@ class Sweep:
         return f"failed:{error.get('failure')}:{code}", None if named else f"unnamed outcome {job['state']}: {error}"
 
     def spoilt_after_all(self, phone, case, base):
-        """Did a fault that was meant for a word of the phone hit one of the host? When host and phone take turns in
-        another order than in the clean job, a transfer is one place off."""
+        """Did a fault that was meant for a word of the phone hit one of the host? The place is another transfer's when
+        those of this job come in another order or number than in the clean one."""
         if case["kind"] not in SPOILS_HOST_BYTES or "at" not in case:
             return False
         step, transfer = base + case["at"][0], case["at"][1]
