@@ -253,6 +253,12 @@ class Restore(Bench):
         # a phone that is whole: its para says that slot b is active (the accident would have erased that, too)
         self.open(slot="b", lost=False)
         self.prepare()
+        before = self.rack.hashes(0)
+        job = self.restore(finish="upgrade")  # the package renews slot a: slot b would be left of two versions
+        self.assert_failed(job, "upgrade_refused")
+        self.assertIn("md1img_b", job["error"]["message"])
+        self.assertEqual(self.rack.hashes(0), before)
+        self.rack.control(0, "unplug")
         job = self.restore(finish="lk")
         self.assertEqual(job["state"], "succeeded", job.get("error"))
         self.assertEqual(job["result"]["slot"], "b")

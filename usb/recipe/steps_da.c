@@ -642,10 +642,40 @@ static int read_version(struct session *s, struct err *err)
     return check_gates(s, NULL, err);
 }
 
+static bool in_plan(const struct session *s, const char *partition)
+{
+    size_t i = 0;
+    while (i < s->plan->write_count && strcmp(s->plan->writes[i].partition, partition) != 0)
+        i++;
+    return i < s->plan->write_count;
+}
+
+/* A vendor's package renews slot a and of slot b a few partitions only. A phone that starts slot b would start a new
+ * bootloader with an old system, and nothing here moves the active slot: that is LK's business. */
+static int check_upgraded_slot(struct session *s, struct err *err)
+{
+    for (size_t i = 0; s->slot == 'b' && i < s->plan->write_count; i++) {
+        const char *name = s->plan->writes[i].partition;
+        size_t len = strlen(name);
+        if (s->plan->writes[i].write_class != PLAN_COMMERCIAL || len < 3 ||
+            strcmp(name + len - 2, "_a") != 0)
+            continue;
+        char other[RECIPE_NAME_MAX];
+        snprintf(other, sizeof(other), "%.*s_b", (int)(len - 2), name);
+        if (!in_plan(s, other))
+            return fail(s, "E1", err, ERR_REFUSED,
+                        "slot b of this phone is active, and the package has %s but no %s", name,
+                        other);
+    }
+    return 0;
+}
+
 int action_inspect(struct session *s, const struct recipe_step *step, struct err *err)
 {
     (void)step;
     int rc = read_slot(s, err);
+    if (rc == 0)
+        rc = check_upgraded_slot(s, err);
     if (rc == 0)
         rc = find_service_lk(s, err);
     if (rc == 0)
