@@ -15,7 +15,7 @@ add_executable(sparse_tool sparse_tool.c)
 target_link_libraries(sparse_tool PRIVATE house fr_usb_format)
 add_test(NAME unit/real_tools
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/real_tools.sh $<TARGET_FILE:flashrack> $<TARGET_FILE:sparse_tool>)
-set_tests_properties(unit/real_tools PROPERTIES LABELS unit TIMEOUT 300)
+set_tests_properties(unit/real_tools PROPERTIES LABELS unit COST 60 TIMEOUT 300)
 
 add_test(NAME unit/cli
     COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/cli.py $<TARGET_FILE:flashrack>

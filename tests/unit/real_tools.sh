@@ -34,7 +34,7 @@ refused() { # NAME TEXT COMMAND...: must exit 1 and say TEXT on stderr
     fi
 }
 json() { # FILE EXPRESSION with d
-    python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); sys.exit(not eval(sys.argv[2]))' "$1" "$2"
+    /usr/bin/python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); sys.exit(not eval(sys.argv[2]))' "$1" "$2"
 }
 
 # ---- dumps ----
@@ -61,7 +61,7 @@ SUMS
 
 "$flashrack" dump list good.img --json >list.json
 sgdisk -p good.img | awk '/^ *[0-9]+ / { print $1, $2, $3, $NF }' >sgdisk.txt
-check "sgdisk's table is the same" python3 - <<'PY'
+check "sgdisk's table is the same" /usr/bin/python3 - <<'PY'
 import json
 d = json.load(open("list.json"))
 ours = [(p["number"], p["first_lba"], p["last_lba"], p["name"]) for p in d["partitions"]]
@@ -113,7 +113,7 @@ done
 (cd 7z && 7z a -bso0 -ms=on -mx=1 ../images.7z . && 7z a -bso0 -mx=1 ../images.zip . && tar cf ../images.tar .)
 for packed in images.7z images.zip images.tar; do
     "$flashrack" dump list $packed --json >images.json
-    check "$packed: as the folder" python3 - <<'PY'
+    check "$packed: as the folder" /usr/bin/python3 - <<'PY'
 import json
 ours, folder = ({p["name"]: (p["number"], p["size"], p["plausible"], p["reason"]) for p in json.load(open(name))["partitions"]}
                 for name in ("images.json", "folder.json"))
