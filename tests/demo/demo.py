@@ -89,11 +89,7 @@ def run(args, folder):
         acceptor = bench.Acceptor(station, rack, jobs)
         acceptor.start()
         limit = (600 + 60 * args.phones) * max(1.0, args.time_scale)
-        try:
-            ended = acceptor.finish(limit)
-        except KeyboardInterrupt:
-            say("stopped")
-            return 130
+        ended = acceptor.finish(limit)
         seconds = time.monotonic() - start
         written = rack.bytes_written()
         violations = rack.violations()
@@ -119,6 +115,7 @@ def run(args, folder):
 
 def main():
     args = arguments()
+    bench.end_on_signals()
     with bench.Workspace("flashrack-demo") as folder:
         return run(args, folder)
 
@@ -126,6 +123,9 @@ def main():
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        say("stopped")
+        sys.exit(130)
     except (RuntimeError, bench.ApiError, OSError) as error:
         say(f"demo: {error}")
         sys.exit(1)

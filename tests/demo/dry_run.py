@@ -123,9 +123,13 @@ def run(args, work):
 
 def main():
     args = arguments()
+    bench.end_on_signals()
     with bench.Workspace("flashrack-dry-run") as work:
         try:
             return run(args, work)
+        except KeyboardInterrupt:
+            print("dry-run: stopped", file=sys.stderr)
+            return 130
         except bench.ApiError as refused:
             print(f"dry-run: {refused.detail}", file=sys.stderr)
             return 1

@@ -31,6 +31,13 @@ def program(name):
     return path
 
 
+def end_on_signals():
+    """A signal that ends this program raises KeyboardInterrupt, so that what it started ends with it. SIGINT, too: a shell
+    without job control starts programs in the background with it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
 def without_leak_search():
     """Environment of the programs that make and check fixtures: their leaks are looked for in tests of their own, and
     under ASan the search takes longer than the work."""
