@@ -51,8 +51,8 @@ class Bench(unittest.TestCase):
     def open(self, station_extra=(), **rack):
         rack.setdefault("time_scale", QUICK)
         rack.setdefault("profile", self.profile)
-        # A boot ROM that waits five seconds, not one: the machine that tests may be slower than any phone.
-        rack["settings"] = ("brom_window_ms=25000", *rack.get("settings", ()))
+        # A boot ROM that waits twenty seconds, not one: the machine that tests may be slower than any phone.
+        rack["settings"] = ("brom_window_ms=100000", *rack.get("settings", ()))
         self.rack = bench.Rack(self.dir, **rack)
         self.rack.start()
         self.addCleanup(self.rack.stop)

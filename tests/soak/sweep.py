@@ -57,6 +57,8 @@ WORDS = {"da_checksum": START, "da_refused": START, "no_alive_byte": START, "emi
 BEFORE_THE_BUS = ("no_serial_string",)  # asked for while the phone is still in its appearance before
 MODELS, BUILDS = ("field", "buffered", "exact"), ("2018", "2017", "2019")
 MISSED_SHARE = 0.1  # of the cases: a fault that did not happen, because the job went another way
+# Their command comes once while the phone is on the bus, and only the clock says where its step begins.
+ONE_COMMAND = ("verity_unknown", "halt_stays")
 MISSED = "did not happen"
 AREAS = ("user.img", "boot1.img", "boot2.img")
 FINAL = ("succeeded", "failed", "cancelled", "interrupted")
@@ -453,6 +455,8 @@ def case_of(kind, name, transfer):
     appearance, place = transfer["appearance"], f"@transfer={transfer['transfer']}"
     if kind in BEFORE_THE_BUS:
         appearance, place = appearance - 1, ""
+    if kind in ONE_COMMAND:
+        place = ""
     if kind == "late":  # later than the station waits, whose deadlines run on another scale than the phone
         place += f"@ms={int(LATE_MS * STATION_SCALE)}"
     return {"kind": kind, "name": name, "judged": kind not in SPOILS_HOST_BYTES or transfer["in"],
