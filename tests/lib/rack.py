@@ -115,6 +115,15 @@ class Process:
         return self.child.returncode
 
 
+def entered(processes):
+    """Starts a rack or a station; what is interrupted while it starts does not stay behind."""
+    try:
+        return processes.start()
+    except BaseException:
+        processes.stop()
+        raise
+
+
 class Rack:
     """Phones on USB/IP. `with Rack(...) as rack:`; labels: what stands on each phone's label."""
 
@@ -160,7 +169,7 @@ class Rack:
         return self.process.stop() if self.process else 0
 
     def __enter__(self):
-        return self.start()
+        return entered(self)
 
     def __exit__(self, *_):
         self.stop()
@@ -259,7 +268,7 @@ class Station:
         return self.process.stop() if self.process else 0
 
     def __enter__(self):
-        return self.start()
+        return entered(self)
 
     def __exit__(self, *_):
         self.stop()
