@@ -115,16 +115,30 @@ class Process:
         return self.child.returncode
 
 
-def entered(processes):
-    """Starts a rack or a station; what is interrupted while it starts does not stay behind."""
-    try:
-        return processes.start()
-    except BaseException:
-        processes.stop()
-        raise
+def patient_boot_rom(time_scale):
+    """Setting of phones whose boot ROM waits 20 real seconds: the machine that tests may be slower than any phone."""
+    return f"brom_window_ms={int(20000 / time_scale)}"
 
 
-class Rack:
+class Started:
+    """What has a program that its start() starts, also for `with`."""
+    process = None
+
+    def stop(self):
+        return self.process.stop() if self.process else 0
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()  # what is interrupted while it starts does not stay behind
+            raise
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Rack(Started):
     """Phones on USB/IP. `with Rack(...) as rack:`; labels: what stands on each phone's label."""
 
     def __init__(self, dir_, phones=1, profile="mini", hands="auto", hands_speed=20, lost=True, slot="a",
@@ -156,7 +170,6 @@ class Rack:
         if vhci:
             self.args.append("--vhci")
         self.args += list(extra)
-        self.process = None
         self.address = None
         self.lock = threading.BoundedSemaphore(24)  # many threads, one socket to accept them
 
@@ -164,15 +177,6 @@ class Rack:
         self.process = Process(self.args, os.path.join(self.dir, "phones.log"))
         self.address = self.process.ready(r"ready: \d+ phones on (\S+)").group(1)
         return self
-
-    def stop(self):
-        return self.process.stop() if self.process else 0
-
-    def __enter__(self):
-        return entered(self)
-
-    def __exit__(self, *_):
-        self.stop()
 
     def port(self, index):
         """Port id of the phone with this index, from 0."""
@@ -239,7 +243,7 @@ def partition(dump, name):
     return next(p for p in json.loads(done.stdout)["partitions"] if p["name"] == name)
 
 
-class Station:
+class Station(Started):
     """flashrackd with a data folder of its own."""
 
     def __init__(self, dir_, racks=(), import_dirs=(), listen="127.0.0.1:0", usb=False, time_scale=1, extra=(),
@@ -256,22 +260,12 @@ class Station:
         if not usb:
             self.args.append("--no-usb")
         self.args += list(extra)
-        self.process = None
         self.url = None
 
     def start(self):
         self.process = Process(self.args, os.path.join(self.dir, "station.log"))
         self.url = self.process.ready(r"Flashrack is at (\S+)").group(1)
         return self
-
-    def stop(self):
-        return self.process.stop() if self.process else 0
-
-    def __enter__(self):
-        return entered(self)
-
-    def __exit__(self, *_):
-        self.stop()
 
     def call(self, method, path, body=None, headers=None, seconds=300):
         request = urllib.request.Request(self.url + path, method=method)

@@ -1,15 +1,2 @@
-# The command line's client against the real station and an emulated phone; each case is a test of its own.
-set(client_test ${CMAKE_CURRENT_LIST_DIR}/client_test.py)
-file(STRINGS ${client_test} lines REGEX "^class |    def test_")
-set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${client_test})
-set(class "")
-foreach(line ${lines})
-    if(line MATCHES "^class ([A-Za-z]+)")
-        set(class ${CMAKE_MATCH_1})
-    elseif(line MATCHES "def test_([a-z0-9_]+)")
-        set(short ${CMAKE_MATCH_1})
-        add_test(NAME phone/client.${short} COMMAND /usr/bin/python3 ${client_test} ${class}.test_${short})
-        set_tests_properties(phone/client.${short} PROPERTIES LABELS phone TIMEOUT 400
-            ENVIRONMENT "FLASHRACK_BUILD=${CMAKE_BINARY_DIR};ASAN_OPTIONS=quarantine_size_mb=4")
-    endif()
-endforeach()
+# The command line's client against the real station and an emulated phone.
+phone_cases(client_test.py 1 AS client)

@@ -51,8 +51,7 @@ class Bench(unittest.TestCase):
     def open(self, station_extra=(), **rack):
         rack.setdefault("time_scale", QUICK)
         rack.setdefault("profile", self.profile)
-        # A boot ROM that waits twenty seconds, not one: the machine that tests may be slower than any phone.
-        rack["settings"] = ("brom_window_ms=100000", *rack.get("settings", ()))
+        rack["settings"] = (bench.patient_boot_rom(rack["time_scale"]), *rack.get("settings", ()))
         self.rack = bench.Rack(self.dir, **rack)
         self.rack.start()
         self.addCleanup(self.rack.stop)

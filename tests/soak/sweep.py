@@ -272,8 +272,7 @@ class Sweep:
         self.model, self.build = MODELS[seed % 3], BUILDS[seed // 3 % 3]
         self.package = bench.make_package(os.path.join(folder, "package"), "--profile", "tiny")
         how = {"hands": "none", "hands_speed": 50, "time_scale": PHONE_SCALE} | rack
-        # windows are real time, so that a loaded machine does not miss them
-        how["settings"] = [f"brom_window_ms={int(20000 / how['time_scale'])}", f"usb_model={self.model}",
+        how["settings"] = [bench.patient_boot_rom(how["time_scale"]), f"usb_model={self.model}",
                            f"da_build={self.build}", *how.get("settings", ())]
         self.rack = bench.Rack(folder, phones=phones, profile="tiny", seed=seed, **how)
         self.counts = collections.Counter()
