@@ -13,8 +13,7 @@
 const struct cli_command client_commands[] = {
     {"ports", "[--topology] " JSON,
      "The station's ports, and what is on each.\n\n"
-     "--topology     controllers, hubs and all their sockets as a tree, also the empty "
-     "ones" STATION,
+     "--topology     controllers, hubs and all their sockets, also empty ones, as a tree" STATION,
      ports_cmd},
     {"calibrate", JSON,
      "Labels the ports by plugging one phone along the rack.\n"
@@ -103,11 +102,9 @@ const struct cli_command client_commands[] = {
      "also where the station seals what it stores (flashrackd --backup-key)." STATION,
      backup_export_cmd},
     {"backup prune", "[--dry-run] " JSON,
-     "Lets go what retention does not keep: of each phone's pre-images the newest stay "
-     "(flashrackd\n"
-     "--keep-backups), its last good one, pinned ones, those of open jobs and conflicts, and "
-     "every\n"
-     "import. The station does so by itself every ten minutes.\n\n"
+     "Lets go what retention does not keep: of each phone's pre-images the newest stay\n"
+     "(flashrackd --keep-backups), its last good one, pinned ones, those of open jobs and\n"
+     "conflicts, and every import. The station does so by itself every ten minutes.\n\n"
      "--dry-run      only tells what would go, and why the rest stays" STATION,
      backup_prune_cmd},
     {"backup pin", "ID [--off] " JSON,
@@ -132,9 +129,8 @@ const struct cli_command client_commands[] = {
      "hold images named like 13.proinfo.img or proinfo.img, compared with SHA256SUMS when that is\n"
      "there; in an archive the largest file decides.\n\n"
      "--serial S     from the label of the phone that the dump was read from\n"
-     "--scatter F    a scatter file on the station, or the id of a package: places when both "
-     "tables\n"
-     "               of the dump are damaged, sizes of single images\n"
+     "--scatter F    a scatter file on the station, or the id of a package: places when both\n"
+     "               tables of the dump are damaged, sizes of single images\n"
      "--offset N     where in the user area the dump begins" STATION,
      import_dump_cmd},
     {"firmware list", JSON, "The firmware packages that the station knows." STATION,

@@ -70,14 +70,14 @@ void client_json_free(json_t **j); /* for AUTO */
 int job_follow(struct client *c, const char *job_id, bool json);
 /* job_cmd.c: a job with its steps, for people. */
 void job_print(json_t *job);
+/* CLI_FINE when the job succeeded; else tells why it did not. */
+int job_verdict(json_t *job);
+bool job_has_ended(json_t *job);
+
 /* Stands behind a sentence that names a damaged database. */
 #define DAMAGE_TODO                                                                                \
     "Order no more jobs; the newest copy that is whole can be put in place of the files: see "     \
     "'flashrack db backup --help'."
-
-/* CLI_FINE when the job succeeded; else tells why it did not. */
-int job_verdict(json_t *job);
-bool job_has_ended(json_t *job);
 
 /* answer_cmd.c: what a person reads on the phone, as POST answer wants it. */
 struct phone_numbers {

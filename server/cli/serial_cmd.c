@@ -3,10 +3,11 @@
 
 static int say_verdict(bool valid, const char *reason)
 {
+    struct err err;
     if (valid)
         return CLI_FINE;
-    fprintf(stderr, "flashrack: %s\n", reason);
-    return CLI_BAD_INPUT;
+    err_set(&err, ERR_INPUT, "%s", reason);
+    return cli_fail(&err, NULL);
 }
 
 int serial_cmd(const struct cli_command *self, int argc, char **argv)

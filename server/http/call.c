@@ -167,8 +167,8 @@ int http_body_json(const struct http_call *call, json_t **out, struct err *err)
 void http_security_headers(struct evhttp_request *req)
 {
     struct evkeyvalq *out = evhttp_request_get_output_headers(req);
-    if (!evhttp_find_header(out,
-                            "Content-Security-Policy")) /* an answer may bring a stricter one */
+    /* an answer may bring a stricter one */
+    if (!evhttp_find_header(out, "Content-Security-Policy"))
         evhttp_add_header(
             out, "Content-Security-Policy",
             "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "

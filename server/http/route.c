@@ -69,8 +69,8 @@ static void allow_add(char allow[64], const char *method)
 
 int route_find(struct http_call *call, const char *path, void **arg_out, char allow[64])
 {
-    const char *pattern =
-        NULL; /* the first that fits: /ports/topology is no {id} of a later route */
+    /* the first that fits: /ports/topology is no {id} of a later route */
+    const char *pattern = NULL;
     allow[0] = 0;
     for (size_t t = 0; t < call->http->table_count; t++) {
         const struct http_table *table = &call->http->tables[t];

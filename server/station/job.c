@@ -532,15 +532,6 @@ static void cancel_interrupted(struct verb_call *c, json_t *job)
     json_decref(error);
 }
 
-static bool has_ended(const char *state)
-{
-    static const char *const ends[] = {"succeeded", "failed", "cancelled"};
-    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-        if (strcmp(state, ends[i]) == 0)
-            return true;
-    return false;
-}
-
 /* A job that does not live: the store knows whether it was interrupted (and can go on), has ended (409), is about to be
  * taken up again after a start (409, for a moment) or never was (404). */
 static void on_other_job(void *arg, int code, const struct err *err, json_t *body)
@@ -561,7 +552,7 @@ static void on_other_job(void *arg, int code, const struct err *err, json_t *bod
     if (code == 0 && interrupted)
         err_set(&why, ERR_CONFLICT, "job %lld is interrupted: resume or cancel it",
                 (long long)c->job_id);
-    else if (code == 0 && state && !has_ended(state))
+    else if (code == 0 && state && !store_job_closes(state))
         err_set(&why, ERR_CONFLICT,
                 "job %lld is being taken up again after the station's start: try again in a moment",
                 (long long)c->job_id);

@@ -220,10 +220,9 @@ static int tell_prompt(struct conn *conn, struct task *task)
     return events_add(conn, task, "prompt", body);
 }
 
-static bool closes_job(const struct task *task)
+bool store_job_closes(const char *state)
 {
     static const char *const states[] = {"succeeded", "failed", "cancelled"};
-    const char *state = arg_text(task, "state");
     for (size_t i = 0; state && i < ARRAY_LEN(states); i++)
         if (strcmp(state, states[i]) == 0)
             return true;
@@ -242,7 +241,7 @@ static int change(struct conn *conn, struct task *task)
         code = db_run(conn->station, end_run_sql, task->args, &task->err);
     if (code >= 0)
         code = answer_with_job(conn, task, id);
-    if (code >= 0 && closes_job(task))
+    if (code >= 0 && store_job_closes(arg_text(task, "state")))
         code = manifest_add(conn, task, id);
     if (code >= 0)
         code = job_tell(conn, task, id);

@@ -177,8 +177,8 @@ struct store_job_change {
     json_t *result;
     const char *crash_step; /* its worker died in it, and the job was taken up again */
 };
-/* Sets started_at and ended_at by the state; with succeeded, failed and cancelled the job is closed, and its signed
- * manifest is written with it. Events `job`, and `prompt` when a prompt was set.
+bool store_job_closes(const char *state); /* succeeded, failed, cancelled */
+/* Sets started_at and ended_at by the state; with one that closes it the job's signed manifest is written with it. Events `job`, and `prompt` when a prompt was set.
  * body: the job. ERR_CONFLICT: it has succeeded, failed or was cancelled before, or another job
  * runs on this port or phone. */
 void store_job_change(struct store *s, int64_t job_id, const struct store_job_change *change,

@@ -635,8 +635,8 @@ static int host_manifest(void *arg, const char *chip_id, const char *serial, con
     h->backup.complete = complete;
     int rc = spool_manifest_append(&h->spool, &h->backup, manifest_out, err);
     h->backup.partition_count = 0; /* the next backup of this run begins afresh */
-    buf_deinit(
-        &h->packed); /* 1 MiB, and half of that for zstd: the writes that follow need none of it */
+    /* 1 MiB, and half of that for zstd: the writes that follow need none of it */
+    buf_deinit(&h->packed);
     chunk_forget();
     return rc < 0 ? rc : spool_sync(&h->spool, err);
 }
