@@ -27,6 +27,7 @@ void host_deinit(struct host *h)
 {
     for (size_t i = 0; i < h->input_count; i++)
         fd_close(&h->inputs[i].fd);
+    free(h->inputs);
     for (size_t i = 0; i < HOST_QUEUE_MAX; i++)
         free(h->unsent[i]);
     fd_close(&h->attach_fd);
@@ -114,6 +115,12 @@ static void take_input(struct host *h, struct wire_message *m)
 {
     if (h->input_count == HOST_INPUTS_MAX)
         return;
+    if (h->input_count == h->input_cap) {
+        h->input_cap = h->input_cap ? h->input_cap * 2 : 8;
+        h->inputs = realloc(h->inputs, h->input_cap * sizeof(*h->inputs));
+        if (!h->inputs)
+            abort();
+    }
     struct host_input *in = &h->inputs[h->input_count++];
     WIRE_TEXT(in->name, m->u.file.name);
     in->fd = STEAL_FD(m->fd);

@@ -43,8 +43,8 @@ struct host {
     struct wire_run run;
     int run_fd;
     int run_number; /* of this job, from 1 */
-    struct host_input inputs[HOST_INPUTS_MAX];
-    size_t input_count;
+    struct host_input *inputs; /* grows: most workers get few, and an array for the most would be half the program's data */
+    size_t input_count, input_cap;
     int record_fd;
     struct record *record; /* NULL: nothing is recorded */
     int spool_fd;
