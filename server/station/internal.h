@@ -130,6 +130,7 @@ struct job {
     bool resting;    /* waits for a person: it counts in no limit until it has returned */
     bool returning;  /* its worker waits before the next step until there is room for it */
     bool cancelling; /* a person wants it to end, its worker was told so */
+    struct err stopped; /* why the station told its worker to end; no code: it did not */
     bool queued, paused,
         permitted;         /* permitted: a permit was given, so its phone may be half written */
     struct port *seen_on;  /* another port that shows its phone while it waits for it; NULL: none */

@@ -169,6 +169,7 @@ static void stop_running(struct job *j, const struct err *err)
     log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(err->code)}), "job %lld stops: %s",
              (long long)j->id, err->text);
     if (j->worker) {
+        j->stopped = *err;
         job_control(j, "cancel");
         return;
     }

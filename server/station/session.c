@@ -415,9 +415,12 @@ void session_end(struct job *j)
         end_well(j, phone);
         return;
     }
-    json_t *error = failure_json(j->s, j->done.failure, j->done.code, j->done.text);
+    bool cancelled = strcmp(j->done.code, "cancelled") == 0;
+    bool stopped = cancelled && j->stopped.code; /* by the station, which knows why */
+    json_t *error = stopped ? failure_json(j->s, NULL, err_name(j->stopped.code), j->stopped.text)
+                            : failure_json(j->s, j->done.failure, j->done.code, j->done.text);
     error_add_phone(error, phone);
-    const char *state = strcmp(j->done.code, "cancelled") == 0 ? "cancelled" : "failed";
+    const char *state = cancelled && !stopped ? "cancelled" : "failed";
     store_run_end(j->s->store, j->id, state, error, phone, NULL, NULL);
     if (!job_try_again(j, error))
         job_end(j, state, error, j->done.result);

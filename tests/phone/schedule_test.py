@@ -529,7 +529,8 @@ class Moved(Schedule):
         self.rack.control(1, "unplug")
         self.download_mode(1)  # the keys are kept: portwatch has to find the rack again first
         self.until(lambda: self.station.job(job["id"])["seen_on"], "the phone is seen")
-        self.station.wait(look["id"])  # it stops by itself: another job has this phone
+        look = self.station.wait(look["id"])  # it stops by itself, and nobody cancelled it
+        self.assert_failed(look, "conflict", "another job")
         self.assertEqual(self.station.job(job["id"])["seen_on"]["by"], "chip")
         self.verb(job, "resume", port=self.rack.port(1))
         self.assertEqual(self.station.job(job["id"])["port"], self.rack.port(1))
