@@ -235,7 +235,7 @@ void schedule_poke(struct station *s);
 void port_keep(struct port *p, int64_t job_id);
 void ports_keep_no_more(struct station *s, int64_t job_id);
 /* May a job begin here now, whatever the queue says? */
-bool port_is_free(const struct port *p, const struct job *j);
+bool port_is_free(const struct port *p, int64_t job_id);
 
 /* session.c: what a job and its worker say to one another */
 void session_start(struct job *j);
@@ -264,6 +264,7 @@ bool permit_may_go_on(struct job *j, int code, const struct err *err, const char
 /* moved.c: has the phone that a job waits for come to another port? */
 void moved_look(struct station *s);
 json_t *moved_json(const struct job *j); /* {port by text} or null, a new reference */
+json_t *moved_stored_json(struct station *s, json_t *job); /* the same for one that is interrupted */
 
 /* recognise.c: is this phone the one that the job is for? Goes on with permit_go_on() or permit_deny(). */
 #define RECOGNISE_PROMPT "is-it-this-phone"

@@ -480,6 +480,9 @@ void jobs_free_all(struct station *s)
 void station_job_overlay(struct station *s, json_t *job)
 {
     struct job *j = job_find(s, store_id(json_string_value(json_object_get(job, "id"))));
+    const char *stored = json_string_value(json_object_get(job, "state"));
+    if (!j && stored && strcmp(stored, "interrupted") == 0)
+        json_object_set_new(job, "seen_on", moved_stored_json(s, job));
     if (!j)
         return;
     const struct port *place = job_place(j);
@@ -625,7 +628,7 @@ static int move(struct job *j, struct port *to, struct err *err)
                        "job %lld neither waits for its phone nor is it paused: its phone cannot be "
                        "on another port",
                        (long long)j->id);
-    if (!port_is_free(to, j))
+    if (!port_is_free(to, j->id))
         return err_set(err, ERR_CONFLICT, "port %s is not free", name);
     struct port *from = j->port;
     from->job = NULL;

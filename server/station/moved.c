@@ -13,22 +13,29 @@ static bool waits_for_its_phone(const struct job *j)
     return j->worker && !j->ended && by && strcmp(by, "usb") == 0;
 }
 
-static const char *shows_phone_of(const struct job *j, const struct port *p)
+/* A phone that is looked for, and where it was. */
+struct missed {
+    int64_t job_id, phone_id;
+    const char *serial; /* "": not known */
+    const struct port *was_on;
+};
+
+static const char *shows(const struct missed *m, const struct port *p)
 {
-    if (strcmp(p->mode, "none") == 0)
+    if (p == m->was_on || strcmp(p->mode, "none") == 0)
         return NULL;
-    if (j->phone_id && p->phone_id == j->phone_id)
+    if (m->phone_id && p->phone_id == m->phone_id)
         return "chip";
-    return j->serial[0] && strcmp(p->serial, j->serial) == 0 ? "serial" : NULL;
+    return m->serial[0] && strcmp(p->serial, m->serial) == 0 ? "serial" : NULL;
 }
 
 /* Where it is, and by what that is known. NULL: on no other port, or two show it: then a person has to look. */
-static struct port *look_for(const struct job *j, const char **by_out)
+static struct port *look_for(const struct station *s, const struct missed *m, const char **by_out)
 {
     struct port *p, *found = NULL;
-    LIST_FOREACH(p, &j->s->ports, link)
+    LIST_FOREACH(p, &s->ports, link)
     {
-        const char *by = p == j->port ? NULL : shows_phone_of(j, p);
+        const char *by = shows(m, p);
         if (!by)
             continue;
         if (found)
@@ -36,7 +43,7 @@ static struct port *look_for(const struct job *j, const char **by_out)
         found = p;
         *by_out = by;
     }
-    return found && port_is_free(found, j) ? found : NULL;
+    return found && port_is_free(found, m->job_id) ? found : NULL;
 }
 
 static const char *name_of(const struct port *p)
@@ -47,7 +54,8 @@ static const char *name_of(const struct port *p)
 static void look(struct job *j)
 {
     const char *by = NULL;
-    struct port *p = waits_for_its_phone(j) ? look_for(j, &by) : NULL;
+    const struct missed missed = {j->id, j->phone_id, j->serial, j->port};
+    struct port *p = waits_for_its_phone(j) ? look_for(j->s, &missed, &by) : NULL;
     if (p == j->seen_on)
         return;
     j->seen_on = p;
@@ -69,11 +77,25 @@ void moved_look(struct station *s)
     }
 }
 
+static json_t *proposal(const struct port *p, const char *by)
+{
+    return json_pack("{s:s, s:s, s:o}", "port", p->id, "by", by, "text",
+                     json_sprintf("The phone of this job is seen on port %s: continue there?",
+                                  name_of(p)));
+}
+
 json_t *moved_json(const struct job *j)
 {
-    if (!j->seen_on)
-        return json_null();
-    return json_pack("{s:s, s:s, s:o}", "port", j->seen_on->id, "by", j->seen_by, "text",
-                     json_sprintf("The phone of this job is seen on port %s: continue there?",
-                                  name_of(j->seen_on)));
+    return j->seen_on ? proposal(j->seen_on, j->seen_by) : json_null();
+}
+
+json_t *moved_stored_json(struct station *s, json_t *job)
+{
+    const char *port = json_string_value(json_object_get(job, "port"));
+    const char *serial = json_string_value(json_object_get(job, "serial")), *by = NULL;
+    const struct missed missed = {store_id(json_string_value(json_object_get(job, "id"))),
+                                  store_id(json_string_value(json_object_get(job, "phone_id"))),
+                                  serial ? serial : "", port ? port_find(s, port) : NULL};
+    const struct port *p = look_for(s, &missed, &by);
+    return p ? proposal(p, by) : json_null();
 }

@@ -57,9 +57,9 @@ void ports_keep_no_more(struct station *s, int64_t job_id)
     schedule_poke(s);
 }
 
-bool port_is_free(const struct port *p, const struct job *j)
+bool port_is_free(const struct port *p, int64_t job_id)
 {
-    return p->enabled && !p->job && !p->held && (!p->kept_for || p->kept_for == j->id);
+    return p->enabled && !p->job && !p->held && (!p->kept_for || p->kept_for == job_id);
 }
 
 /* ---- where ------------------------------------------------------------------------------------------- */

@@ -220,6 +220,14 @@ class MadeUpPorts(Schedule):
         moved = self.station.job(job["id"])
         self.assertEqual((moved["port"], moved["seen_on"]), (XHCI + "2", None))
         self.assertIsNone(self.station.get("/ports/" + XHCI + "1")["job_id"])
+        # interrupted, it is as lost as while it waits
+        os.kill(self.worker(job), signal.SIGKILL)
+        self.assertEqual(self.station.wait(job["id"])["state"], "interrupted")
+        self.watch.port(XHCI + "2", mode="none", speed=0)
+        self.watch.port(XHCI + "3", mode="fastboot", serial=serial)
+        self.until(lambda: seen_on() == XHCI + "3", "an interrupted job's phone is seen")
+        self.verb(job, "resume", port=XHCI + "3")
+        self.assertEqual(self.station.job(job["id"])["port"], XHCI + "3")
 
     def test_empty_sockets_have_names(self):
         controller = XHCI.removesuffix("-usb-0:")
