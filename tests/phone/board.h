@@ -191,11 +191,12 @@ ssize_t board_out_request(struct board *b, void *dst, size_t max, int timeout_ms
 /* Whole packets straight into `dst` until `len` bytes are there: the fast path for big payloads of the
  * buffered and exact models. Surplus of the last packet is dropped and its size stored in *lost. */
 int board_out_packets(struct board *b, void *dst, size_t len, size_t *lost, int timeout_ms);
-/* How the host cut what the last board_out_stream() or board_out_packets() took: a mask. */
+/* How the host cut what the last board_out_stream(), board_out_packets() or board_out_request() (OUT_MORE only) took: a
+ * mask. */
 enum out_manners {
     OUT_EMPTY = 1, /* an empty packet was skipped */
     OUT_CUT = 2,   /* a transfer ended with a short packet before `len` was there */
-    OUT_MORE = 4,  /* the transfer goes on behind what was taken */
+    OUT_MORE = 4,  /* the transfer goes on behind what was taken, or a dropped surplus was its end */
 };
 unsigned board_out_manners(const struct board *b);
 bool board_out_pending(const struct board *b);

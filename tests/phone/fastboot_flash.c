@@ -9,20 +9,22 @@ enum { BATTERY_LOW_MV = 3500 };
 /* ---- download
  * ---------------------------------------------------------------------------------------- */
 
-/* Reads of 16 KiB; a transfer that is shorter than what was asked for ends the data phase. */
-static ssize_t data_read(struct lk *lk, size_t len)
+/* Reads of 16 KiB; a transfer that is shorter than what was asked for ends the data phase, one that is longer spoils it.
+ * What a host sends in a transfer of its own behind the last byte is its next command. LK_CONTINUE, LK_LOST, or LK_DEAF
+ * when the number of bytes is wrong. */
+static enum lk_outcome data_read(struct lk *lk, size_t len)
 {
     size_t got = 0;
     while (got < len) {
         size_t want = MIN_OF(len - got, (size_t)LK_READ_BYTES);
         ssize_t n = board_out_request(lk->b, lk->data + got, want, -1);
         if (n < 0)
-            return n;
+            return LK_LOST;
         got += (size_t)n;
         if ((size_t)n < want)
-            break;
+            return LK_DEAF;
     }
-    return (ssize_t)got;
+    return len && board_out_manners(lk->b) & OUT_MORE ? LK_DEAF : LK_CONTINUE;
 }
 
 enum lk_outcome fb_download(struct lk *lk, const char *arg)
@@ -41,13 +43,13 @@ enum lk_outcome fb_download(struct lk *lk, const char *arg)
     enum lk_outcome outcome = fb_data(lk, (uint32_t)len);
     if (outcome != LK_CONTINUE)
         return outcome;
-    ssize_t n = data_read(lk, len);
-    if (n < 0)
-        return LK_LOST;
-    if ((size_t)n != len) {
+    outcome = data_read(lk, len);
+    if (outcome == LK_DEAF) {
+        board_violation(lk->b, "fastboot.data_length");
         fb_fail(lk, "Read USB error");
-        return LK_DEAF;
     }
+    if (outcome != LK_CONTINUE)
+        return outcome;
     lk->data_bytes = len;
     return fb_okay(lk, "%s", "");
 }

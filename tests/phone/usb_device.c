@@ -716,15 +716,19 @@ ssize_t board_out_request(struct board *b, void *dst, size_t max, int timeout_ms
     int64_t until = board_deadline(timeout_ms);
     int rc = BOARD_OK;
     size_t got = 0;
-    bool full = true;
+    bool full = true, more = false;
     pthread_mutex_lock(&b->lock);
     while (full && got < max) {
         struct urb *u = out_head(b, until, &rc);
         if (!u)
             break;
-        got += copy_packets(u, b->usb.gadget->packet, (uint8_t *)dst + got, max - got, &full);
+        uint32_t before = u->done;
+        size_t n = copy_packets(u, b->usb.gadget->packet, (uint8_t *)dst + got, max - got, &full);
+        got += n;
+        more = u->done - before > n || u->done < u->length;
         confirm_out(b);
     }
+    b->usb.out_manners = more ? OUT_MORE : 0;
     pthread_mutex_unlock(&b->lock);
     return rc < 0 ? rc : (ssize_t)got;
 }

@@ -33,6 +33,7 @@ struct board {
     /* the host's transfers still to come; when they are used up the power goes */
     struct span transfers[FAKE_TRANSFERS];
     size_t transfer_count, transfer_at, transfer_used;
+    unsigned manners; /* of the last request */
     bool powerless;
     char output[FAKE_OUTPUT]; /* every response on a line of its own */
     size_t output_len;
@@ -177,17 +178,24 @@ ssize_t board_out_packet(struct board *b, void *dst, int timeout_ms)
 }
 ssize_t board_out_request(struct board *b, void *dst, size_t max, int timeout_ms)
 {
+    uint8_t packet[512];
     size_t got = 0;
     (void)timeout_ms;
     while (got < max) {
         if (!fake_transfer(b))
             return BOARD_GONE;
-        size_t n = fake_take(b, (uint8_t *)dst + got, MIN_OF(max - got, (size_t)512));
-        got += n;
-        if (n < 512)
+        size_t n = fake_take(b, packet, sizeof(packet)), used = MIN_OF(n, max - got);
+        memcpy((uint8_t *)dst + got, packet, used);
+        got += used;
+        b->manners = n > used || b->transfer_used ? OUT_MORE : 0;
+        if (n < sizeof(packet))
             break;
     }
     return (ssize_t)got;
+}
+unsigned board_out_manners(const struct board *b)
+{
+    return b->manners;
 }
 int board_in(struct board *b, const void *src, size_t len, enum in_end end, int timeout_ms)
 {

@@ -312,13 +312,13 @@ static void permission_may_end_with_the_cable(void **state)
     board_settings(bench.phone)->permission_lost = false;
 }
 
-static void short_data_needs_a_new_plug(void **state)
+static void wrong_data_needs_a_new_plug(const char *download, const char *answer, size_t sent)
 {
-    (void)state;
+    static const char zeros[1024];
     char byte;
     enter_fastboot();
-    ask("download:00001000", "DATA00001000");
-    say("short", 5);
+    ask(download, answer);
+    say(zeros, sent);
     expect("FAILRead USB error");
     say("getvar:product", 14);
     assert_int_equal(transport_read(bench.link, &byte, 1, clock_now_ms() + 300, NULL), ERR_TIMEOUT);
@@ -327,6 +327,20 @@ static void short_data_needs_a_new_plug(void **state)
     board_cable_set(bench.phone, true);
     import();
     ask("getvar:product", "OKAYPDA");
+    assert_int_equal(bench.phone->violation_count, 1);
+    assert_string_equal(bench.phone->violations[0].name, "fastboot.data_length");
+}
+
+static void short_data_needs_a_new_plug(void **state)
+{
+    (void)state;
+    wrong_data_needs_a_new_plug("download:00001000", "DATA00001000", 5);
+}
+
+static void surplus_data_needs_a_new_plug(void **state)
+{
+    (void)state;
+    wrong_data_needs_a_new_plug("download:00000004", "DATA00000004", 512);
 }
 
 static void over_a_lost_cable_nothing_hangs(void **state)
@@ -366,6 +380,7 @@ int main(void)
         BENCH_TEST(permission_outlives_the_cable_but_not_lk),
         BENCH_TEST(permission_may_end_with_the_cable),
         BENCH_TEST(short_data_needs_a_new_plug),
+        BENCH_TEST(surplus_data_needs_a_new_plug),
         BENCH_TEST(over_a_lost_cable_nothing_hangs),
         BENCH_TEST(without_a_bootloader_the_preloader_comes_and_goes),
     };

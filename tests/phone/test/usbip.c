@@ -412,6 +412,45 @@ static void ways_of_reading(void **state)
     assert_memory_equal(heard + 40000, pattern + 6000, 8);
 }
 
+static const struct {
+    size_t asked, got;
+    unsigned manners;
+} requests[] = {{512, 512, 0}, {512, 512, OUT_MORE}, {512, 512, OUT_MORE}, {512, 88, 0}, {4, 4, OUT_MORE}};
+static unsigned manners[ARRAY_LEN(requests)];
+
+static void hear_requests(struct board *b)
+{
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        heard_sizes[i] = board_out_request(b, heard, requests[i].asked, -1);
+        manners[i] = board_out_manners(b);
+    }
+}
+
+static enum board_next requests_rom(struct board *b)
+{
+    return on_bus(b, hear_requests);
+}
+
+/* A request that is full does not say by itself whether the host had more. */
+static void a_request_tells_what_lies_behind_it(void **state)
+{
+    (void)state;
+    make_pattern();
+    rig_firmware.brom = requests_rom;
+    rig_enter_brom(&rig, 0);
+    int fd = client_open(&rig, "1-1");
+    client_submit(fd, 20, 0x01, 512, pattern, 0);
+    client_submit(fd, 21, 0x01, 1024 + 88, pattern, 0);
+    client_submit(fd, 22, 0x01, 512, pattern, 0); /* into 4 bytes */
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(client_reply(fd, false, &reply), 0);
+    end_session(fd);
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        assert_int_equal(heard_sizes[i], requests[i].got);
+        assert_int_equal(manners[i], requests[i].manners);
+    }
+}
+
 /* A deaf phone takes what fits its FIFO, and lets the rest wait. */
 static void out_waits_for_the_firmware(void **state)
 {
@@ -900,6 +939,7 @@ int main(void)
         ONE(babble),
         ONE(out_is_cut_into_packets),
         ONE(ways_of_reading),
+        ONE(a_request_tells_what_lies_behind_it),
         ONE(out_waits_for_the_firmware),
         ONE(unlink_waiting_answered_unknown),
         ONE(unlink_keeps_gathered_packets),
