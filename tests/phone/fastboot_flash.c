@@ -72,10 +72,13 @@ const struct partition *fb_partition(const struct lk *lk, const char *name)
     return p;
 }
 
-static bool name_in(const char *name, const char *const *list)
+bool fb_name_in(const char *name, const char *const *list)
 {
+    size_t len = strlen(name);
+    if (len > 2 && (strcmp(name + len - 2, "_a") == 0 || strcmp(name + len - 2, "_b") == 0))
+        len -= 2;
     for (; *list; list++)
-        if (strncmp(name, *list, strlen(*list)) == 0)
+        if (strncmp(name, *list, len) == 0 && (*list)[len] == '\0')
             return true;
     return false;
 }
@@ -85,15 +88,15 @@ static bool name_in(const char *name, const char *const *list)
 static bool never_written(const char *name)
 {
     static const char *const names[] = {"seccfg", "frp", "otp", "efuse", NULL};
-    return name_in(name, names);
+    return fb_name_in(name, names);
 }
 
-/* What generic mt6771 LKs mark as erasable. */
+/* What generic mt6771 LKs mark as erasable; only scp is the beginning of a name there. */
 static bool erasable(const char *name)
 {
-    static const char *const names[] = {"recovery", "scp",   "boot",     "odm", "vendor",
+    static const char *const names[] = {"recovery", "boot",   "odmdtbo", "odm", "vendor",
                                         "system",   "cache", "userdata", NULL};
-    return name_in(name, names) && strncmp(name, "boot_para", 9) != 0;
+    return fb_name_in(name, names) || strncmp(name, "scp", 3) == 0;
 }
 
 /* ---- sparse

@@ -78,11 +78,8 @@ static void slot_vars(struct lk *lk, struct walk *w)
 static const char *partition_type(const char *name)
 {
     static const char *const ext4[] = {"nvcfg",    "nvdata", "protect1", "protect2", "persist",
-                                       "metadata", "system", "vendor",   "userdata"};
-    for (size_t i = 0; i < ARRAY_LEN(ext4); i++)
-        if (strncmp(name, ext4[i], strlen(ext4[i])) == 0)
-            return "ext4";
-    return "raw data";
+                                       "metadata", "system", "vendor",   "userdata", NULL};
+    return fb_name_in(name, ext4) ? "ext4" : "raw data";
 }
 
 static void partition_vars(const struct partition *p, struct walk *w)

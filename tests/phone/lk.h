@@ -65,6 +65,8 @@ enum lk_outcome fb_flash(struct lk *lk, const char *name);
 enum lk_outcome fb_erase(struct lk *lk, const char *name);
 /* Exact name, then with the active slot, then old aliases; NULL when there is none. */
 const struct partition *fb_partition(const struct lk *lk, const char *name);
+/* True when the name, without its slot, is one of the list, which ends in NULL. */
+bool fb_name_in(const char *name, const char *const *list);
 
 /* ---- fastboot_oem.c: FIH's service commands ---- */
 /* An answer of one line, as the setting oem_reply has it. */

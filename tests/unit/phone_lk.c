@@ -93,6 +93,13 @@ static struct row rows[] = {
      "large\n"
      "FAILformat for partition 'nvram' is not allowed\n\nOKAY\n",
      NEXT_OFF, NULL},
+    {"a name that begins like another is another", UNLOCKED,
+     "getvar:partition-type:systeminfo_a\ngetvar:partition-type:system_b\nerase:systeminfo_a\nerase:boot_para\n"
+     "erase:vendor_b\nerase:odmdtbo_a\nerase:sspm_a\nerase:scp_b\nerase:scpx",
+     "OKAYraw data\nOKAYext4\nFAILformat for partition 'systeminfo_a' is not allowed\n\n"
+     "FAILformat for partition 'boot_para' is not allowed\n\nOKAY\nOKAY\n"
+     "FAILformat for partition 'sspm_a' is not allowed\n\nOKAY\nFAILThis partition doesn't exist\n",
+     NEXT_OFF, NULL},
     {"sparse: raw, fill, skip", UNLOCKED, "download:00001048\n+image\nflash:cda\n",
      "DATA00001048\nOKAY\nOKAY\n", NEXT_OFF,
      /* blocks of 4096: skip 1, fill 1, raw 1 */
