@@ -130,7 +130,7 @@ int board_swap(struct board *a, struct board *b, struct err *err)
 {
     int rc = 0;
     if (a == b)
-        return 0;
+        return err_set(err, ERR_INPUT, "%s cannot change places with itself", a->name);
     struct board *first = a->index < b->index ? a : b, *second = first == a ? b : a;
     pthread_mutex_lock(&first->lock);
     pthread_mutex_lock(&second->lock);

@@ -32,6 +32,8 @@ static int key_mask(const json_t *command, unsigned *out, struct err *err)
     unsigned mask = 0;
     size_t i;
     json_t *item;
+    if (list && !json_is_array(list))
+        return err_set(err, ERR_INPUT, "\"keys\" is a list");
     json_array_foreach(list, i, item)
     {
         unsigned bit = 0;
@@ -203,22 +205,38 @@ static void put_setting(void *arg, const char *name, const char *value)
     json_object_set_new(arg, name, json_string(value));
 }
 
-static int do_settings(struct rack *r, struct board *b, const json_t *command, json_t *reply,
-                       struct err *err)
+static int settings_change(struct board_settings *s, json_t *changes, struct err *err)
 {
-    json_t *changes = json_object_get(command, "set"), *value;
     const char *name;
-    (void)r;
+    json_t *value;
+    if (changes && !json_is_object(changes))
+        return err_set(err, ERR_INPUT, "\"set\" is an object of strings");
     json_object_foreach(changes, name, value)
     {
         if (!json_is_string(value))
             return err_set(err, ERR_INPUT, "setting %s: values are strings", name);
-        int rc = settings_set(&b->settings, name, json_string_value(value), err);
+        int rc = settings_set(s, name, json_string_value(value), err);
         if (rc < 0)
             return rc;
     }
+    return 0;
+}
+
+/* All changes or none. What is wrong does not depend on the phone, so this holds for all phones, too. */
+static int do_settings(struct rack *r, struct board *b, const json_t *command, json_t *reply,
+                       struct err *err)
+{
+    (void)r;
+    pthread_mutex_lock(&b->lock);
+    struct board_settings changed = b->settings;
+    int rc = settings_change(&changed, json_object_get(command, "set"), err);
+    if (rc == 0)
+        b->settings = changed;
+    pthread_mutex_unlock(&b->lock);
+    if (rc < 0)
+        return rc;
     json_t *all = json_object();
-    settings_each(&b->settings, put_setting, all);
+    settings_each(&changed, put_setting, all);
     json_object_set_new(reply, "settings", all);
     return 0;
 }
@@ -305,13 +323,16 @@ static int run_all(struct rack *r, const struct command *c, const json_t *comman
 static int run(struct rack *r, const json_t *command, json_t *reply, struct err *err)
 {
     const char *what = json_string_value(json_object_get(command, "do"));
-    const char *name = json_string_value(json_object_get(command, "phone"));
+    const json_t *phone = json_object_get(command, "phone");
+    const char *name = json_string_value(phone);
     const struct command *c = NULL;
     for (size_t i = 0; what && i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].name, what) == 0)
             c = &commands[i];
     if (!c)
         return err_set(err, ERR_INPUT, "no command '%s'", what ? what : "");
+    if (phone && !name)
+        return err_set(err, ERR_INPUT, "\"phone\" is a bus id, such as \"1-3\"");
     if (!name && c->all)
         return run_all(r, c, command, reply, err);
     struct board *b = name ? rack_find(r, name) : NULL;
@@ -353,23 +374,33 @@ struct control_server {
     size_t client_count;
 };
 
-static bool answer_line(struct client *c, const char *line, size_t len)
+/* Takes the reply. */
+static bool answer(struct client *c, json_t *reply)
 {
-    json_error_t why;
-    json_t *command = json_loadb(line, len, JSON_REJECT_DUPLICATES, &why);
-    json_t *reply =
-        json_is_object(command)
-            ? control_command(c->server->rack, command)
-            : json_pack("{s:b, s:s, s:s}", "ok", 0, "error",
-                        command ? "a command is an object" : why.text, "code", "bad_input");
     AUTO(free_ptr) char *text = json_dumps(reply, JSON_COMPACT);
     AUTO(free_ptr) char *out = xasprintf("%s\n", text ? text : "{}");
-    json_decref(command);
     json_decref(reply);
     return send(c->fd, out, strlen(out), MSG_NOSIGNAL) == (ssize_t)strlen(out);
 }
 
-/* Answers every whole line in the buffer; what is left of the last one stays. */
+static json_t *refusal(int code, const char *why)
+{
+    return json_pack("{s:b, s:s, s:s}", "ok", 0, "error", why, "code", err_name(code));
+}
+
+static bool answer_line(struct client *c, const char *line, size_t len)
+{
+    json_error_t why;
+    json_t *command = json_loadb(line, len, JSON_REJECT_DUPLICATES, &why);
+    json_t *reply = json_is_object(command)
+                        ? control_command(c->server->rack, command)
+                        : refusal(ERR_INPUT, command ? "a command is an object" : why.text);
+    json_decref(command);
+    return answer(c, reply);
+}
+
+/* Answers every whole line in the buffer; what is left of the last one stays. A line that does not fit is answered, and
+ * the connection ends, because nobody knows where the next one begins. */
 static bool answer_lines(struct client *c, char *buf, size_t *len)
 {
     char *line = buf, *end;
@@ -380,6 +411,8 @@ static bool answer_lines(struct client *c, char *buf, size_t *len)
     }
     *len -= (size_t)(line - buf);
     memmove(buf, line, *len);
+    if (*len == LINE_MAX_BYTES)
+        answer(c, refusal(ERR_LIMIT, "a line of more than 65535 bytes"));
     return *len < LINE_MAX_BYTES;
 }
 

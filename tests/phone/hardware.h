@@ -94,7 +94,8 @@ struct board_new {
 /* Opens the phone in `dir` (factory.h) with its power as it was left; no thread runs yet. */
 int board_open(const struct board_new *how, struct board **out, struct err *err);
 void board_close(struct board **b);
-/* Exchanges the phones on two bus ids; both must be off. ERR_CONFLICT when one is not. */
+/* Exchanges the phones on two bus ids; both must be off. ERR_CONFLICT when one is not, ERR_INPUT when they are the
+ * same. */
 int board_swap(struct board *a, struct board *b, struct err *err);
 /* Writes power.json: what the phone remembers without its flash. Atomic. Called without the lock.
  */

@@ -1,4 +1,6 @@
 /* main.c: the program emulated-x5. */
+#include <ctype.h>
+#include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
@@ -110,6 +112,17 @@ static int parse_count(const char *text, unsigned max, unsigned *out, struct err
     return 0;
 }
 
+static int parse_seed(const char *text, uint64_t *out, struct err *err)
+{
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 0);
+    if (!isdigit((unsigned char)text[0]) || *end || errno)
+        return err_set(err, ERR_INPUT, "'%s' is not a seed: a number of 64 bits", text);
+    *out = v;
+    return 0;
+}
+
 static int repeat(const char **list, size_t *count, const char *value, struct err *err)
 {
     if (*count == REPEATS_MAX)
@@ -145,8 +158,7 @@ static int apply_option(int option, const char *value, struct rack_order *o, str
     case OPT_PROFILE:
         return factory_profile_parse(value, &o->profile, err);
     case OPT_SEED:
-        o->seed = strtoull(value, NULL, 0);
-        break;
+        return parse_seed(value, &o->seed, err);
     case OPT_SLOT:
         rc = parse_choice(value, "a", "b", &slot_b, err);
         o->slot = slot_b ? 'b' : 'a';
@@ -251,9 +263,11 @@ int main(int argc, char **argv)
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &ends, NULL); /* inherited by every thread */
-    if (rack_start(&order, &rack, &err) < 0) {
+    rc = rack_start(&order, &rack, &err);
+    if (rc < 0) {
         fprintf(stderr, "emulated-x5: %s\n", err.text);
-        return EXIT_FAILURE;
+        /* a fault, a setting or an address that is none, a phone that is not in this rack */
+        return rc == ERR_INPUT || rc == ERR_NOT_FOUND ? EXIT_USAGE : EXIT_FAILURE;
     }
     printf("ready: %u phones on %s\n", order.phones, rack_address(rack));
     fflush(stdout);

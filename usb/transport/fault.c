@@ -89,17 +89,17 @@ static bool condition(struct fault_spec *spec, char *word)
         return true;
     }
     int64_t *place = condition_place(spec, word);
-    if (place)
-        *place = n;
-    return place != NULL;
+    if (!place || (n == 0 && (place == &spec->transfer || place == &spec->control)))
+        return false; /* transfers count from 1 */
+    *place = n;
+    return true;
 }
 
 int fault_spec_parse(const char *text, struct fault_spec *out, struct err *err)
 {
     AUTO(free_ptr) char *copy = xstrdup(text);
-    char *rest = NULL;
-    char *word = strtok_r(copy, "@", &rest);
-    struct fault_spec spec = {.kind = text[0] == '@' || !word ? FAULT_NONE : fault_kind_of(word),
+    char *rest = copy, *word = strsep(&rest, "@");
+    struct fault_spec spec = {.kind = fault_kind_of(word),
                               .transfer = -1,
                               .control = -1,
                               .byte = -1,
@@ -108,10 +108,10 @@ int fault_spec_parse(const char *text, struct fault_spec *out, struct err *err)
     if (spec.kind == FAULT_NONE)
         return err_set(err, ERR_INPUT, "'%s': no such fault; emulated-x5 --list-faults names all",
                        text);
-    while ((word = strtok_r(NULL, "@", &rest)))
+    while ((word = strsep(&rest, "@")))
         if (!condition(&spec, word))
             return err_set(err, ERR_INPUT,
-                           "'%s': conditions are transfer=N byte=N step=NAME seed=N, control=N for "
+                           "'%s': conditions are transfer=N (from 1) byte=N step=NAME seed=N, control=N for "
                            "faults of the wire, ms=N for late, status=N for da_status",
                            text);
     if (spec.status > UINT32_MAX)

@@ -202,6 +202,19 @@ static void expect(int fd, const char *line, const char *path, const char *want)
     assert_string_equal(text ? text : "nothing", want);
 }
 
+/* A line that the buffer cannot hold, up to its last byte: it is answered, and the connection ends. */
+static void assert_long_line_refused(const struct sockaddr_un *at)
+{
+    enum { LINE_BYTES = 65536 };
+    AUTO(free_ptr) char *line = xcalloc(1, LINE_BYTES + 1);
+    memset(line, ' ', LINE_BYTES);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)at, sizeof(*at)), 0);
+    expect(fd, line, "code", "\"limit\"");
+    assert_int_equal(recv(fd, &(char){0}, 1, 0), 0);
+    close(fd);
+}
+
 static void control_socket(void **state)
 {
     (void)state;
@@ -248,6 +261,15 @@ static void control_socket(void **state)
            "\"bad_input\"");
     expect(fd, "{\"phone\":\"1-1\",\"do\":\"settings\",\"set\":{\"colour\":\"red\"}}\n", "code",
            "\"bad_input\"");
+    expect(fd, "{\"phone\":\"1-1\",\"do\":\"settings\",\"set\":{\"battery_mv\":\"3000\",\"nope\":\"1\"}}\n",
+           "code", "\"bad_input\"");
+    assert_int_equal(board_settings(rack_find(rack, "1-1"))->battery_mv, 4000);
+    expect(fd, "{\"do\":\"settings\",\"set\":{\"battery_mv\":\"3000\",\"format_stop\":\"1\"}}\n", "ok", "true");
+    assert_int_equal(board_settings(rack_find(rack, "1-2"))->battery_mv, 3000);
+    expect(fd, "{\"phone\":\"1-1\",\"do\":\"settings\",\"set\":[1]}\n", "code", "\"bad_input\"");
+    expect(fd, "{\"phone\":1,\"do\":\"state\"}\n", "code", "\"bad_input\"");
+    expect(fd, "{\"phone\":\"1-1\",\"do\":\"release\",\"keys\":\"power\"}\n", "code", "\"bad_input\"");
+    expect(fd, "{\"phone\":\"1-1\",\"do\":\"swap\",\"with\":\"1-1\"}\n", "code", "\"bad_input\"");
     expect(fd, "{\"phone\":\"1-2\",\"do\":\"bytes_written\"}\n", "bytes_written", "0");
     expect(fd, "{\"phone\":\"1-3\",\"do\":\"plug\"}\n", "code", "\"not_found\"");
     expect(fd, "{\"do\":\"plug\"}\n", "ok", "false");
@@ -264,6 +286,7 @@ static void control_socket(void **state)
                             json_object_get(json_array_get(phones, 1), "settings"), "usb_model")),
                         "field");
     json_decref(all);
+    assert_long_line_refused(&at);
     rack_stop(&rack);
     assert_int_equal(recv(fd, &(char){0}, 1, 0), 0);
     close(fd);
