@@ -185,7 +185,7 @@ static void raw_open_node(struct raw *r)
 static void raw_open(struct raw *r)
 {
     struct err err = {0};
-    const struct factory_order order = {PROFILE_TINY, 7, RAW_INDEX, 'a', NULL};
+    const struct factory_order order = {PROFILE_TINY, 7, RAW_INDEX, 'a', NULL, NULL};
     const struct board_new how = {"1-2", r->dir, RAW_INDEX, usbfs, 100};
     snprintf(r->dir, sizeof(r->dir), "/tmp/bench-link-XXXXXX");
     if (!mkdtemp(r->dir))

@@ -151,13 +151,12 @@ static void screen_show(struct android *a)
     json_t *imeis = json_array();
     for (int i = 0; i < 2 && a->baseband[0] && a->nv.imei_known; i++)
         json_array_append_new(imeis, json_string(a->nv.imei[i]));
-    const char *forced = board_settings(a->b)->android;
     json_t *screen = json_pack(
         "{s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:s, s:s}", "state", "android", "serial",
         a->serial, "imeis", imeis, "wlan_mac", mac_json(a->nv.wlan_mac), "bt_mac",
         mac_json(a->nv.bt_mac), "baseband", a->baseband[0] ? json_string(a->baseband) : json_null(),
         "wifi_warning", !a->nv.wifi_known, "service", a->sim_service, "version", version, "android",
-        forced[0] ? forced : android_of(version));
+        android_of(version));
     char *text = screen ? json_dumps(screen, JSON_COMPACT) : NULL;
     if (text)
         board_screen_set(a->b, text);

@@ -70,7 +70,6 @@ struct board_settings {
     uint64_t full_speed_bytes_per_s,
         high_speed_bytes_per_s; /* of the bus, both directions; 0: no limit */
     uint64_t emmc_read_bytes_per_s, emmc_write_bytes_per_s;
-    char android[8];     /* "": what the version in systeminfo says */
     /* What nobody knows of this phone's bootloaders; README.md, "Unknowns". */
     enum download_keys download_keys; /* both volume keys */
     uint16_t preloader_vid, preloader_pid; /* 0x0e8d, 0x2000 */

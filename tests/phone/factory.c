@@ -19,6 +19,7 @@
 #include "usb/format/para.h"
 
 #define PHONE_FILE "phone.json"
+enum { VERSION_BYTES = 40 }; /* of a firmware version, with the zero */
 
 static const char *const profile_names[PROFILE_COUNT] = {[PROFILE_MINI] = "mini",
                                                          [PROFILE_TINY] = "tiny",
@@ -39,6 +40,23 @@ int factory_profile_parse(const char *name, enum factory_profile *out, struct er
             return 0;
         }
     return err_set(err, ERR_INPUT, "no profile '%s': tiny, mini, mini64, full or full64", name);
+}
+
+int factory_version_check(const char *version, struct err *err)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    size_t len = strlen(version);
+    if (len < 5 || len >= VERSION_BYTES || version[strspn(version, letters)] ||
+        strncmp(version, "PDA-", 4) != 0)
+        return err_set(err, ERR_INPUT, "'%s' is no firmware version such as " FACTORY_VERSION, version);
+    return 0;
+}
+
+int factory_tac_check(const char *tac, struct err *err)
+{
+    if (strlen(tac) != 8 || strspn(tac, "0123456789") != 8)
+        return err_set(err, ERR_INPUT, "'%s' is no type code of eight digits", tac);
+    return 0;
 }
 
 /* The vendor's images, made once a process: every phone of a rack gets the same. */
@@ -260,7 +278,7 @@ static bool text_take(const char *text, char *out, size_t size)
     return snprintf(out, size, "%s", text) < (int)size;
 }
 
-static int phone_parse(json_t *json, struct factory_phone *p, char version[40], struct err *err)
+static int phone_parse(json_t *json, struct factory_phone *p, char version[VERSION_BYTES], struct err *err)
 {
     const char *profile, *version_text, *me_id, *soc_id, *cid, *serial, *imei[2], *wlan, *bt;
     json_int_t user, boot, rpmb;
@@ -278,7 +296,7 @@ static int phone_parse(json_t *json, struct factory_phone *p, char version[40], 
     if (!hex_take(me_id, p->chip.me_id, sizeof(p->chip.me_id)) ||
         !hex_take(soc_id, p->chip.soc_id, sizeof(p->chip.soc_id)) ||
         !hex_take(cid, p->chip.emmc_cid, sizeof(p->chip.emmc_cid)) ||
-        !text_take(version_text, version, 40) ||
+        !text_take(version_text, version, VERSION_BYTES) ||
         !text_take(serial, p->label.serial, sizeof(p->label.serial)) ||
         !text_take(imei[0], p->label.imei[0], sizeof(p->label.imei[0])) ||
         !text_take(imei[1], p->label.imei[1], sizeof(p->label.imei[1])) ||
@@ -288,7 +306,7 @@ static int phone_parse(json_t *json, struct factory_phone *p, char version[40], 
     return 0;
 }
 
-static int phone_load(const char *dir, struct factory_phone *out, char version[40], struct err *err)
+static int phone_load(const char *dir, struct factory_phone *out, char version[VERSION_BYTES], struct err *err)
 {
     AUTO(free_ptr) char *path = xasprintf("%s/" PHONE_FILE, dir);
     if (access(path, F_OK) < 0)
@@ -306,7 +324,7 @@ static int phone_load(const char *dir, struct factory_phone *out, char version[4
 
 int factory_load_phone(const char *dir, struct factory_phone *out, struct err *err)
 {
-    char version[40];
+    char version[VERSION_BYTES];
     return phone_load(dir, out, version, err);
 }
 
@@ -348,6 +366,8 @@ int factory_make_phone(const char *dir, const struct factory_order *order, struc
     if (mkdir(dir, 0755) < 0 && errno != EEXIST)
         return err_sys(err, ERR_IO, "make %s", dir);
     identity_derive(order->seed, order->index, &phone);
+    if (order->tac)
+        identity_tac_set(&phone, order->tac);
     AUTO(emmc_close) struct emmc e;
     int rc = emmc_open(dir, O_CREAT, &e, err);
     return rc < 0 ? rc
@@ -370,7 +390,7 @@ static int identity_erase(const struct emmc *e, const struct layout *l, struct e
 int factory_lose_identity(const char *dir, enum factory_loss loss, struct err *err)
 {
     struct factory_phone phone;
-    char version[40];
+    char version[VERSION_BYTES];
     int rc = phone_load(dir, &phone, version, err);
     if (rc < 0)
         return rc;

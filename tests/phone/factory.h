@@ -54,8 +54,13 @@ struct factory_order {
     unsigned index; /* 1 for 1-1, 2 for 1-2 ... */
     char slot; /* 'a', or 'b': updated over the air once, both slots hold firmware, b is active */
     const char *version; /* of the firmware, NULL: FACTORY_VERSION */
+    const char *tac;     /* type code of the IMEIs, NULL: that of test equipment */
 };
 #define FACTORY_VERSION "PDA-1100-0-00WW-B01"
+/* A version that systeminfo and phone.json can hold; ERR_INPUT. */
+int factory_version_check(const char *version, struct err *err);
+/* Eight digits; ERR_INPUT. */
+int factory_tac_check(const char *tac, struct err *err);
 
 /* Creates `dir` (its parent must exist) and the phone in it; ERR_CONFLICT when there is a phone
  * already. */

@@ -55,6 +55,14 @@ static void imei_derive(uint64_t seed, unsigned index, char out[2][16])
     }
 }
 
+void identity_tac_set(struct factory_phone *phone, const char tac[8])
+{
+    for (unsigned i = 0; i < 2; i++) {
+        memcpy(phone->label.imei[i], tac, 8);
+        phone->label.imei[i][14] = luhn_digit(phone->label.imei[i]);
+    }
+}
+
 static void mac_text(const uint8_t mac[6], char out[18])
 {
     snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],

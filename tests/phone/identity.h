@@ -19,6 +19,9 @@ enum {
 /* Label and hardware of the phone number `index` of the rack `seed`. Fills label and chip. */
 void identity_derive(uint64_t seed, unsigned index, struct factory_phone *out);
 
+/* Another type code, 8 digits, in both IMEIs. */
+void identity_tac_set(struct factory_phone *phone, const char tac[8]);
+
 /* Contents of one of the partitions that are not firmware, as the factory leaves it: appends the
  * used part to `out`, nothing for partitions that leave the factory blank. */
 int identity_build(const struct factory_phone *phone, const char *partition, struct buf *out,

@@ -12,6 +12,7 @@ enum {
     COMMON_PARTS = 18,
     SLOT_PARTS = 18,
     FIRST_PART_AT = 0x8000,
+    SYS8_INDEX = 8 - LAYOUT_FIRST_SYS,
     USERDATA_INDEX = COMMON_PARTS + 2 * SLOT_PARTS,
     GPT_HEADER_BYTES = 92,
     GPT_ENTRY_BYTES = 128,
@@ -114,10 +115,32 @@ static void layout_make(struct layout *l, enum factory_profile profile)
 
 static struct layout layouts[PROFILE_COUNT];
 
+static char other_names[2][36]; /* of SYS8 and SYS9; empty: as in the table */
+
+int layout_names_set(const char *sys8_sys9, struct err *err)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+    const char *second = strchr(sys8_sys9, ',');
+    const char *const names[2] = {sys8_sys9, second ? second + 1 : ""};
+    for (int i = 0; i < 2; i++) {
+        size_t len = strspn(names[i], letters);
+        if (len == 0 || len >= sizeof(other_names[0]) || names[i][len] != (i ? '\0' : ','))
+            return err_set(err, ERR_INPUT, "'%s' are not two names of partitions, with a comma between",
+                           sys8_sys9);
+    }
+    for (int i = 0; i < 2; i++)
+        snprintf(other_names[i], sizeof(other_names[i]), "%.*s", (int)strspn(names[i], letters), names[i]);
+    return 0;
+}
+
 static void layouts_make(void)
 {
-    for (int i = 0; i < PROFILE_COUNT; i++)
+    for (int i = 0; i < PROFILE_COUNT; i++) {
         layout_make(&layouts[i], (enum factory_profile)i);
+        for (int n = 0; n < 2; n++)
+            if (other_names[n][0])
+                memcpy(layouts[i].parts[SYS8_INDEX + n].name, other_names[n], sizeof(other_names[n]));
+    }
 }
 
 const struct layout *layout_of(enum factory_profile profile)

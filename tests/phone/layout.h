@@ -27,6 +27,9 @@ struct layout {
     struct partition parts[LAYOUT_PARTITIONS];
 };
 
+/* "NAME,NAME": what the partitions at SYS8 and SYS9 are called, which nobody knows of firmware 8.1; md_udc and metadata
+ * are those of 9 and 10. For the whole process, before its first layout_of(). ERR_INPUT. */
+int layout_names_set(const char *sys8_sys9, struct err *err);
 /* Borrowed, never NULL; made once. */
 const struct layout *layout_of(enum factory_profile profile);
 /* NULL when there is none. */

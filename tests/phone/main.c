@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/phone/layout.h"
 #include "tests/phone/rack.h"
 #include "tests/phone/usb_device.h"
 #include "usb/base/clock.h"
@@ -28,6 +29,11 @@ static const char usage[] =
     "  --profile NAME       of phones that are made: tiny, mini (default), mini64, full, full64\n"
     "  --seed N             which phones are made, and every chance (default 1)\n"
     "  --slot a|b           active slot of phones that are made (default a)\n"
+    "  --firmware VERSION   of phones that are made (default " FACTORY_VERSION "); PDA-2...\n"
+    "                       is Android 9, PDA-3... Android 10\n"
+    "  --tac DIGITS         type code in the IMEIs of phones that are made (default 00199901)\n"
+    "  --sys8-9 NAME,NAME   the partitions at SYS8 and SYS9 of phones that are made\n"
+    "                       (default md_udc,metadata)\n"
     "  --hands auto|none    a person who presses keys, plugs, and powers on as the procedure asks\n"
     "                       (default none)\n"
     "  --hands-speed X      divides that person's delays (default 1)\n"
@@ -56,6 +62,9 @@ enum {
     OPT_PROFILE,
     OPT_SEED,
     OPT_SLOT,
+    OPT_FIRMWARE,
+    OPT_TAC,
+    OPT_SYS8_9,
     OPT_HANDS,
     OPT_HANDS_SPEED,
     OPT_TIME_SCALE,
@@ -76,6 +85,9 @@ static const struct option options[] = {
     {"profile", required_argument, NULL, OPT_PROFILE},
     {"seed", required_argument, NULL, OPT_SEED},
     {"slot", required_argument, NULL, OPT_SLOT},
+    {"firmware", required_argument, NULL, OPT_FIRMWARE},
+    {"tac", required_argument, NULL, OPT_TAC},
+    {"sys8-9", required_argument, NULL, OPT_SYS8_9},
     {"hands", required_argument, NULL, OPT_HANDS},
     {"hands-speed", required_argument, NULL, OPT_HANDS_SPEED},
     {"time-scale", required_argument, NULL, OPT_TIME_SCALE},
@@ -163,6 +175,16 @@ static int apply_option(int option, const char *value, struct rack_order *o, str
         rc = parse_choice(value, "a", "b", &slot_b, err);
         o->slot = slot_b ? 'b' : 'a';
         break;
+    case OPT_FIRMWARE:
+        rc = factory_version_check(value, err);
+        o->version = value;
+        break;
+    case OPT_TAC:
+        rc = factory_tac_check(value, err);
+        o->tac = value;
+        break;
+    case OPT_SYS8_9:
+        return layout_names_set(value, err);
     case OPT_HANDS:
         return parse_choice(value, "none", "auto", &o->hands, err);
     case OPT_HANDS_SPEED:

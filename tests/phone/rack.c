@@ -73,7 +73,8 @@ static int open_phone(const struct rack_order *order, unsigned index, struct boa
     char name[16];
     snprintf(name, sizeof(name), "1-%u", index);
     AUTO(free_ptr) char *dir = xasprintf("%s/%s", order->state, name);
-    struct factory_order make = {order->profile, order->seed, index, order->slot, NULL};
+    struct factory_order make = {order->profile, order->seed,    index,
+                                 order->slot,    order->version, order->tac};
     int rc = factory_make_phone(dir, &make, err);
     if (rc < 0 && rc != ERR_CONFLICT) /* a conflict: the phone is there already */
         return err_in(err, "phone %s", name);

@@ -14,9 +14,11 @@ enum { RACK_PHONES_MAX = 128 };
 struct rack_order {
     const char *listen, *state, *control; /* control: NULL for none */
     unsigned phones;
-    enum factory_profile profile; /* of phones that do not exist yet, like seed and slot */
+    enum factory_profile profile; /* of phones that do not exist yet, like seed, slot, version, tac */
     uint64_t seed;
     char slot;
+    const char *version; /* of their firmware, NULL: FACTORY_VERSION */
+    const char *tac;     /* of their IMEIs, NULL: that of test equipment */
     bool hands, vhci;
     double hands_speed;
     const char *const *faults; /* "1-3:unplug@transfer=120" */

@@ -49,7 +49,6 @@ static const struct setting {
     SETTING(high_speed_bytes_per_s, KIND_U64, NULL),
     SETTING(emmc_read_bytes_per_s, KIND_U64, NULL),
     SETTING(emmc_write_bytes_per_s, KIND_U64, NULL),
-    SETTING(android, KIND_TEXT, NULL),
     SETTING(download_keys, KIND_CHOICE, key_choices),
     SETTING(preloader_vid, KIND_U16, NULL),
     SETTING(preloader_pid, KIND_U16, NULL),

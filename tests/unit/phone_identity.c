@@ -73,6 +73,11 @@ static void labels_are_valid_and_different(void **state)
         assert_int_equal(check.verdict, SERIAL_VALID);
         for (int k = 0; k < 2; k++)
             assert_int_equal(imei_check(phones[i].label.imei[k], NULL, 0), IMEI_VALID);
+        struct factory_phone other = phones[i];
+        identity_tac_set(&other, "35123406");
+        assert_memory_equal(other.label.imei[1], "35123406", 8);
+        assert_memory_equal(other.label.imei[1] + 8, phones[i].label.imei[1] + 8, 6);
+        assert_int_equal(imei_check(other.label.imei[1], NULL, 0), IMEI_VALID);
         assert_string_not_equal(phones[i].label.imei[0], phones[i].label.imei[1]);
         for (unsigned j = 0; j < i; j++) {
             assert_string_not_equal(phones[i].label.serial, phones[j].label.serial);

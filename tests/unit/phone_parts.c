@@ -29,8 +29,9 @@ static const struct setting_row {
     {"too large for 16 bits", "fastboot_pid", "0x10000", ERR_INPUT, "49161"},
     {"negative", "battery_mv", "-1", ERR_INPUT, "4000"},
     {"64 bits", "max_download", "0x100000000", 0, "4294967296"},
-    {"text", "android", "10", 0, "10"},
-    {"text too long", "android", "android ten", ERR_INPUT, ""},
+    {"text", "verity_refusal", "no!", 0, "no!"},
+    {"text too long", "verity_refusal", "a text of more characters than there is room for", ERR_INPUT,
+     "dm-verity verify failed"},
     {"no such setting", "colour", "red", ERR_INPUT, NULL},
 };
 

@@ -96,7 +96,7 @@ void rig_start(struct rig *r, size_t phones)
         char name[32], dir[128];
         snprintf(name, sizeof(name), "1-%zu", i + 1);
         snprintf(dir, sizeof(dir), "%s/%s", r->dir, name);
-        struct factory_order order = {PROFILE_TINY, 7, (unsigned)i + 1, 'a', NULL};
+        struct factory_order order = {PROFILE_TINY, 7, (unsigned)i + 1, 'a', NULL, NULL};
         struct board_new how = {name, dir, (unsigned)i + 1, false, 100};
         assert_int_equal(factory_make_phone(dir, &order, &err), 0);
         assert_int_equal(board_open(&how, &r->boards[i], &err), 0);
