@@ -47,7 +47,10 @@ enum board_next android_run(struct board *b);
 enum usb_model { MODEL_FIELD, MODEL_BUFFERED, MODEL_EXACT };
 enum da_build { BUILD_2018, BUILD_2017, BUILD_2019 };
 enum digest_case { DIGEST_EITHER, DIGEST_UPPER, DIGEST_LOWER };
-enum oem_reply { OEM_INFO, OEM_OKAY };
+enum oem_reply { OEM_INFO, OEM_OKAY, OEM_NAMED };
+enum lk_auth { AUTH_BY_VERSION, AUTH_NONE, AUTH_MD5, AUTH_CHALLENGE };
+enum text_style { STYLE_FIH, STYLE_MTK, STYLE_NEWMTK };
+enum slot_switch { SLOT_SWITCH_WORKS, SLOT_SWITCH_UNKNOWN, SLOT_SWITCH_IGNORED };
 enum download_keys { DOWNLOAD_BOTH, DOWNLOAD_VOL_UP, DOWNLOAD_VOL_DOWN };
 struct board_settings {
     enum usb_model usb_model;
@@ -77,8 +80,16 @@ struct board_settings {
     enum digest_case verity_digest;  /* letters of the digest that are taken */
     char verity_refusal[48];         /* "dm-verity verify failed" */
     bool permission_lost;            /* a re-plug closes what dm-verity opened */
-    enum oem_reply oem_reply;        /* one INFO line and an empty OKAY, or all in the OKAY */
-    char security_version[16];       /* "0001" */
+    enum oem_reply oem_reply;        /* one INFO line and an empty OKAY, all in the OKAY, or the line with its name */
+    enum lk_auth auth;               /* what opens flashing on the service LK; default: what security_version asks for */
+    char security_version[16];       /* "": 0001, with auth=challenge 0004 */
+    enum text_style text_style;      /* how a locked service LK refuses */
+    char locked_text[48];            /* "target device is locked" */
+    char product[24], version_preloader[24], version_bootloader[24], version_baseband[24], hw_revision[16];
+    char vars_absent[64];            /* "": variables that LK does not know, "has-slot,battery-voltage" */
+    enum slot_switch set_active;
+    bool preloader_writable;         /* the boot areas are not protected from LK */
+    char fail_command[64];           /* "": "flash:nvram=TEXT" lets commands that begin so fail */
     bool size_prefix;                /* partition sizes begin with 0x */
     bool elabel_absent;              /* LK knows no partition of that name */
     bool unlocked;                   /* whatever seccfg says */

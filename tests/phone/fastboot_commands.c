@@ -63,6 +63,8 @@ static enum lk_outcome set_active(struct lk *lk, const char *arg)
 {
     if (strcmp(arg, "a") != 0 && strcmp(arg, "b") != 0)
         return fb_fail(lk, "command parameter is not allowed");
+    if (board_settings(lk->b)->set_active == SLOT_SWITCH_IGNORED)
+        return fb_okay(lk, "%s", "");
     para_set_active(&lk->para, arg[0]);
     if (slots_write(lk->b, &lk->table, &lk->para) < 0)
         return fb_fail(lk, "set slot %s fail", arg);
@@ -181,25 +183,14 @@ static enum lk_outcome signature(struct lk *lk, const char *arg)
     return fb_fail(lk, "Signature command not supported");
 }
 
-static enum lk_outcome security_version(struct lk *lk, const char *arg)
-{
-    (void)arg;
-    return fb_oem_line(lk, board_settings(lk->b)->security_version);
-}
-
-static enum lk_outcome project_code(struct lk *lk, const char *arg)
-{
-    (void)arg;
-    return fb_oem_line(lk, "PDA");
-}
-
 /* ---- the table
  * --------------------------------------------------------------------------------------- */
 
 enum {
     ON_SECURE = 1,  /* runs with secure boot on */
     NOT_LOCKED = 2, /* refused on a locked phone */
-    SERVICE = 4,    /* the service build has it, the commercial one only with verity_commercial */
+    VERITY = 4,     /* the service build has it, the commercial one only with verity_commercial */
+    CHALLENGE = 8,  /* instead of that, where the vendor's server has the answer */
 };
 
 /* In the order of registration. The last entry that is a prefix of the command wins, so "reboot"
@@ -232,24 +223,42 @@ static const struct command {
     {"oem HALT", ON_SECURE, fb_oem_halt},
     {"oem set_active:", ON_SECURE, set_active},
     {"oem getBootloaderType", ON_SECURE, fb_oem_bootloader_type},
-    {"oem getSecurityVersion", ON_SECURE, security_version},
-    {"oem getProjectCode", ON_SECURE, project_code},
+    {"oem getSecurityVersion", ON_SECURE, fb_oem_security_version},
+    {"oem getProjectCode", ON_SECURE, fb_oem_project_code},
+    {"oem getBrandCode", ON_SECURE, fb_oem_brand_code},
+    {"oem getRootStatus", ON_SECURE, fb_oem_root_status},
+    {"oem CustomerSKUID get", ON_SECURE, fb_oem_sku_get},
+    {"oem CustomerSKUID set", ON_SECURE, fb_oem_sku_set},
     {"oem getUID", ON_SECURE, fb_oem_uid},
     {"oem getversions", ON_SECURE, fb_oem_versions},
     {"oem battery getcapacity", ON_SECURE, fb_oem_battery},
     {"oem getpermissions", ON_SECURE, fb_oem_permissions},
     {"oem state_of_permission", ON_SECURE, fb_oem_permissions},
-    {"oem dm-verity", ON_SECURE | SERVICE, fb_oem_dm_verity},
+    {"oem dm-verity", ON_SECURE | VERITY, fb_oem_dm_verity},
+    {"oem dm-veracity", ON_SECURE | CHALLENGE, fb_oem_dm_veracity},
+    {"flash:veracity", ON_SECURE | CHALLENGE, fb_challenge_answer},
+    {"flash:encUID", ON_SECURE | CHALLENGE, fb_challenge_answer},
+    {"flash:md4", ON_SECURE | CHALLENGE, fb_challenge_answer},
+    {"flash:md5", ON_SECURE | CHALLENGE, fb_challenge_answer},
 };
+
+/* What this build on this phone has. */
+static bool command_there(const struct lk *lk, const struct command *c)
+{
+    const struct board_settings *s = board_settings(lk->b);
+    bool challenge = lk_auth(lk) == AUTH_CHALLENGE;
+    if (c->flags & VERITY)
+        return !challenge && (lk->kind == LK_SERVICE || s->verity_commercial);
+    if (c->flags & CHALLENGE)
+        return challenge;
+    return c->run != set_active || s->set_active != SLOT_SWITCH_UNKNOWN;
+}
 
 static const struct command *command_find(const struct lk *lk, const char *text)
 {
     for (size_t i = ARRAY_LEN(commands); i > 0; i--) {
         const struct command *c = &commands[i - 1];
-        if ((c->flags & SERVICE) && lk->kind != LK_SERVICE &&
-            !board_settings(lk->b)->verity_commercial)
-            continue;
-        if (strncmp(text, c->prefix, strlen(c->prefix)) == 0)
+        if (strncmp(text, c->prefix, strlen(c->prefix)) == 0 && command_there(lk, c))
             return c;
     }
     return NULL;
@@ -264,20 +273,35 @@ static enum lk_outcome info_flood(struct lk *lk)
     return outcome;
 }
 
+/* The text with which the setting fail_command lets this command fail; NULL. */
+static const char *planned_failure(const struct lk *lk, const char *text)
+{
+    const char *plan = board_settings(lk->b)->fail_command;
+    size_t len = strcspn(plan, "=");
+    return len && plan[len] && strncmp(text, plan, len) == 0 ? plan + len + 1 : NULL;
+}
+
+static enum lk_outcome locked(struct lk *lk, const struct command *c, const char *arg)
+{
+    if (c->run == fb_flash)
+        return fb_flash_locked(lk, arg);
+    return c->run == fb_erase ? fb_erase_locked(lk, arg) : fb_locked(lk);
+}
+
 static enum lk_outcome command_run(struct lk *lk, const char *text)
 {
     const struct command *c = command_find(lk, text);
+    const char *failure = planned_failure(lk, text);
+    if (failure)
+        return fb_fail(lk, "%s", failure);
     if (!c)
         return fb_fail(lk, "unknown command");
+    const char *arg = text + strlen(c->prefix);
     if (!(c->flags & ON_SECURE) && lk_secure(lk))
         return fb_fail(lk, "not support on security");
-    if ((c->flags & NOT_LOCKED) && !lk_unlocked(lk)) {
-        if (lk->kind != LK_SERVICE && !lk->permitted)
-            return fb_fail(lk, "not allowed in locked state");
-        if (!lk->permitted)
-            return fb_fail(lk, "target device is locked");
-    }
-    return c->run(lk, text + strlen(c->prefix));
+    if ((c->flags & NOT_LOCKED) && !lk_open(lk))
+        return locked(lk, c, arg);
+    return c->run(lk, arg);
 }
 
 enum lk_outcome fb_command(struct lk *lk, struct span in)

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "tests/phone/lk.h"
+#include "tests/phone/preloader_image.h"
 #include "usb/base/mem.h"
 
 enum { BATTERY_LOW_MV = 3500 };
@@ -242,6 +243,60 @@ static const char *raw_write(struct lk *lk, const struct partition *to, const ch
     return rc < 0 ? "flash write failure" : NULL;
 }
 
+/* What newer LKs of MediaTek call controlled partitions. */
+static bool controlled(const char *name)
+{
+    static const char *const names[] = {"nvram",    "nvcfg",    "proinfo", "nvdata",
+                                        "protect1", "protect2", "persist", NULL};
+    return fb_name_in(name, names);
+}
+
+enum lk_outcome fb_locked(struct lk *lk)
+{
+    return fb_fail(lk, "%s",
+                   lk->kind == LK_SERVICE ? board_settings(lk->b)->locked_text
+                                          : "not allowed in locked state");
+}
+
+enum lk_outcome fb_flash_locked(struct lk *lk, const char *name)
+{
+    enum text_style style = board_settings(lk->b)->text_style;
+    if (style == STYLE_NEWMTK && controlled(name))
+        return fb_fail(lk, "Flashing is not allowed for Controlled Partitions");
+    if (style == STYLE_MTK && lk->kind == LK_SERVICE)
+        return fb_fail(lk, "download for partition '%s' is not allowed\n", name);
+    return fb_locked(lk);
+}
+
+enum lk_outcome fb_erase_locked(struct lk *lk, const char *name)
+{
+    enum text_style style = board_settings(lk->b)->text_style;
+    if (style == STYLE_NEWMTK && controlled(name))
+        return fb_fail(lk, "Erasing is not allowed for Controlled Partitions");
+    if (style == STYLE_MTK && lk->kind == LK_SERVICE)
+        return fb_fail(lk, "format for partition '%s' is not allowed\n", name);
+    return fb_locked(lk);
+}
+
+/* The boot areas are permanently protected from LK, but with the setting preloader_writable: then a whole preloader file
+ * goes there, with the storage header before it. */
+static enum lk_outcome preloader_flash(struct lk *lk, const char *name)
+{
+    enum board_area area = strcmp(name, "preloader_b") == 0 ? AREA_BOOT2 : AREA_BOOT1;
+    uint8_t header[BOOT_HEADER_BYTES];
+    if (!board_settings(lk->b)->preloader_writable)
+        return fb_fail(lk, "flash preloader is not permitted.");
+    if (!preloader_file_whole(span_of(lk->data, lk->data_bytes)))
+        return fb_fail(lk, "not a valid preloader.");
+    if (sizeof(header) + lk->data_bytes > board_area_size(lk->b, area))
+        return fb_fail(lk, "size too large");
+    preloader_boot_header((uint32_t)lk->data_bytes, header);
+    if (board_flash_write(lk->b, area, 0, header, sizeof(header)) < 0 ||
+        board_flash_write(lk->b, area, sizeof(header), lk->data, lk->data_bytes) < 0)
+        return fb_fail(lk, "flash write failure");
+    return fb_okay(lk, "%s", "");
+}
+
 enum lk_outcome fb_flash(struct lk *lk, const char *name)
 {
     if (never_written(name))
@@ -249,7 +304,7 @@ enum lk_outcome fb_flash(struct lk *lk, const char *name)
     if (strcmp(name, "partition") == 0)
         return fb_fail(lk, "Do not support this operation.");
     if (strncmp(name, "preloader", 9) == 0)
-        return fb_fail(lk, "flash preloader is not permitted.");
+        return preloader_flash(lk, name);
     const struct partition *to = fb_partition(lk, name);
     if (!to)
         return fb_fail(lk, "This partition doesn't exist");

@@ -12,15 +12,27 @@ struct walk {
     var_fn *each;
     void *arg;
     enum lk_outcome outcome;
-    const char *size_prefix; /* of partition sizes: "" or "0x" */
+    const struct board_settings *settings;
 };
+
+/* The setting vars_absent names a variable as a whole, or all that begin with a word and a colon. */
+static bool absent(const char *list, const char *name)
+{
+    size_t whole = strlen(name), word = strcspn(name, ":");
+    for (size_t len; *list; list += len + (list[len] == ',')) {
+        len = strcspn(list, ",");
+        if ((len == whole || len == word) && strncmp(list, name, len) == 0)
+            return true;
+    }
+    return false;
+}
 
 static void var(struct walk *w, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 static void var(struct walk *w, const char *name, const char *fmt, ...)
 {
     char value[64];
-    if (w->outcome != LK_CONTINUE)
+    if (w->outcome != LK_CONTINUE || absent(w->settings->vars_absent, name))
         return;
     va_list args;
     va_start(args, fmt);
@@ -38,10 +50,10 @@ static void general_vars(struct lk *lk, struct walk *w)
 {
     const struct board_settings *s = board_settings(lk->b);
     var(w, "version", "0.5");
-    var(w, "version-preloader", "0.1.00");
-    var(w, "version-bootloader", "pda-0.5");
-    var(w, "version-baseband", "N/A");
-    var(w, "product", "PDA");
+    var(w, "version-preloader", "%s", s->version_preloader);
+    var(w, "version-bootloader", "%s", s->version_bootloader);
+    var(w, "version-baseband", "%s", s->version_baseband);
+    var(w, "product", "%s", s->product);
     var(w, "kernel", "lk");
     var(w, "is-userspace", "no");
     var(w, "serialno", "%s", lk->serial);
@@ -52,7 +64,7 @@ static void general_vars(struct lk *lk, struct walk *w)
     var(w, "max-download-size", "0x%llX", (unsigned long long)s->max_download);
     var(w, "battery-voltage", "%dmV", s->battery_mv);
     var(w, "battery-soc-ok", "yes");
-    var(w, "hw-revision", "ca00");
+    var(w, "hw-revision", "%s", s->hw_revision);
     var(w, "erase-block-size", "80000");
     var(w, "logical-block-size", "200");
     var(w, "variant", "%s", "");
@@ -91,7 +103,7 @@ static void partition_vars(const struct partition *p, struct walk *w)
     snprintf(name, sizeof(name), "partition-type:%s", p->name);
     var(w, name, "%s", partition_type(p->name));
     snprintf(name, sizeof(name), "partition-size:%s", p->name);
-    var(w, name, "%s%llx", w->size_prefix, (unsigned long long)size);
+    var(w, name, "%s%llx", w->settings->size_prefix ? "0x" : "", (unsigned long long)size);
     size_t len = strlen(p->name);
     const char *suffix = len > 2 ? p->name + len - 2 : "";
     if (strcmp(suffix, "_b") == 0)
@@ -104,7 +116,7 @@ static void partition_vars(const struct partition *p, struct walk *w)
 static enum lk_outcome vars_walk(struct lk *lk, var_fn *each, void *arg)
 {
     const struct board_settings *s = board_settings(lk->b);
-    struct walk w = {each, arg, LK_CONTINUE, s->size_prefix ? "0x" : ""};
+    struct walk w = {each, arg, LK_CONTINUE, s};
     general_vars(lk, &w);
     slot_vars(lk, &w);
     var(&w, "has-slot:preloader", "yes");

@@ -21,6 +21,26 @@ bool lk_unlocked(const struct lk *lk)
     return lk->lock_state == SECCFG_UNLOCKED || board_settings(lk->b)->unlocked;
 }
 
+bool lk_open(const struct lk *lk)
+{
+    return lk_unlocked(lk) || lk->permitted || (lk->kind == LK_SERVICE && lk_auth(lk) == AUTH_NONE);
+}
+
+const char *lk_security_version(const struct lk *lk)
+{
+    const struct board_settings *s = board_settings(lk->b);
+    return s->security_version[0] ? s->security_version : s->auth == AUTH_CHALLENGE ? "0004" : "0001";
+}
+
+enum lk_auth lk_auth(const struct lk *lk)
+{
+    const char *version = lk_security_version(lk);
+    enum lk_auth auth = board_settings(lk->b)->auth;
+    if (auth != AUTH_BY_VERSION)
+        return auth;
+    return strcmp(version, "0004") == 0 || strcmp(version, "0008") == 0 ? AUTH_CHALLENGE : AUTH_MD5;
+}
+
 /* The preloader found no bootloader to start and resets, again and again. */
 static enum board_next boot_loop(struct board *b)
 {

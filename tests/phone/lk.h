@@ -24,6 +24,7 @@ struct lk {
     char serial[20]; /* read once, at start */
     unsigned lock_state;
     bool permitted; /* dm-verity was accepted; until this LK ends */
+    char sku[9];    /* what `oem CustomerSKUID set` said; until this LK ends */
     uint8_t *data;  /* what was downloaded last; room for max_download bytes */
     size_t data_bytes;
     enum board_next next; /* where LK_LEAVE leads */
@@ -40,6 +41,10 @@ enum lk_outcome {
 /* ---- lk.c ---- */
 bool lk_secure(const struct lk *lk); /* secure boot is on */
 bool lk_unlocked(const struct lk *lk);
+/* Flashing is open: the phone is unlocked, permission was given, or this service LK asks for none. */
+bool lk_open(const struct lk *lk);
+const char *lk_security_version(const struct lk *lk);
+enum lk_auth lk_auth(const struct lk *lk); /* never AUTH_BY_VERSION */
 /* Checks the slots and hands over to Android: lk->next; NEXT_LK when no slot can boot. */
 void lk_boot(struct lk *lk);
 
@@ -63,17 +68,27 @@ enum lk_outcome fb_getvar(struct lk *lk, const char *name);
 enum lk_outcome fb_download(struct lk *lk, const char *arg);
 enum lk_outcome fb_flash(struct lk *lk, const char *name);
 enum lk_outcome fb_erase(struct lk *lk, const char *name);
+/* What a locked phone says to both, in its style. */
+enum lk_outcome fb_flash_locked(struct lk *lk, const char *name);
+enum lk_outcome fb_erase_locked(struct lk *lk, const char *name);
+enum lk_outcome fb_locked(struct lk *lk); /* ... and to all else */
 /* Exact name, then with the active slot, then old aliases; NULL when there is none. */
 const struct partition *fb_partition(const struct lk *lk, const char *name);
 /* True when the name, without its slot, is one of the list, which ends in NULL. */
 bool fb_name_in(const char *name, const char *const *list);
 
 /* ---- fastboot_oem.c: FIH's service commands ---- */
-/* An answer of one line, as the setting oem_reply has it. */
-enum lk_outcome fb_oem_line(struct lk *lk, const char *text);
 enum lk_outcome fb_oem_dm_verity(struct lk *lk, const char *arg);
+enum lk_outcome fb_oem_dm_veracity(struct lk *lk, const char *arg);
+enum lk_outcome fb_challenge_answer(struct lk *lk, const char *arg);
 enum lk_outcome fb_oem_halt(struct lk *lk, const char *arg);
 enum lk_outcome fb_oem_bootloader_type(struct lk *lk, const char *arg);
+enum lk_outcome fb_oem_security_version(struct lk *lk, const char *arg);
+enum lk_outcome fb_oem_project_code(struct lk *lk, const char *arg);
+enum lk_outcome fb_oem_brand_code(struct lk *lk, const char *arg);
+enum lk_outcome fb_oem_root_status(struct lk *lk, const char *arg);
+enum lk_outcome fb_oem_sku_get(struct lk *lk, const char *arg);
+enum lk_outcome fb_oem_sku_set(struct lk *lk, const char *arg);
 enum lk_outcome fb_oem_versions(struct lk *lk, const char *arg);
 enum lk_outcome fb_oem_battery(struct lk *lk, const char *arg);
 enum lk_outcome fb_oem_uid(struct lk *lk, const char *arg);

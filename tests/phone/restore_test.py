@@ -239,6 +239,15 @@ class Restore(Bench):
     def test_android_10(self):
         self.with_android("PDA-3260-0-00WW-B01", "10")
 
+    def test_challenge_instead_of_a_code(self):
+        """A bootloader of a newer security version does not know the command and asks a question of its own."""
+        self.open(settings=["auth=challenge"])
+        self.prepare()
+        job = self.restore()
+        self.assert_failed(job, "challenge_needed", "only the vendor")
+        self.assertEqual((job["step"] or "").split(" ")[0], "S12")
+        self.assertEqual(self.rack.violations(), {})
+
     def test_larger_storage(self):
         # the model's other eMMC: the same partitions, a longer userdata, the backup table somewhere else
         self.profile = "mini64"

@@ -13,7 +13,10 @@ enum kind { KIND_CHOICE, KIND_BOOL, KIND_INT, KIND_U16, KIND_U32, KIND_U64, KIND
 static const char *const usb_models[] = {"field", "buffered", "exact", NULL};
 static const char *const da_builds[] = {"2018", "2017", "2019", NULL};
 static const char *const digest_cases[] = {"either", "upper", "lower", NULL};
-static const char *const oem_replies[] = {"info", "okay", NULL};
+static const char *const oem_replies[] = {"info", "okay", "named", NULL};
+static const char *const auths[] = {"by_version", "none", "md5", "challenge", NULL};
+static const char *const text_styles[] = {"fih", "mtk", "newmtk", NULL};
+static const char *const slot_switches[] = {"works", "unknown", "ignored", NULL};
 static const char *const key_choices[] = {"both", "vol_up", "vol_down", NULL};
 
 static const struct setting {
@@ -57,7 +60,19 @@ static const struct setting {
     SETTING(verity_refusal, KIND_TEXT, NULL),
     SETTING(permission_lost, KIND_BOOL, NULL),
     SETTING(oem_reply, KIND_CHOICE, oem_replies),
+    SETTING(auth, KIND_CHOICE, auths),
     SETTING(security_version, KIND_TEXT, NULL),
+    SETTING(text_style, KIND_CHOICE, text_styles),
+    SETTING(locked_text, KIND_TEXT, NULL),
+    SETTING(product, KIND_TEXT, NULL),
+    SETTING(version_preloader, KIND_TEXT, NULL),
+    SETTING(version_bootloader, KIND_TEXT, NULL),
+    SETTING(version_baseband, KIND_TEXT, NULL),
+    SETTING(hw_revision, KIND_TEXT, NULL),
+    SETTING(vars_absent, KIND_TEXT, NULL),
+    SETTING(set_active, KIND_CHOICE, slot_switches),
+    SETTING(preloader_writable, KIND_BOOL, NULL),
+    SETTING(fail_command, KIND_TEXT, NULL),
     SETTING(size_prefix, KIND_BOOL, NULL),
     SETTING(elabel_absent, KIND_BOOL, NULL),
     SETTING(unlocked, KIND_BOOL, NULL),
@@ -79,7 +94,12 @@ void settings_default(struct board_settings *s)
         .preloader_vid = 0x0e8d,
         .preloader_pid = 0x2000,
         .verity_refusal = "dm-verity verify failed",
-        .security_version = "0001",
+        .locked_text = "target device is locked",
+        .product = "PDA",
+        .version_preloader = "0.1.00",
+        .version_bootloader = "pda-0.5",
+        .version_baseband = "N/A",
+        .hw_revision = "ca00",
     };
 }
 

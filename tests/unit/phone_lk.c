@@ -3,6 +3,7 @@
 
 #include "tests/phone/firmware.h"
 #include "tests/phone/identity.h"
+#include "tests/phone/preloader_image.h"
 #include "usb/base/hash.h"
 #include "usb/format/sparse.h"
 
@@ -28,6 +29,7 @@ struct row {
 };
 
 #define SERIAL_1 "PDAMXE31T5847874" /* of phone 1 of rack 1 */
+#define CHALLENGE_1 "59B73C35446F6D84C1BF1C856CBD3A8D" /* MD5 of its chip id */
 
 static struct row rows[] = {
     {"reference transcript of the service build", SERVICE,
@@ -134,6 +136,13 @@ static struct row rows[] = {
      "INFOhardware version=PVT\nINFOchip version=MT6771V/C\nINFOEMMC version=HCG8a4\nOKAY\n"
      "INFO0001\nOKAY\nINFOPDA\nOKAY\n",
      NEXT_OFF, NULL},
+    {"codes of the maker", 0, "oem getBrandCode\noem getRootStatus\noem CustomerSKUID get\noem CustomerSKUID set 00CN",
+     "INFOHMD\nOKAY\nINFO0\nOKAY\nINFO600WW\nOKAY\nFAILnot allowed in locked state\n", NEXT_OFF, NULL},
+    {"SKU of a phone that lets it be set", UNLOCKED,
+     "oem CustomerSKUID set\noem CustomerSKUID set 123456789\noem CustomerSKUID set 00CN\noem CustomerSKUID get",
+     "FAILargument size is wrong\n\nFAILargument size is wrong\n\nOKAY\nINFO00CN\nOKAY\n", NEXT_OFF, NULL},
+    {"no challenge where a digest is enough", SERVICE, "oem dm-veracity\noem device-info",
+     "FAILunknown command\nFAILunknown command\n", NEXT_OFF, NULL},
     {"reboot", 0, "reboot\ngetvar:product", "OKAY\n", NEXT_RESET, NULL},
     {"continue boots", 0, "continue", "OKAY\n", NEXT_ANDROID, NULL},
 };
@@ -365,8 +374,55 @@ static const struct unknown_row {
      "oem dm-verity 00000000000000000000000000000000", "FAILno!\n"},
     {"answers in the OKAY", "oem_reply", "okay", 0, "oem getProjectCode\noem getBootloaderType",
      "OKAYPDA\nOKAYcommercial\n"},
-    {"security version", "security_version", "0042", 0, "oem getSecurityVersion",
-     "INFO0042\nOKAY\n"},
+    {"answers by name", "oem_reply", "named", 0,
+     "oem getBootloaderType\noem getSecurityVersion\noem getBrandCode",
+     "INFOgetBootloaderType: commercial\nOKAY\nINFOgetSecurityVersion: 0001\nOKAY\n"
+     "INFOgetBrandCode: HMD\nOKAY\n"},
+    {"security version", "security_version", "0042", SERVICE,
+     "oem getSecurityVersion\noem dm-verity @MD5", "INFO0042\nOKAY\nOKAY\n"},
+    {"a newer security version wants a challenge", "security_version", "0008", SERVICE,
+     "oem getSecurityVersion\noem dm-verity @MD5\noem getpermissions",
+     "INFO0008\nOKAY\nFAILunknown command\nINFOpermission=0\nOKAY\n"},
+    {"challenge", "auth", "challenge", SERVICE,
+     "oem getSecurityVersion\noem dm-verity @MD5\noem dm-veracity\ndownload:00000010\n+16 A\n"
+     "flash:veracity\nflash:encUID\nflash:nvram",
+     "INFO0004\nOKAY\nFAILunknown command\nINFO" CHALLENGE_1 "\nOKAY\nDATA00000010\nOKAY\n"
+     "FAILdm-verity verify failed\nFAILdm-verity verify failed\nFAILtarget device is locked\n"},
+    {"challenge on the commercial build", "auth", "challenge", 0, "oem dm-verity @MD5\noem dm-veracity",
+     "FAILunknown command\nINFO" CHALLENGE_1 "\nOKAY\n"},
+    {"no permission needed", "auth", "none", SERVICE,
+     "oem getpermissions\ndownload:00000010\n+16 A\nflash:cda",
+     "INFOpermission=1\nOKAY\nDATA00000010\nOKAY\nOKAY\n"},
+    {"no permission needed, but a service build", "auth", "none", 0,
+     "download:00000010\n+16 A\nflash:cda", "DATA00000010\nOKAY\nFAILnot allowed in locked state\n"},
+    {"text of a locked service build", "locked_text", "no!", SERVICE,
+     "download:00000010\n+16 A\nflash:cda\nerase:boot\nboot", "DATA00000010\nOKAY\nFAILno!\nFAILno!\nFAILno!\n"},
+    {"locked: MediaTek's policy", "text_style", "mtk", SERVICE, "flash:nvram\nerase:vendor_a\nboot",
+     "FAILdownload for partition 'nvram' is not allowed\n\nFAILformat for partition 'vendor_a' is not allowed\n\n"
+     "FAILtarget device is locked\n"},
+    {"locked: MediaTek's gate comes before its policy", "text_style", "mtk", 0, "flash:nvram",
+     "FAILnot allowed in locked state\n"},
+    {"locked: newer builds of MediaTek", "text_style", "newmtk", 0, "flash:nvram\nerase:proinfo\nflash:cda",
+     "FAILFlashing is not allowed for Controlled Partitions\n"
+     "FAILErasing is not allowed for Controlled Partitions\nFAILnot allowed in locked state\n"},
+    {"newer builds of MediaTek with permission", "text_style", "newmtk", SERVICE,
+     "oem dm-verity @MD5\ndownload:00000010\n+16 A\nflash:nvram", "OKAY\nDATA00000010\nOKAY\nOKAY\n"},
+    {"product", "product", "PL2", 0, "getvar:product", "OKAYPL2\n"},
+    {"version of the preloader", "version_preloader", "1.2", 0, "getvar:version-preloader", "OKAY1.2\n"},
+    {"version of the bootloader", "version_bootloader", "x", 0, "getvar:version-bootloader", "OKAYx\n"},
+    {"version of the baseband", "version_baseband", "M1", 0, "getvar:version-baseband", "OKAYM1\n"},
+    {"hardware revision", "hw_revision", "1.0", 0, "getvar:hw-revision", "OKAY1.0\n"},
+    {"variables that LK does not know", "vars_absent", "kernel,has-slot", 0,
+     "getvar:kernel\ngetvar:has-slot:boot\ngetvar:has-slot:preloader\ngetvar:version",
+     "FAILGetVar Variable Not found\nFAILGetVar Variable Not found\nFAILGetVar Variable Not found\nOKAY0.5\n"},
+    {"set_active is unknown", "set_active", "unknown", 0, "set_active:b\noem set_active:b\ngetvar:current-slot",
+     "FAILunknown command\nFAILunknown command\nOKAYa\n"},
+    {"set_active does nothing", "set_active", "ignored", 0, "set_active:b\ngetvar:current-slot\nset_active:c",
+     "OKAY\nOKAYa\nFAILcommand parameter is not allowed\n"},
+    {"a refusal of one's choice", "fail_command", "flash:nv=unknown reason", UNLOCKED, "flash:nvram\nflash:cda",
+     "FAILunknown reason\nOKAY\n"},
+    {"preloader of which nothing is right", "preloader_writable", "1", UNLOCKED,
+     "download:00000010\n+16 A\nflash:preloader", "DATA00000010\nOKAY\nFAILnot a valid preloader.\n"},
     {"sizes with 0x", "size_prefix", "1", 0, "getvar:partition-size:nvram", "OKAY0x40000\n"},
     {"no elabel", "elabel_absent", "1", UNLOCKED,
      "getvar:partition-size:elabel\ndownload:00000010\n+16 A\nflash:elabel",
@@ -382,7 +438,7 @@ static void unknown(void **state)
     const struct row row = {.how = u->how, .script = u->script};
     AUTO(fake_free) struct board *b = phone_for(&row);
     assert_int_equal(settings_set(&b->settings, u->setting, u->value, NULL), 0);
-    char script[256], lines[8][160], *save = NULL;
+    char script[256], lines[16][160], *save = NULL;
     size_t count = 0;
     snprintf(script, sizeof(script), "%s", u->script);
     for (char *line = strtok_r(script, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -409,6 +465,30 @@ static void lie_is_told(void **state)
     assert_string_equal(b->output, "OKAY\nDATA00000004\nOKAY\nOKAY\n");
     board_flash_read(b, AREA_USER, fake_partition(b, "proinfo")->start_bytes, got, sizeof(got));
     assert_memory_equal(got, "PDAM", 4);
+}
+
+/* With the boot areas open LK puts the file behind a storage header of its own, and the boot ROM starts it. */
+static void preloader_goes_into_a_boot_area(void **state)
+{
+    (void)state;
+    static const struct row row = {.how = UNLOCKED};
+    AUTO(fake_free) struct board *b = phone_for(&row);
+    struct firmware *f = NULL;
+    char download[32];
+    assert_int_equal(firmware_new(b->phone.profile, "PDA-1110-0-00WW-B01", &f, NULL), 0);
+    AUTO(free_ptr) uint8_t *area = xcalloc(1, b->phone.boot_bytes);
+    assert_int_equal(board_flash_zero(b, AREA_BOOT2, 0, b->phone.boot_bytes), 0);
+    assert_int_equal(settings_set(&b->settings, "preloader_writable", "1", NULL), 0);
+    snprintf(download, sizeof(download), "download:%08zx", f->preloader.len);
+    fake_say(b, download);
+    fake_script(b, f->preloader.data, f->preloader.len);
+    fake_say(b, "flash:preloader_b");
+    lk_run(b);
+    assert_non_null(strstr(b->output, "\nOKAY\nOKAY\n"));
+    assert_int_equal(board_flash_read(b, AREA_BOOT2, 0, area, b->phone.boot_bytes), 0);
+    assert_true(preloader_bootable(span_of(area, b->phone.boot_bytes)));
+    assert_memory_equal(area + BOOT_HEADER_BYTES, f->preloader.data, f->preloader.len);
+    firmware_free(&f);
 }
 
 struct fault_row {
@@ -615,6 +695,7 @@ int main(void)
         cmocka_unit_test(sparse_lands_where_it_must),
         cmocka_unit_test(pieces_of_the_sparse_writer_add_up),
         cmocka_unit_test(lie_is_told),
+        cmocka_unit_test(preloader_goes_into_a_boot_area),
         cmocka_unit_test(long_and_many_replies),
         cmocka_unit_test(getvar_all_lists_newest_first),
         cmocka_unit_test(descriptors_are_lks),

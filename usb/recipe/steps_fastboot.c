@@ -132,6 +132,24 @@ static int send_code(struct session *s, bool upper, struct fb_reply *reply, stru
     return fb_oem(&s->fb, argument, QUERY_MS, reply, err);
 }
 
+/* Bootloaders of these security versions ask a question whose answer only the vendor's server knows. */
+static bool wants_challenge(struct session *s)
+{
+    AUTO(fb_reply_deinit) struct fb_reply reply;
+    fb_reply_init(&reply);
+    return fb_oem(&s->fb, "getSecurityVersion", QUERY_MS, &reply, NULL) == 0 &&
+           (fb_reply_has(&reply, "0004") || fb_reply_has(&reply, "0008"));
+}
+
+/* The phone said no to the code, for the reason that `failure` names or because it wants a challenge. */
+static int not_authorised(struct session *s, const char *failure, struct err *err)
+{
+    if (!wants_challenge(s))
+        return failed(s, failure, err);
+    return fail(s, "D9", err, ERR_AUTH_NEEDED,
+                "the bootloader's security version wants an answer that only the vendor can give");
+}
+
 /* Opens the permission of this bootloader session. Some builds are said to take the digits in lower case. */
 int action_fastboot_authorise(struct session *s, const struct recipe_step *step, struct err *err)
 {
@@ -142,9 +160,9 @@ int action_fastboot_authorise(struct session *s, const struct recipe_step *step,
     if (rc >= 0 || rc == ERR_GONE || rc == ERR_DEAD || rc == ERR_TIMEOUT)
         return rc < 0 ? rc : 0;
     if (fastboot_fail_classify(reply.okay) == FASTBOOT_FAIL_UNSUPPORTED)
-        return failed(s, "D7", err);
+        return not_authorised(s, "D7", err);
     rc = send_code(s, false, NULL, err);
-    return rc < 0 ? failed(s, "D8", err) : 0;
+    return rc < 0 ? not_authorised(s, "D8", err) : 0;
 }
 
 /* The phone says that it lacks what it was seen to have: the command was mangled on its way. */
