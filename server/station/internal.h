@@ -24,7 +24,8 @@ struct loaded_recipe {
     json_t *json;
     char *document; /* keys sorted, no blanks: what its hash is of */
     char sha256[SHA256_HEX_BYTES];
-    char *refusal; /* why no job may use it: this version was another document before; NULL: fine */
+    char *refusal; /* why no order may use it: this version was another document before; NULL: fine */
+    struct loaded_recipe *next; /* of former_recipes */
 };
 
 struct port {
@@ -85,6 +86,7 @@ struct station {
     } calibration;
     size_t recipe_count;
     struct loaded_recipe *recipes;
+    struct loaded_recipe *former_recipes; /* of jobs that were ordered before a newer version came */
     json_t *failures; /* by id */
     struct keeper *keeper; /* NULL: backups are not read again */
     struct retention *retention;
@@ -177,6 +179,13 @@ int recipes_load(struct station *s, struct err *err);
 void recipes_check(struct station *s);
 void recipes_free(struct station *s);
 const struct loaded_recipe *recipe_by_name(const struct station *s, const char *name);
+/* The document with this hash, of this start or taken from the store. NULL: it has to be read from there. */
+const struct loaded_recipe *recipe_by_hash(const struct station *s, const char *name,
+                                           const char *sha256);
+/* stored: store_recipe_get(). ERR_FORMAT: this build does not understand it; ERR_CONFLICT: it has another hash. Before
+ * it is used the plan's check looks at it, as at every recipe (usb/plan/check.h). */
+int recipe_take_former(struct station *s, json_t *stored, const char *sha256,
+                       const struct loaded_recipe **out, struct err *err);
 /* {code message advice class failure} of an entry of the catalogue; without an id, or with one that is not there, it is
  * the entry of the error `code` (usb/plan/failure.h). */
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text);
@@ -184,7 +193,8 @@ json_t *failure_json(const struct station *s, const char *id, const char *code, 
 /* order.c: from POST /jobs to a job that waits for its port */
 /* Jobs that a former process left, from this cursor on; NULL: all. */
 void orders_resume(struct station *s, const char *after);
-/* A job that is queued or paused in the store goes back to its place; one that cannot ends as failed. */
+/* A job that is queued or paused in the store goes back to its place, with the recipe that it was ordered with. One that
+ * cannot ends as failed; when its phone may be half written it is interrupted, and a person resumes or cancels it. */
 void order_requeue(struct station *s, json_t *job);
 /* An interrupted job goes into the queue again; port NULL: where it was. body: the job. */
 void order_again(struct station *s, json_t *job, const char *port, station_done_fn *done,

@@ -21,6 +21,8 @@ struct order {
     int64_t firmware_id, backup_id, phone_id, resumed_job;
     int priority;
     /* of a job that is in the store already */
+    json_t *stored;
+    char *moved_to; /* a person named this port; NULL: where it was */
     bool any_port, paused, permitted, interrupted;
     bool backs_off;
     int retries;
@@ -38,6 +40,8 @@ static void order_free(struct order *o)
     json_decref(o->package);
     json_decref(o->backup);
     json_decref(o->plan);
+    json_decref(o->stored);
+    free(o->moved_to);
     free(o->owner_ref);
     free(o->client_ref);
     free(o->idempotency_key);
@@ -45,14 +49,49 @@ static void order_free(struct order *o)
     free(o);
 }
 
-/* A job that a former process left cannot be refused to anybody: it ends with the reason instead. */
+static const char *member(json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static bool member_is(json_t *object, const char *key, const char *text)
+{
+    const char *value = member(object, key);
+    return value && strcmp(value, text) == 0;
+}
+
+/* Its phone may be half written and still be plugged in. */
+static void keep_its_port(struct station *s, json_t *job)
+{
+    const char *port = member(job, "port");
+    if (port && json_is_true(json_object_get(job, "permitted")))
+        port_keep(port_add(s, port), store_id(member(job, "id")));
+}
+
+/* A job that a former process left cannot be refused to anybody: it ends with the reason instead. Not when its phone may
+ * be half written: what is in the way may be taken away, and then the job goes on. */
+static void stop_stored(struct order *o, const struct err *err)
+{
+    json_t *error = failure_json(o->s, o->failure, err_name(err->code), err->text);
+    struct store_job_change change = {.state = o->permitted ? "interrupted" : "failed",
+                                      .error = error};
+    if (o->permitted) {
+        error_add_phone(error, member(o->stored, "phone_state"));
+        keep_its_port(o->s, o->stored);
+    } else {
+        ports_keep_no_more(o->s, o->resumed_job);
+    }
+    log_line(LOG_WARN, "job", LOG_KV({"job", member(o->stored, "id")}, {"state", change.state}),
+             "%s", err->text);
+    store_job_log_add(o->s->store, o->resumed_job, "warn", NULL, err->text, NULL, NULL);
+    store_job_change(o->s->store, o->resumed_job, &change, NULL, NULL);
+    json_decref(error);
+}
+
 static void order_fail(struct order *o, const struct err *err)
 {
     if (o->resumed_job && !o->done) {
-        json_t *error = failure_json(o->s, o->failure, err_name(err->code), err->text);
-        struct store_job_change change = {.state = "failed", .error = error};
-        store_job_change(o->s->store, o->resumed_job, &change, NULL, NULL);
-        json_decref(error);
+        stop_stored(o, err);
     } else {
         struct err full = *err;
         json_t *failure = o->failure ? json_object_get(o->s->failures, o->failure) : NULL;
@@ -138,19 +177,19 @@ static int check_port(const struct job_order *in, struct order *o, struct err *e
     return o->port ? 0 : err->code;
 }
 
-static int order_take(struct station *s, const struct job_order *in, struct order *o,
-                      struct err *err)
+static int choose_recipe(struct order *o, const char *name, struct err *err)
 {
-    o->recipe = recipe_by_name(s, in->recipe ? in->recipe : "");
+    o->recipe = recipe_by_name(o->s, name ? name : "");
     if (!o->recipe)
         return err_set(err, ERR_NOT_FOUND, "there is no recipe '%.60s'; GET /recipes lists them",
-                       in->recipe ? in->recipe : "");
+                       name ? name : "");
     if (o->recipe->refusal)
         return err_set(err, ERR_CONFLICT, "%s", o->recipe->refusal);
-    if (in->recipe_sha256 && strcmp(in->recipe_sha256, o->recipe->sha256) != 0)
-        return err_set(err, ERR_CONFLICT,
-                       "recipe %s is another one than when this job was ordered: order it again",
-                       in->recipe);
+    return 0;
+}
+
+static int order_take(const struct job_order *in, struct order *o, struct err *err)
+{
     int rc = check_port(in, o, err);
     if (rc == 0 &&
         (!in->phone_id || in->serial)) /* else the phone's own, when the store has told it */
@@ -163,7 +202,7 @@ static int order_take(struct station *s, const struct job_order *in, struct orde
         rc = check_inputs(in, o, err);
     if (rc < 0)
         return rc;
-    if (o->port && !o->port->enabled && !in->resumed)
+    if (o->port && !o->port->enabled && !o->resumed_job)
         return err_set(err, ERR_CONFLICT, "port %s is disabled; enable it first",
                        o->port->label[0] ? o->port->label : o->port->id);
     o->firmware_id = in->firmware ? store_id(in->firmware) : 0;
@@ -472,7 +511,7 @@ static struct order *order_new(struct station *s, const struct job_order *in, st
 {
     struct order *o = xcalloc(1, sizeof(*o));
     o->s = s;
-    if (order_take(s, in, o, err) < 0) {
+    if (choose_recipe(o, in->recipe, err) < 0 || order_take(in, o, err) < 0) {
         order_free(o);
         return NULL;
     }
@@ -501,38 +540,71 @@ void station_job_submit(struct station *s, const struct job_order *in, station_d
 
 /* ---- after a restart --------------------------------------------------------------------------------- */
 
-static const char *member(json_t *object, const char *key)
+/* The order that made this job, as the store has kept it. */
+static void take_stored(struct order *o)
 {
-    return json_string_value(json_object_get(object, key));
-}
-
-static bool member_is(json_t *object, const char *key, const char *text)
-{
-    const char *value = member(object, key);
-    return value && strcmp(value, text) == 0;
-}
-
-/* The order that made this job, as the store has kept it. NULL: with the reason. */
-static struct order *order_of(struct station *s, json_t *job, const char *port, struct err *err)
-{
+    struct err err = {0};
+    json_t *job = o->stored, *imeis = json_object_get(job, "imeis");
     struct job_order in = {.recipe = member(job, "recipe"),
-                           .recipe_sha256 = member(job, "recipe_sha256"),
-                           .port = port ? port : member(job, "port"),
+                           .port = o->moved_to ? o->moved_to : member(job, "port"),
                            .serial = member(job, "serial"),
                            .firmware = member(job, "firmware"),
                            .backup = member(job, "backup"),
                            .finish = member(job, "finish"),
                            .accept = member(job, "accept"),
-                           .phone_id = member(job, "phone_id"),
-                           .resumed = true};
-    in.priority = (int)json_integer_value(json_object_get(job, "priority"));
-    json_t *imeis = json_object_get(job, "imeis");
+                           .phone_id = member(job, "phone_id")};
     for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
         in.imeis[i] = json_string_value(json_array_get(imeis, i));
-    struct order *o = order_new(s, &in, err);
-    if (!o)
-        return NULL;
+    if (order_take(&in, o, &err) < 0)
+        order_fail(o, &err);
+    else
+        order_go(o);
+}
+
+static void on_former_recipe(void *arg, int code, const struct err *err, json_t *body)
+{
+    struct order *o = arg;
+    struct err why = {0};
+    if (code == ERR_NOT_FOUND) {
+        code = err_set(&why, ERR_CONFLICT,
+                       "the recipe that this job was ordered with is not kept: order it again");
+        err = &why;
+    }
+    if (code == 0) {
+        code = recipe_take_former(o->s, body, member(o->stored, "recipe_sha256"), &o->recipe, &why);
+        err = &why;
+    }
+    if (code < 0)
+        order_fail(o, err);
+    else
+        take_stored(o);
+}
+
+/* A job is done by the recipe that it was ordered with, whatever is shipped now. */
+static void find_its_recipe(struct order *o)
+{
+    struct err err = {0};
+    const char *name = member(o->stored, "recipe"), *hash = member(o->stored, "recipe_sha256");
+    json_t *version = json_object_get(o->stored, "recipe_version");
+    o->recipe = hash ? recipe_by_hash(o->s, name, hash) : NULL;
+    if (o->recipe)
+        take_stored(o);
+    else if (hash && json_is_integer(version))
+        store_recipe_get(o->s->store, name, (int)json_integer_value(version), on_former_recipe, o);
+    else if (choose_recipe(o, name, &err) < 0) /* ordered before versions were kept */
+        order_fail(o, &err);
+    else
+        take_stored(o);
+}
+
+static struct order *order_of(struct station *s, json_t *job, const char *port)
+{
+    struct order *o = xcalloc(1, sizeof(*o));
+    o->s = s;
+    o->stored = json_incref(job);
+    o->moved_to = xstrdup(port);
     o->resumed_job = store_id(member(job, "id"));
+    o->priority = (int)json_integer_value(json_object_get(job, "priority"));
     o->any_port = json_is_true(json_object_get(job, "any_port")) && !port;
     o->paused = member_is(job, "state", "paused");
     o->interrupted = member_is(job, "state", "interrupted");
@@ -543,26 +615,9 @@ static struct order *order_of(struct station *s, json_t *job, const char *port, 
     return o;
 }
 
-/* Its phone may be half written and still be plugged in. */
-static void keep_its_port(struct station *s, json_t *job)
-{
-    const char *port = member(job, "port");
-    if (port && json_is_true(json_object_get(job, "permitted")))
-        port_keep(port_add(s, port), store_id(member(job, "id")));
-}
-
 void order_requeue(struct station *s, json_t *job)
 {
-    struct err err = {0};
-    struct order *o = order_of(s, job, NULL, &err);
-    if (!o) {
-        json_t *error = failure_json(s, NULL, err_name(err.code), err.text);
-        struct store_job_change change = {.state = "failed", .error = error};
-        store_job_change(s->store, store_id(member(job, "id")), &change, NULL, NULL);
-        json_decref(error);
-        return;
-    }
-    order_go(o);
+    find_its_recipe(order_of(s, job, NULL));
 }
 
 /* What a job that ran has done is taken from its spool first, then it goes on (run_settle()). One that only waited,
@@ -572,8 +627,7 @@ static void resume_one(struct station *s, json_t *job)
     bool ran = member_is(job, "state", "running") || member_is(job, "state", "prompt");
     if (member_is(job, "state", "paused"))
         ran = spool_is_there(s, store_id(member(job, "id")));
-    if (ran || member_is(job, "state", "interrupted"))
-        keep_its_port(s, job); /* interrupted: by an earlier end; it waits for a person */
+    keep_its_port(s, job);
     if (ran)
         run_found(s, job);
     else if (!member_is(job, "state", "interrupted"))
@@ -582,15 +636,10 @@ static void resume_one(struct station *s, json_t *job)
 
 void order_again(struct station *s, json_t *job, const char *port, station_done_fn *done, void *arg)
 {
-    struct err err = {0};
-    struct order *o = order_of(s, job, port, &err);
-    if (!o) {
-        done_error(done, arg, &err);
-        return;
-    }
+    struct order *o = order_of(s, job, port);
     o->done = done;
     o->arg = arg;
-    order_go(o);
+    find_its_recipe(o);
 }
 
 static void on_open_jobs(void *arg, int code, const struct err *err, json_t *body)

@@ -26,6 +26,22 @@ static int load_json(const char *path, json_t **out, struct err *err)
     return 0;
 }
 
+/* Takes `json` over, also when it fails. */
+static int take_recipe(struct loaded_recipe *r, json_t *json, struct err *err)
+{
+    memset(r, 0, sizeof(*r));
+    r->json = json;
+    int rc = recipe_decode(json, &r->recipe, err);
+    if (rc < 0) {
+        json_decref(json);
+        return rc;
+    }
+    r->document = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+    struct sha256 hash = sha256_of(span_of(r->document, strlen(r->document)));
+    sha256_hex(&hash, r->sha256);
+    return 0;
+}
+
 static int load_recipe(struct station *s, const char *path, struct err *err)
 {
     json_t *json;
@@ -35,29 +51,31 @@ static int load_recipe(struct station *s, const char *path, struct err *err)
     s->recipes = realloc(s->recipes, (s->recipe_count + 1) * sizeof(*s->recipes));
     if (!s->recipes)
         abort();
-    struct loaded_recipe *r = &s->recipes[s->recipe_count];
-    memset(r, 0, sizeof(*r));
-    r->json = json;
-    rc = recipe_decode(json, &r->recipe, err);
-    if (rc < 0) {
-        json_decref(json);
+    rc = take_recipe(&s->recipes[s->recipe_count], json, err);
+    if (rc < 0)
         return err_in(err, "%s", path);
-    }
-    r->document = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
-    struct sha256 hash = sha256_of(span_of(r->document, strlen(r->document)));
-    sha256_hex(&hash, r->sha256);
     s->recipe_count++;
     return 0;
 }
 
+static void recipe_deinit(struct loaded_recipe *r)
+{
+    json_decref(r->json);
+    free(r->document);
+    free(r->refusal);
+}
+
 void recipes_free(struct station *s)
 {
-    for (size_t i = 0; i < s->recipe_count; i++) {
-        json_decref(s->recipes[i].json);
-        free(s->recipes[i].document);
-        free(s->recipes[i].refusal);
-    }
+    for (size_t i = 0; i < s->recipe_count; i++)
+        recipe_deinit(&s->recipes[i]);
     free(s->recipes);
+    while (s->former_recipes) {
+        struct loaded_recipe *r = s->former_recipes;
+        s->former_recipes = r->next;
+        recipe_deinit(r);
+        free(r);
+    }
 }
 
 /* Whatever fails has a name: a catalogue that lacks one is not taken. */
@@ -146,6 +164,45 @@ const struct loaded_recipe *recipe_by_name(const struct station *s, const char *
         if (strcmp(s->recipes[i].recipe.name, name) == 0)
             return &s->recipes[i];
     return NULL;
+}
+
+const struct loaded_recipe *recipe_by_hash(const struct station *s, const char *name,
+                                           const char *sha256)
+{
+    const struct loaded_recipe *r = recipe_by_name(s, name);
+    if (r && strcmp(r->sha256, sha256) == 0)
+        return r;
+    for (r = s->former_recipes; r; r = r->next)
+        if (strcmp(r->recipe.name, name) == 0 && strcmp(r->sha256, sha256) == 0)
+            return r;
+    return NULL;
+}
+
+int recipe_take_former(struct station *s, json_t *stored, const char *sha256,
+                       const struct loaded_recipe **out, struct err *err)
+{
+    const char *document = json_string_value(json_object_get(stored, "document"));
+    const char *name = json_string_value(json_object_get(stored, "name"));
+    json_t *json = json_loads(document ? document : "", JSON_REJECT_DUPLICATES, NULL);
+    if (!json)
+        return err_set(err, ERR_FORMAT, "the kept document of recipe %s is no JSON", name);
+    struct loaded_recipe *r = xcalloc(1, sizeof(*r));
+    int rc = take_recipe(r, json, err);
+    if (rc < 0) {
+        free(r);
+        return err_in(err, "recipe %s as it was when this job was ordered", name);
+    }
+    if (strcmp(r->sha256, sha256) != 0) {
+        recipe_deinit(r);
+        free(r);
+        return err_set(err, ERR_CONFLICT,
+                       "recipe %s is another one than when this job was ordered: order it again",
+                       name);
+    }
+    r->next = s->former_recipes;
+    s->former_recipes = r;
+    *out = r;
+    return 0;
 }
 
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text)

@@ -229,6 +229,8 @@ static void on_changed(void *arg, int code, const struct err *err, json_t *body)
     if (code == 0)
         spool_remove(c->s, c->job_id);
     const char *state = text_of(body, "state");
+    if (code == 0 && store_job_closes(state))
+        ports_keep_no_more(c->s, c->job_id);
     bool queued = code == 0 && strcmp(state, "queued") == 0;
     if (queued && c->port)
         port_keep(c->port, c->job_id); /* it goes before those that wait for the port */

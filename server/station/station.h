@@ -74,8 +74,6 @@ struct job_order {
     const char *imeis[4];
     int priority;
     bool dry_run; /* everything is checked and the plan is the answer; no job, no phone */
-    const char *recipe_sha256; /* of a resumed job: the recipe that it was ordered with */
-    bool resumed; /* not an order: a job that a former process left in the queue */
 };
 /* body: the job as stored. A repeated idempotency key answers the first job again. A dry run: {dry_run plan{}}, the plan as
  * a worker would get it. */

@@ -47,6 +47,26 @@ static int check(struct conn *conn, struct task *task)
     return known < 0 ? known : 0;
 }
 
+static const char document_sql[] = "SELECT name, version, sha256, document FROM recipe_version"
+                                   " WHERE name = :recipe AND version = :recipe_version";
+
+static int get(struct conn *conn, struct task *task)
+{
+    int found = db_row(conn->station, document_sql, task->args, &task->body, &task->err);
+    if (found == 0)
+        return err_set(&task->err, ERR_NOT_FOUND,
+                       "no job has used version %" PRId64 " of recipe %s",
+                       arg_int(task, "recipe_version"), arg_text(task, "recipe"));
+    return found < 0 ? found : 0;
+}
+
+void store_recipe_get(struct store *s, const char *name, int version, store_done_fn *done,
+                      void *arg)
+{
+    json_t *args = json_pack("{s:s, s:i}", "recipe", name, "recipe_version", version);
+    lane_submit(s, LANE_READ, task_new("recipe_get", get, args, done, arg));
+}
+
 void store_recipe_check(struct store *s, const char *name, int version, const char *sha256,
                         store_done_fn *done, void *arg)
 {

@@ -310,6 +310,9 @@ void store_firmware_list(struct store *s, const struct store_page *page, store_d
                          void *arg);
 
 /* ---- proof: recipes as they were used, signed manifests of closed jobs ---- */
+/* {name version sha256 document} as a job has used it; `document` is text. ERR_NOT_FOUND. */
+void store_recipe_get(struct store *s, const char *name, int version, store_done_fn *done,
+                      void *arg);
 /* ERR_CONFLICT: this version was used before with another document. */
 void store_recipe_check(struct store *s, const char *name, int version, const char *sha256,
                         store_done_fn *done, void *arg);

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """A job survives whatever ends: workers, flashrackd and portwatch killed in each phase, upgrades, full disks, another
 phone at the resume. Usage: resume_test.py [CASE...]; without one all cases run."""
+import json
 import os
 import re
 import resource
+import shutil
 import signal
 import sqlite3
 import sys
@@ -287,6 +289,88 @@ class Upgrade(Runs):
         self.until(lambda: sorted(os.listdir(folder)) ==
                    [f"job-{job['id']}-run-2.pcapng", f"job-{job['id']}.pcapng"], os.listdir(folder))
         self.assertGreater(os.path.getsize(os.path.join(folder, f"job-{job['id']}.pcapng")), 1000)
+
+
+class NewerRecipe(Runs):
+    """An upgrade of the station brings the next version of a recipe while its jobs are half-way."""
+
+    def bring(self):
+        """The next start has version 2 of x5-restore, in which a step has another name."""
+        schema = os.path.join(self.dir, "schema")
+        shutil.copytree(os.path.join(bench.ROOT, "schema"), schema)
+        path = os.path.join(schema, "recipes", "x5-restore.json")
+        with open(path) as f:
+            recipe = json.load(f)
+        self.version = recipe["version"]
+        recipe["version"] += 1
+        next(step for step in recipe["steps"] if step["id"] == "S13")["name"] = "another name"
+        with open(path, "w") as f:
+            json.dump(recipe, f)
+        self.station.args += ["--schema", schema]
+
+    def upgrade(self, sql=None):
+        self.bring()
+        self.station.process.child.send_signal(signal.SIGTERM)
+        self.assertEqual(self.station.process.child.wait(30), 0)
+        if sql:
+            self.change(sql)
+        self.station.start()
+
+    def port(self):
+        return self.station.get("/ports/" + self.rack.port(0))
+
+    def refused_to_go_on(self, job, *words):
+        with self.assertRaises(bench.ApiError) as caught:
+            self.station.post(f"/jobs/{job['id']}/resume")
+        self.assertEqual(caught.exception.status, 409)
+        for word in words:
+            self.assertIn(word, caught.exception.detail)
+
+    def test_job_goes_on_with_the_one_it_was_ordered_with(self):
+        job = self.begin("S7")
+        self.upgrade()
+        self.plug_again(job)
+        job = self.finish(job)
+        self.assertEqual(job["recipe_version"], self.version)
+        self.assertEqual([s["name"] for s in job["steps"] if s["name"].startswith("S13")], ["S13 write nvram"])
+        later = self.order()
+        self.assertEqual(later["recipe_version"], self.version + 1)
+
+    def test_resume_of_an_interrupted_job(self):
+        job = self.begin("S7")
+        os.kill(self.worker(job), signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=20)
+        self.upgrade()
+        self.station.post(f"/jobs/{job['id']}/resume")
+        self.plug_again(job)
+        self.assertEqual(self.finish(job)["recipe_version"], self.version)
+
+    def test_half_written_and_cannot_go_on(self):
+        """It is interrupted, with the phone's state in words: what is in the way may be taken away."""
+        job = self.begin("S7")
+        self.upgrade("INSERT INTO conflict (kind, value, backup_id, noticed_ms) SELECT 'import_claim', backup_id,"
+                     " backup_id, 1 FROM job")
+        job = self.station.wait(job["id"], seconds=60)
+        self.assertEqual((job["state"], job["error"]["code"]), ("interrupted", "identity_conflict"), job)
+        self.assertEqual(job["phone_state"], LEFT["S7"])
+        self.assertEqual(job["error"]["phone_state"], LEFT["S7"])
+        self.assertIn("identity is partly written", job["error"]["advice"])
+        self.assertEqual(self.port()["kept_for"], job["id"])
+        self.refused_to_go_on(job, "conflict")
+        self.station.post(f"/jobs/{job['id']}/cancel")
+        self.assertEqual(self.station.job(job["id"])["state"], "cancelled")
+        self.assertIsNone(self.port()["kept_for"])
+
+    def test_untouched_and_cannot_go_on(self):
+        """It fails, and its port is free again."""
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        self.upgrade("DELETE FROM recipe_version")
+        job = self.station.wait(job["id"], seconds=60)
+        self.assert_failed(job, "conflict", "order it again")
+        self.assertIsNone(self.port()["kept_for"])
+        self.station.wait(self.order()["id"], until=("prompt",), step="S3")
 
 
 class AnotherPhone(Runs):

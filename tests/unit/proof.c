@@ -355,6 +355,11 @@ static void a_used_version_stays_what_it_was(void **state)
     CALL_OK(b, &c, store_recipe_check, "x5-restore", 1, other); /* nobody has used it */
     closed_job(b, "succeeded");
     CALL_OK(b, &c, store_recipe_check, "x5-restore", 1, recipe_sha256);
+    CALL_OK(b, &c, store_recipe_get, "x5-restore", 1);
+    assert_string_equal(json_string_value(json_object_get(c.body, "sha256")), recipe_sha256);
+    assert_non_null(json_string_value(json_object_get(c.body, "document")));
+    CALL(b, &c, store_recipe_get, "x5-restore", 2);
+    assert_int_equal(c.code, ERR_NOT_FOUND);
     CALL_OK(b, &c, store_recipe_check, "x5-restore", 2, other);
     CALL(b, &c, store_recipe_check, "x5-restore", 1, other);
     assert_int_equal(c.code, ERR_CONFLICT);
