@@ -267,10 +267,15 @@ static int chunk_send(struct writing *w, const uint8_t *chunk, size_t n, struct 
     return rc < 0 ? rc : da_packet_write(w->da, chunk, n, err);
 }
 
-/* After a failing chunk status the final one follows, unless the framing broke. */
+/* After a failing chunk status the final one follows, unless the framing broke. INSUFFICIENT_BUFFER is how an agent of
+ * 2017 takes another host status than 0: it has left the write and reads sum and data as commands. */
 static int write_failed(struct writing *w, uint32_t status, struct err *err)
 {
     uint32_t final = 0;
+    if (status == XFLASH_INSUFFICIENT_BUFFER) {
+        err_set(err, ERR_PROTOCOL, "status %08x: the phone does not take this for a write", status);
+        return link_lost(w->da->link, "writing flash", err);
+    }
     int rc = da_status_fail(w->da, status, "writing flash", err);
     if (rc == ERR_DEAD)
         return rc;
