@@ -164,6 +164,17 @@ static void incomplete(struct bench *b)
 {
     gate_see_backup(b->gate, &b->manifest, false);
 }
+static void not_inspected(struct bench *b) /* the row leaves the inspection out */
+{
+    (void)b;
+}
+static void inspected_without_a_phone(struct bench *b)
+{
+    gate_attached(b->gate);
+    gate_see_inspection(b->gate);
+    assert_int_equal(gate_see_chip(b->gate, chip_id, NULL), 0);
+    assert_int_equal(gate_see_layout(b->gate, &b->gpt, NULL), 0);
+}
 static void attached_before_permit(struct bench *b)
 {
     gate_attached(b->gate);
@@ -233,6 +244,9 @@ static const struct row rows[] = {
     {"backup that lacks a member", incomplete, NULL, NVRAM, 0, false, false},
     {"permit came after the phone was replaced", attached_before_permit, NULL, NVRAM, 0, false,
      false},
+    {"gates not looked at", not_inspected, NULL, NVRAM, 0, false, false},
+    {"gates of a phone that did not show its chip", NULL, inspected_without_a_phone, NVRAM, 0,
+     false, false},
     {"plugged in again, not looked at", NULL, attached, NVRAM, 0, false, false},
     {"chip read again, table not", NULL, layout_not_seen, NVRAM, 0, false, false},
     {"table read again, chip not", NULL, chip_not_seen, NVRAM, 0, false, false},
@@ -272,10 +286,13 @@ static void gate_row(void **state)
     assert_int_equal(gate_see_chip(b->gate, chip_id, NULL), 0);
     assert_int_equal(gate_see_layout(b->gate, &b->gpt, NULL), 0);
     gate_see_backup(b->gate, &b->manifest, true);
+    if (row->bend != not_inspected)
+        gate_see_inspection(b->gate);
     assert_int_equal(try_write(b, row), ERR_REFUSED); /* no permit yet: nothing goes */
     if (row->bend)
         row->bend(b);
-    assert_int_equal(gate_permit(b->gate, &b->permit, NULL) == 0, !row->bend);
+    bool permitted = !row->bend || row->bend == not_inspected;
+    assert_int_equal(gate_permit(b->gate, &b->permit, NULL) == 0, permitted);
     if (row->later)
         row->later(b);
     assert_int_equal(try_write(b, row), row->goes ? 0 : ERR_REFUSED);
@@ -290,6 +307,7 @@ static void a_write_that_looks_like_one_of_the_plan(void **state)
     assert_int_equal(gate_see_chip(b->gate, chip_id, NULL), 0);
     assert_int_equal(gate_see_layout(b->gate, &b->gpt, NULL), 0);
     gate_see_backup(b->gate, &b->manifest, true);
+    gate_see_inspection(b->gate);
     assert_int_equal(gate_permit(b->gate, &b->permit, NULL), 0);
     struct plan_write copy = b->plan.writes[NVRAM];
     assert_int_equal(gate_download(b->gate, &copy, NULL, PARTITION_BYTES, NULL, NULL, NULL),
@@ -346,6 +364,7 @@ static void more_than_the_phone_takes(void **state)
     assert_int_equal(gate_see_chip(b->gate, chip_id, NULL), 0);
     assert_int_equal(gate_see_layout(b->gate, &b->gpt, NULL), 0);
     gate_see_backup(b->gate, &b->manifest, true);
+    gate_see_inspection(b->gate);
     assert_int_equal(gate_permit(b->gate, &b->permit, NULL), 0);
     in_fastboot(b);
     const struct plan_write *w = &b->plan.writes[NVRAM];

@@ -111,6 +111,14 @@ static void backup_after_write(json_t *r)
 {
     move_before(r, "S7", "S5");
 }
+static void no_inspection(json_t *r)
+{
+    drop(r, "S6");
+}
+static void inspection_after_write(json_t *r)
+{
+    move_before(r, "S7", "S6");
+}
 static void backup_without_para(json_t *r)
 {
     take_name_out(json_object_get(r, "backup_set"), "para");
@@ -218,6 +226,8 @@ static const struct row {
 } rows[] = {
     {"no backup", no_backup, "law 1"},
     {"backup after the first write", backup_after_write, "law 1"},
+    {"no inspection", no_inspection, "law 3"},
+    {"inspection after the first write", inspection_after_write, "law 3"},
     {"backup that leaves something out", backup_without_para, "para"},
     {"write that does not say from where", write_without_class, "class"},
     {"write of what the chip has sealed", write_seccfg, "seccfg"},

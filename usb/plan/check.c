@@ -70,6 +70,7 @@ struct walk { /* what is known when a step begins */
     const struct recipe *recipe;
     int place;
     bool saved;                        /* the identity set was */
+    bool inspected;                    /* gates and active slot */
     bool unverified[RECIPE_STEPS_MAX]; /* this step wrote, nobody has read it back */
     int service_lk; /* step after which a slot holds the service LK, -1: none; until a later commercial one is verified */
 };
@@ -112,6 +113,10 @@ static int check_write(struct walk *w, const struct recipe_step *step, struct er
 {
     if (!w->saved)
         return refuse(step, err, "it writes before the identity set was saved (law 1)");
+    if (!w->inspected)
+        return refuse(step, err,
+                      "it writes before the phone was inspected: its version, project and active "
+                      "slot have to fit the package (law 3)");
     int rc = check_class(step, err);
     if (rc < 0)
         return rc;
@@ -204,6 +209,8 @@ static int check_step(struct walk *w, const struct recipe_step *step, struct err
         rc = check_backup_set(w->recipe, step, err);
         w->saved = rc == 0;
     }
+    if (rc == 0 && strcmp(a->name, "inspect") == 0)
+        w->inspected = true;
     if (rc == 0 && a->kind == WRITES)
         rc = check_write(w, step, err);
     if (rc == 0 && strcmp(a->name, "verify") == 0)

@@ -18,7 +18,7 @@ struct gate {
     bool chip_here;     /* the phone that is attached now has shown this id */
     bool layout_here;   /* and this table */
     bool fastboot_here; /* in fastboot: its serial was the job's */
-    bool backup_complete;
+    bool backup_complete, inspected;
     bool has_backup, permitted;
     bool shut; /* another phone came: nothing more, ever */
     struct sha256 manifest;
@@ -110,6 +110,11 @@ void gate_see_backup(struct gate *g, const struct sha256 *manifest, bool complet
     g->permitted = false; /* a permit is for one backup */
 }
 
+void gate_see_inspection(struct gate *g)
+{
+    g->inspected = g->chip_here;
+}
+
 /* What may come from where is the role table's word, whatever recipe, package and plan say. */
 static int check_role(const struct plan_write *w, struct err *err)
 {
@@ -172,6 +177,10 @@ static int check(const struct gate *g, const struct plan_write *w, uint64_t leng
         return err_set(err, ERR_REFUSED, "this write is not in the plan");
     if (!gate_is_open(g))
         return err_set(err, ERR_REFUSED, "%s: no permit to write this phone", w->partition);
+    if (!g->inspected)
+        return err_set(err, ERR_REFUSED,
+                       "%s: nobody has compared this phone's version and slot with the package",
+                       w->partition);
     if (length_bytes == 0 || length_bytes > w->partition_bytes)
         return err_set(err, ERR_REFUSED, "%s: %llu bytes do not fit", w->partition,
                        (unsigned long long)length_bytes);

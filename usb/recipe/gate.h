@@ -1,7 +1,7 @@
 /* gate.h: the one place that decides whether a byte may be written to a phone, and the only caller of the
  * functions that write (a test greps for them). A write needs all of these, seen by this worker in this very
  * session: the permit of flashrackd, which names backup, plan and chip; a chip id read from the phone that is
- * plugged in now; a partition table that equals the plan's; a write that stands in the plan, with the extent of
+ * plugged in now; a partition table that equals the plan's; that it passed the gates of an upgrade; a write that stands in the plan, with the extent of
  * that table, and whose source (own backup, package) the role table allows. */
 #ifndef FLASHRACK_USB_RECIPE_GATE_H
 #define FLASHRACK_USB_RECIPE_GATE_H
@@ -30,6 +30,8 @@ int gate_see_layout(struct gate *g, const struct gpt *table, struct err *err);
 int gate_see_fastboot_serial(struct gate *g, const char *serial, struct err *err);
 /* What was saved of this phone: hash of the manifest, and whether every member of the set is in it. */
 void gate_see_backup(struct gate *g, const struct sha256 *manifest, bool complete);
+/* Rules V1 to V6 hold for this phone and the package, and its active slot is known (nokia-x5.md 7.3, S6). */
+void gate_see_inspection(struct gate *g);
 int gate_permit(struct gate *g, const struct session_permit *permit, struct err *err);
 bool gate_is_open(const struct gate *g); /* a permit was accepted */
 

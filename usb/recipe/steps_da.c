@@ -691,6 +691,7 @@ int action_inspect(struct session *s, const struct recipe_step *step, struct err
     else if (battery_mv < GATE_BATTERY_LEAST_MV)
         return fail(s, "D13", err, ERR_REFUSED, "the battery has %u mV, at least %d are needed",
                     battery_mv, GATE_BATTERY_LEAST_MV);
+    gate_see_inspection(s->gate);
     char slot[2] = {s->slot, '\0'};
     s->host.facts(s->host.arg, json_pack("{s:s, s:s, s:i}", "slot", slot, "version",
                                          s->phone_version, "battery_mv", (int)battery_mv));
