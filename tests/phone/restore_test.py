@@ -327,6 +327,24 @@ class Restore(Bench):
         self.station.post(f"/jobs/{job['id']}/answer", {"prompt_id": job["prompt"]["id"], "answer": "abort"})
         self.assert_failed(self.station.wait(job["id"]), "numbers_differ")
 
+    def test_order_names_one_imei_of_two(self):
+        self.open()
+        label = self.prepare()
+        job = self.station.restore(self.rack.port(0), label["serial"], label["imeis"][1:],
+                                   firmware=self.firmware["id"])
+        job = self.station.wait(job["id"], until=("prompt",), step="S21")
+        screen = self.rack.screen(0)
+        self.station.accept(job, dict(screen, imeis=[label["imeis"][0], "490154203237518"]))
+        end = time.monotonic() + 30
+        while "none of the 2" not in (job["prompt"] or {}).get("text", "") and time.monotonic() < end:
+            time.sleep(0.05)
+            job = self.station.job(job["id"])
+        self.assertIn("none of the 2", job["prompt"]["text"])
+        self.station.accept(job, screen)
+        self.assert_restored(self.station.wait(job["id"]))
+        log = [line["message"] for line in self.station.get(f"/jobs/{job['id']}/log?limit=1000")["items"]]
+        self.assertTrue(any("names 1 of the 2 IMEIs" in line for line in log), log)
+
     def test_cancel_while_waiting_for_the_phone(self):
         self.open(hands="none")
         self.prepare()

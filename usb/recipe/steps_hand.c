@@ -73,23 +73,51 @@ static bool mac_ok(const char *mac)
     return pairs == 6 && nonzero;
 }
 
+static bool shows(json_t *list, const char *imei)
+{
+    size_t i;
+    json_t *shown;
+    json_array_foreach(list, i, shown)
+    {
+        if (strcmp(json_string_value(shown), imei) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* As many as the label has: in its order. An order may name fewer than the phone has SIM slots: each of them must be there. */
 static int check_imeis(const struct session *s, json_t *list, char *why, size_t size)
 {
     char reason[200];
-    if (!json_is_array(list) || json_array_size(list) == 0)
+    size_t count = json_array_size(list), named = s->plan->imei_count;
+    if (count == 0)
         return snprintf(why, size, "the IMEIs are missing: dial *#06# on the phone");
-    if (s->plan->imei_count && json_array_size(list) != s->plan->imei_count)
-        return snprintf(why, size, "the label has %zu IMEIs, the phone shows %zu",
-                        s->plan->imei_count, json_array_size(list));
-    for (size_t i = 0; i < json_array_size(list); i++) {
+    if (count < named)
+        return snprintf(why, size, "the label has %zu IMEIs, the phone shows %zu", named, count);
+    for (size_t i = 0; i < count; i++) {
         const char *imei = json_string_value(json_array_get(list, i));
         if (!imei || imei_check(imei, reason, sizeof(reason)) != IMEI_VALID)
             return snprintf(why, size, "IMEI %zu: %s", i + 1, imei ? reason : "missing");
-        if (s->plan->imei_count && strcmp(imei, s->plan->imeis[i]) != 0)
+        if (count == named && strcmp(imei, s->plan->imeis[i]) != 0)
             return snprintf(why, size, "IMEI %zu is %s on the phone and %s on the label", i + 1,
                             imei, s->plan->imeis[i]);
     }
+    for (size_t i = 0; i < named; i++)
+        if (!shows(list, s->plan->imeis[i]))
+            return snprintf(why, size,
+                            "IMEI %s of the label is none of the %zu that the phone shows",
+                            s->plan->imeis[i], count);
     return 0;
+}
+
+static void note_unnamed_imeis(struct session *s)
+{
+    size_t count = json_array_size(json_object_get(s->accepted, "imeis"));
+    if (s->plan->imei_count && count > s->plan->imei_count)
+        note(s, "warn",
+             "the order names %zu of the %zu IMEIs that the phone shows: compare the rest with the "
+             "label",
+             s->plan->imei_count, count);
 }
 
 /* 0 when everything a person read equals the label; else `why` says what does not. */
@@ -124,7 +152,7 @@ static int ask_person(struct session *s, const struct recipe_step *step, struct 
 {
     const struct session_host *h = &s->host;
     int64_t until = clock_in((int64_t)(step->timeout_s ? step->timeout_s : DAY_S) * 1000);
-    char text[RECIPE_TEXT_MAX], id[RECIPE_NAME_MAX + 12], answer[16];
+    char text[RECIPE_TEXT_MAX], noted[RECIPE_TEXT_MAX] = "", id[RECIPE_NAME_MAX + 12], answer[16];
     snprintf(text, sizeof(text), "%s", step->prompt_text);
     for (int round = 1;; round++) {
         json_t *values = NULL;
@@ -143,9 +171,12 @@ static int ask_person(struct session *s, const struct recipe_step *step, struct 
         }
         if (check_values(s, values, text, sizeof(text)) == 0) {
             s->accepted = values;
+            note_unnamed_imeis(s);
             return 0;
         }
-        note(s, "warn", "acceptance: %s", text);
+        if (strcmp(text, noted) != 0) /* once, however often it is sent again */
+            note(s, "warn", "acceptance: %s", text);
+        memcpy(noted, text, sizeof(noted));
         json_decref(values);
     }
 }
