@@ -9,4 +9,7 @@
  * them to body's backups[]. One that is stored already is answered again. */
 int backups_commit(struct conn *conn, struct task *task);
 
+/* From a lane with station.db: backups that are noted as damaged are read again, and the note goes or stays. */
+void backups_verify_damaged(struct conn *conn);
+
 #endif

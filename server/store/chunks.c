@@ -36,29 +36,17 @@ int chunks_row(sqlite3_stmt *stmt, struct stored_chunk *out, struct err *err)
     return 0;
 }
 
-static int start(struct conn *conn, const char *sql, const struct sha256 *sha256,
-                 sqlite3_stmt **stmt, struct err *err)
-{
-    struct sha256 content_id = keys_content_id(conn->keys, sha256);
-    int code = db_prepare(conn->backups, sql, stmt, err);
-    if (code < 0)
-        return code;
-    sqlite3_bind_blob(*stmt, 1, content_id.bytes, SHA256_BYTES, SQLITE_TRANSIENT);
-    return db_step(conn->backups, *stmt, err);
-}
-
-int chunks_have(struct conn *conn, const struct sha256 *sha256, struct err *err)
-{
-    AUTO(db_reset) sqlite3_stmt *stmt = NULL;
-    return start(conn, "SELECT 1 FROM chunk WHERE content_id = :content_id", sha256, &stmt, err);
-}
-
 int chunks_find(struct conn *conn, const struct sha256 *sha256, sqlite3_stmt **stmt,
                 struct stored_chunk *out, struct err *err)
 {
     static const char sql[] =
         "SELECT " CHUNKS_COLUMNS " FROM chunk c WHERE c.content_id = :content_id";
-    int code = start(conn, sql, sha256, stmt, err);
+    struct sha256 content_id = keys_content_id(conn->keys, sha256);
+    int code = db_prepare(conn->backups, sql, stmt, err);
+    if (code < 0)
+        return code;
+    sqlite3_bind_blob(*stmt, 1, content_id.bytes, SHA256_BYTES, SQLITE_TRANSIENT);
+    code = db_step(conn->backups, *stmt, err);
     if (code > 0 && chunks_row(*stmt, out, err) < 0)
         return err->code;
     return code;
@@ -102,12 +90,16 @@ int chunks_compare(struct span raw, const struct sha256 *want, struct err *err)
     return 0;
 }
 
-/* ---- adding ----------------------------------------------------------------------------------------- */
+/* ---- storing ---------------------------------------------------------------------------------------- */
 
-static const char add_sql[] = "INSERT INTO chunk (content_id, raw_bytes, packed, key_id)"
-                              " VALUES (:content_id, :raw_bytes, :packed, :key_id)";
+/* The row keeps its id: all images that have the chunk get the new bytes. */
+static const char put_sql[] =
+    "INSERT INTO chunk (content_id, raw_bytes, packed, key_id)"
+    " VALUES (:content_id, :raw_bytes, :packed, :key_id)"
+    " ON CONFLICT (content_id) DO UPDATE SET raw_bytes = excluded.raw_bytes,"
+    " packed = excluded.packed, key_id = excluded.key_id RETURNING id";
 
-int chunks_add(struct conn *conn, const struct spool_chunk *chunk, struct err *err)
+int64_t chunks_put(struct conn *conn, const struct spool_chunk *chunk, struct err *err)
 {
     AUTO(buf_deinit) struct buf sealed;
     AUTO(db_reset) sqlite3_stmt *stmt = NULL;
@@ -116,7 +108,7 @@ int chunks_add(struct conn *conn, const struct spool_chunk *chunk, struct err *e
     struct sha256 content_id = keys_content_id(conn->keys, &chunk->sha256);
     struct chunk_about about = chunks_about(&content_id, chunk->raw_bytes);
     buf_init(&sealed, CHUNK_PACKED_MAX + SEAL_EXTRA_BYTES);
-    int code = db_prepare(conn->backups, add_sql, &stmt, err);
+    int code = db_prepare(conn->backups, put_sql, &stmt, err);
     if (code == 0 && seal)
         code =
             seal_close(seal, span_of(about.bytes, sizeof(about.bytes)), chunk->zstd, &sealed, err);
@@ -127,5 +119,6 @@ int chunks_add(struct conn *conn, const struct spool_chunk *chunk, struct err *e
     db_bind_blob(stmt, ":packed", seal ? buf_span(&sealed) : chunk->zstd);
     if (seal)
         db_bind_int(stmt, ":key_id", key_id); /* else null */
-    return db_step(conn->backups, stmt, err);
+    code = db_step(conn->backups, stmt, err);
+    return code < 0 ? code : sqlite3_column_int64(stmt, 0);
 }

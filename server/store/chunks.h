@@ -23,8 +23,6 @@ struct chunk_about chunks_about(const struct sha256 *content_id, int64_t raw_byt
 
 /* The statement's row. ERR_VERIFY: it is damaged. */
 int chunks_row(sqlite3_stmt *stmt, struct stored_chunk *out, struct err *err);
-/* 1 when contents with this hash are stored as they would be now. */
-int chunks_have(struct conn *conn, const struct sha256 *sha256, struct err *err);
 /* 1: the row of contents with this hash, the statement stands on it; 0: there is none. */
 int chunks_find(struct conn *conn, const struct sha256 *sha256, sqlite3_stmt **stmt,
                 struct stored_chunk *out, struct err *err);
@@ -36,8 +34,8 @@ int chunks_unpack(const struct conn *conn, const struct stored_chunk *chunk, str
                   struct buf *raw, struct err *err);
 /* ERR_VERIFY: the contents do not have this hash. */
 int chunks_compare(struct span raw, const struct sha256 *want, struct err *err);
-/* Adds a chunk whose contents were compared with its hash. */
-int chunks_add(struct conn *conn, const struct spool_chunk *chunk, struct err *err);
+/* Stores a chunk whose contents were compared with its hash, in the place of one with its name if there is one; its id. */
+int64_t chunks_put(struct conn *conn, const struct spool_chunk *chunk, struct err *err);
 
 /* On the loop, once: seals what is not sealed with the newest key, some at a time in LANE_INGEST. */
 void reseal_start(struct store *s);

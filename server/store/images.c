@@ -1,5 +1,6 @@
 #include "server/store/images.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include "usb/archive/chunk.h"
 #include "usb/base/clock.h"
 #include "usb/base/io.h"
+#include "usb/base/log.h"
 #include "usb/base/mem.h"
 
 static struct span hash_span(const struct sha256 *hash)
@@ -27,95 +29,169 @@ static int find(struct db *db, const char *sql, const struct sha256 *hash, sqlit
 
 /* ---- chunks in ---- */
 
-/* Nobody stores what is not what it says. */
-static int check(const struct spool_chunk *chunk, struct buf *raw, struct err *err)
+void images_in_init(struct images_in *in, struct conn *conn)
 {
-    buf_clear(raw);
-    int code = chunk_decompress(chunk->zstd, chunk->raw_bytes, raw, err);
-    return code < 0 ? code : chunks_compare(buf_span(raw), &chunk->sha256, err);
+    *in = (struct images_in){.conn = conn, .whole = json_object()};
+    buf_init(&in->scratch, CHUNK_PACKED_MAX);
+    buf_init(&in->raw, SPOOL_CHUNK_MAX_BYTES);
 }
 
-int images_put_chunk(struct conn *conn, const struct spool_chunk *chunk, struct buf *raw,
-                     struct err *err)
+void images_in_deinit(struct images_in *in)
 {
-    int have = chunks_have(conn, &chunk->sha256, err);
-    if (have != 0)
-        return have < 0 ? have : 0;
-    int code = check(chunk, raw, err);
+    buf_deinit(&in->scratch);
+    buf_deinit(&in->raw);
+    json_decref(in->whole);
+}
+
+static void note_whole(struct images_in *in, const struct sha256 *hash, int64_t id)
+{
+    char hex[SHA256_HEX_BYTES];
+    sha256_hex(hash, hex);
+    json_object_set_new_nocheck(in->whole, hex, json_integer(id));
+}
+
+/* The chunk's row; 0: it was not compared so far. */
+static int64_t whole_id(const struct images_in *in, const struct sha256 *hash)
+{
+    char hex[SHA256_HEX_BYTES];
+    sha256_hex(hash, hex);
+    return json_integer_value(json_object_get(in->whole, hex));
+}
+
+static void note_repair(struct images_in *in, int64_t id, const char *why)
+{
+    in->repaired++;
+    log_line(LOG_ERROR, "store", NULL,
+             "chunk %" PRId64 " of the backups was damaged (%s): the same contents came in again "
+             "and are in its place",
+             id, why);
+}
+
+/* Nobody stores what is not what it says. */
+static int check_new(struct images_in *in, const struct spool_chunk *chunk, struct err *err)
+{
+    buf_clear(&in->raw);
+    int code = chunk_decompress(chunk->zstd, chunk->raw_bytes, &in->raw, err);
+    return code < 0 ? code : chunks_compare(buf_span(&in->raw), &chunk->sha256, err);
+}
+
+static bool is_damage(int code)
+{
+    return code == ERR_VERIFY || code == ERR_FORMAT;
+}
+
+/* 1: whole, its contents in in->raw; 0: not there; ERR_VERIFY, ERR_FORMAT: damaged. */
+static int find_whole(struct images_in *in, const struct sha256 *hash, int64_t *id_out,
+                      struct err *err)
+{
+    AUTO(db_reset) sqlite3_stmt *stmt = NULL;
+    struct stored_chunk stored;
+    int found = chunks_find(in->conn, hash, &stmt, &stored, err);
+    if (found <= 0)
+        return found;
+    *id_out = stored.id;
+    int code = chunks_unpack(in->conn, &stored, &in->scratch, &in->raw, err);
     if (code == 0)
-        code = chunks_add(conn, chunk, err);
+        code = chunks_compare(buf_span(&in->raw), hash, err);
     return code < 0 ? code : 1;
+}
+
+/* The new row. */
+static int64_t put_new(struct images_in *in, const struct spool_chunk *chunk, struct err *err)
+{
+    int code = check_new(in, chunk, err);
+    return code < 0 ? code : chunks_put(in->conn, chunk, err);
+}
+
+int images_put_chunk(struct images_in *in, const struct spool_chunk *chunk, struct err *err)
+{
+    struct err why = {0};
+    int64_t id = 0;
+    if (whole_id(in, &chunk->sha256))
+        return 0;
+    int found = find_whole(in, &chunk->sha256, &id, &why);
+    if (found < 0 && !is_damage(found)) {
+        *err = why;
+        return found;
+    }
+    if (found <= 0)
+        id = put_new(in, chunk, err);
+    if (id < 0)
+        return (int)id;
+    note_whole(in, &chunk->sha256, id);
+    if (found < 0)
+        note_repair(in, id, why.text);
+    return found <= 0;
 }
 
 /* ---- images in ---- */
 
-static int image_size(struct db *db, const struct sha256 *sha256, int64_t *size_out,
+struct image_row {
+    int64_t id, size_bytes;
+};
+
+static int find_image(struct db *db, const struct sha256 *sha256, struct image_row *out,
                       struct err *err)
 {
     AUTO(db_reset) sqlite3_stmt *stmt = NULL;
-    int found = find(db, "SELECT size_bytes FROM image WHERE sha256 = :sha256", sha256, &stmt, err);
+    int found =
+        find(db, "SELECT id, size_bytes FROM image WHERE sha256 = :sha256", sha256, &stmt, err);
     if (found > 0)
-        *size_out = sqlite3_column_int64(stmt, 0);
+        *out = (struct image_row){sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1)};
     return found;
 }
 
 int images_have(struct db *db, const struct sha256 *sha256, int64_t size_bytes, struct err *err)
 {
-    int64_t size = 0;
-    int found = image_size(db, sha256, &size, err);
-    return found > 0 ? size == size_bytes : found;
+    struct image_row row = {0};
+    int found = find_image(db, sha256, &row, err);
+    return found > 0 ? row.size_bytes == size_bytes : found;
 }
 
 /* What an image is made of, while it is put together. */
 struct assembly {
     struct hasher *hasher;
-    struct buf scratch; /* an opened seal */
     int64_t *chunk_ids;
     int64_t size_bytes;
-    const struct sha256
-        *in_raw; /* the chunk whose bytes are in the scratch buffer: zeros come in rows */
+    const struct sha256 *in_raw; /* the chunk whose contents are in in->raw: zeros come in rows */
 };
 
 static void assembly_deinit(struct assembly *a)
 {
     hasher_free(&a->hasher);
-    buf_deinit(&a->scratch);
     free(a->chunk_ids);
 }
 
-static int add_chunk(struct conn *conn, const struct sha256 *hash, struct assembly *a,
-                     int64_t *id_out, struct buf *raw, struct err *err)
+static int add_chunk(struct images_in *in, const struct sha256 *hash, struct assembly *a, size_t i,
+                     struct err *err)
 {
-    AUTO(db_reset) sqlite3_stmt *stmt = NULL;
-    struct stored_chunk chunk;
-    int found = chunks_find(conn, hash, &stmt, &chunk, err);
-    if (found == 0)
-        return err_set(err, ERR_VERIFY, "a chunk that it names is missing");
-    if (found > 0 && !(a->in_raw && sha256_equal(a->in_raw, hash))) {
-        found = chunks_unpack(conn, &chunk, &a->scratch, raw, err);
+    if (a->in_raw && sha256_equal(a->in_raw, hash)) {
+        a->chunk_ids[i] = a->chunk_ids[i - 1];
+    } else {
+        int found = find_whole(in, hash, &a->chunk_ids[i], err);
         if (found == 0)
-            found = chunks_compare(buf_span(raw), hash, err);
+            return err_set(err, ERR_VERIFY, "a chunk that it names is missing");
+        if (found < 0)
+            return is_damage(found) ? err_set(err, ERR_VERIFY, "a chunk that it names is damaged")
+                                    : found;
+        note_whole(in, hash, a->chunk_ids[i]);
     }
-    if (found < 0)
-        return found;
     a->in_raw = hash;
-    *id_out = chunk.id;
-    hasher_update(a->hasher, raw->data, raw->len);
-    a->size_bytes += (int64_t)raw->len;
+    hasher_update(a->hasher, in->raw.data, in->raw.len);
+    a->size_bytes += (int64_t)in->raw.len;
     return 0;
 }
 
-static int assemble(struct conn *conn, const struct spool_partition *p, struct assembly *a,
-                    struct buf *raw, struct err *err)
+static int assemble(struct images_in *in, const struct spool_partition *p, struct assembly *a,
+                    struct err *err)
 {
     a->hasher = hasher_new();
-    buf_init(&a->scratch, CHUNK_PACKED_MAX);
     a->chunk_ids = xcalloc(p->chunk_count, sizeof(*a->chunk_ids));
     for (size_t i = 0; i < p->chunk_count; i++) {
-        int code = add_chunk(conn, &p->chunks[i], a, &a->chunk_ids[i], raw, err);
+        int code = add_chunk(in, &p->chunks[i], a, i, err);
         if (code < 0)
             return code;
-        if (i + 1 < p->chunk_count && raw->len != SPOOL_CHUNK_MAX_BYTES)
+        if (i + 1 < p->chunk_count && in->raw.len != SPOOL_CHUNK_MAX_BYTES)
             return err_set(err, ERR_VERIFY, "a chunk in the middle is short");
     }
     struct sha256 hash = hasher_finish(a->hasher);
@@ -162,21 +238,55 @@ static int64_t insert_image(struct db *db, const struct spool_partition *p, stru
     return code < 0 ? code : sqlite3_column_int64(stmt, 0);
 }
 
-int images_put(struct conn *conn, const struct spool_partition *p, struct buf *raw, struct err *err)
+static const char places_sql[] =
+    "SELECT chunk_id FROM image_chunk WHERE image_id = :id ORDER BY seq";
+
+/* 1: the stored image is made of just these chunks, and each of them was compared. */
+static int is_stored(struct images_in *in, const struct image_row *row,
+                     const struct spool_partition *p, struct err *err)
 {
-    struct db *db = conn->backups;
-    int64_t size = 0;
-    int found = image_size(db, &p->sha256, &size, err);
-    if (found < 0)
-        return found;
-    if (found > 0 && size != p->size_bytes)
-        return err_set(err, ERR_VERIFY, "an image with this hash has another size");
-    if (found > 0)
-        return 0;
-    AUTO(assembly_deinit) struct assembly a = {0};
-    int code = assemble(conn, p, &a, raw, err);
+    json_auto_t *key = json_pack("{s:I}", "id", (json_int_t)row->id);
+    json_auto_t *ids = json_array();
+    int code = db_column(in->conn->backups, places_sql, key, ids, err);
     if (code < 0)
         return code;
+    bool same = row->size_bytes == p->size_bytes && json_array_size(ids) == p->chunk_count;
+    for (size_t i = 0; same && i < p->chunk_count; i++)
+        same = json_integer_value(json_array_get(ids, i)) == whole_id(in, &p->chunks[i]);
+    return same;
+}
+
+/* The row and its places say what `p` says again: they were damaged, or name chunks that wait for their new seal. */
+static int put_right(struct images_in *in, const struct image_row *row,
+                     const struct spool_partition *p, const int64_t *chunk_ids, struct err *err)
+{
+    struct db *db = in->conn->backups;
+    json_auto_t *args =
+        json_pack("{s:I, s:I}", "id", (json_int_t)row->id, "size", (json_int_t)p->size_bytes);
+    in->repaired++;
+    int code = db_run(db, "UPDATE image SET size_bytes = :size WHERE id = :id", args, err);
+    if (code >= 0)
+        code = db_run(db, "DELETE FROM image_chunk WHERE image_id = :id", args, err);
+    return code < 0 ? code : insert_places(db, row->id, chunk_ids, p->chunk_count, err);
+}
+
+int images_put(struct images_in *in, const struct spool_partition *p, struct err *err)
+{
+    struct db *db = in->conn->backups;
+    struct image_row row = {0};
+    int found = find_image(db, &p->sha256, &row, err);
+    int same = found > 0 ? is_stored(in, &row, p, err) : found;
+    if (same != 0)
+        return same < 0 ? same : 0;
+    AUTO(assembly_deinit) struct assembly a = {0};
+    int code = assemble(in, p, &a, err);
+    if (code < 0)
+        return code;
+    same = found > 0 ? is_stored(in, &row, p, err) : 0;
+    if (same != 0)
+        return same < 0 ? same : 0;
+    if (found > 0)
+        return put_right(in, &row, p, a.chunk_ids, err);
     int64_t id = insert_image(db, p, err);
     return id < 0 ? (int)id : insert_places(db, id, a.chunk_ids, p->chunk_count, err);
 }

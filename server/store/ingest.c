@@ -20,7 +20,7 @@ struct ingest {
     struct task *task;
     struct err *err;
     struct spool_reader reader;
-    struct buf raw;        /* one unpacked chunk */
+    struct images_in images;
     int64_t from_offset;   /* chunks and notes before it were taken in earlier */
     bool again;            /* chunks and images are all taken once more */
     int64_t chunk_count;   /* met from there on */
@@ -32,7 +32,7 @@ struct ingest {
 static void ingest_deinit(struct ingest *in)
 {
     spool_reader_deinit(&in->reader);
-    buf_deinit(&in->raw);
+    images_in_deinit(&in->images);
     json_decref(in->partitions);
     json_decref(in->records);
     json_decref(in->manifests);
@@ -47,7 +47,7 @@ static int take_chunk(struct ingest *in, const struct spool_record *record)
         return 0;
     int code = spool_chunk_decode(record->payload, &chunk, in->err);
     if (code == 0)
-        code = images_put_chunk(in->conn, &chunk, &in->raw, in->err);
+        code = images_put_chunk(&in->images, &chunk, in->err);
     if (code < 0)
         return code;
     in->chunk_count++;
@@ -73,7 +73,7 @@ static int take_partition(struct ingest *in, const struct spool_record *record)
     AUTO(spool_partition_deinit) struct spool_partition p = {0};
     int code = spool_partition_decode(record->payload, &p, in->err);
     if (code == 0 && (record->offset >= in->from_offset || in->again))
-        code = images_put(in->conn, &p, &in->raw, in->err);
+        code = images_put(&in->images, &p, in->err);
     if (code < 0)
         return err_in(in->err, "partition '%s'", p.name);
     json_object_set_new(in->partitions, p.name, partition_row(&p));
@@ -225,6 +225,7 @@ static int take_all_again(struct ingest *in)
     json_object_clear(in->partitions);
     json_array_clear(in->records);
     json_array_clear(in->manifests);
+    json_object_clear(in->images.whole);
     err_clear(in->err);
     in->chunk_count = in->pending_bytes = 0;
     in->again = true;
@@ -250,13 +251,15 @@ static int ingest(struct conn *conn, struct task *task)
     in.partitions = json_object();
     in.records = json_array();
     in.manifests = json_array();
-    buf_init(&in.raw, SPOOL_CHUNK_MAX_BYTES);
+    images_in_init(&in.images, conn);
     int code = db_exec(in.db, "BEGIN IMMEDIATE", in.err);
     if (code == 0)
         code = take_all(&in);
     if (code == ERR_VERIFY && in.from_offset > 0 && db_in_transaction(in.db))
         code = take_all_again(&in);
     code = finish_transaction(&in, code);
+    if (in.images.repaired > 0)
+        backups_verify_damaged(conn);
     if (code < 0)
         return code;
     prepare_answer(&in);

@@ -1,10 +1,12 @@
 /* Backups are read again: a backup that nobody reads is found broken on the day it is needed. */
 #include <string.h>
 
+#include "server/store/backups.h"
 #include "server/store/events.h"
 #include "server/store/images.h"
 #include "server/store/resources.h"
 #include "usb/base/clock.h"
+#include "usb/base/log.h"
 #include "usb/base/mem.h"
 
 static const char due_sql[] =
@@ -13,6 +15,9 @@ static const char due_sql[] =
     " ORDER BY coalesce(verified_ms, created_ms) LIMIT 1";
 static const char images_sql[] = "SELECT name, size_bytes AS size, sha256 FROM backup_partition"
                                  " WHERE backup_id = :id ORDER BY seq";
+static const char damaged_sql[] =
+    "SELECT id FROM backup WHERE damage IS NOT NULL AND pruned_ms IS NULL";
+static const char was_sql[] = "SELECT damage FROM backup WHERE id = :id";
 static const char note_sql[] =
     "UPDATE backup SET verified_ms = :now, damage = :damage WHERE id = :id AND pruned_ms IS NULL"
     " RETURNING phone_id";
@@ -74,21 +79,33 @@ static int verify(struct conn *conn, struct task *task)
     return pruned < 0 ? pruned : check_images(conn, task);
 }
 
+/* What a backup was and is now: the record and its phone hear of damage, and of its end. */
+static int tell(struct conn *conn, struct task *task, int64_t id, int64_t phone_id, json_t *was)
+{
+    json_t *damage = json_object_get(task->args, "damage");
+    bool damaged = !json_is_null(damage);
+    if (!damaged && json_is_null(was))
+        return 0;
+    int code = audit_write(conn, task, NULL, damaged ? "backup.damaged" : "backup.whole", "backup",
+                           id, damaged ? damage : was);
+    return code < 0 || !phone_id ? code : phone_tell(conn, task, phone_id);
+}
+
 /* In LANE_WRITE. */
 static int note(struct conn *conn, struct task *task)
 {
-    json_auto_t *row = NULL;
-    json_t *backup = NULL, *damage = json_object_get(task->args, "damage");
+    json_auto_t *before = NULL, *row = NULL;
+    json_t *backup = NULL;
     int64_t id = arg_int(task, "id");
     json_object_set_new(task->args, "now", json_integer(clock_utc_ms()));
-    int code = db_row(conn->station, note_sql, task->args, &row, &task->err);
+    int code = db_row(conn->station, was_sql, task->args, &before, &task->err);
+    if (code >= 0)
+        code = db_row(conn->station, note_sql, task->args, &row, &task->err);
     int64_t phone_id = json_integer_value(json_object_get(row, "phone_id"));
     if (code > 0)
         code = backup_read(conn, id, &backup, &task->err);
     code = answer_with(task, code, backup, "backup", id);
-    if (code == 0 && !json_is_null(damage))
-        code = audit_write(conn, task, NULL, "backup.damaged", "backup", id, damage);
-    return code < 0 || !phone_id || json_is_null(damage) ? code : phone_tell(conn, task, phone_id);
+    return code < 0 ? code : tell(conn, task, id, phone_id, json_object_get(before, "damage"));
 }
 
 static void submit(struct store *s, json_t *args, store_done_fn *done, void *arg)
@@ -96,6 +113,33 @@ static void submit(struct store *s, json_t *args, store_done_fn *done, void *arg
     struct task *task = task_new("backup_verify", verify, args, done, arg);
     task->then = note;
     lane_submit(s, LANE_IMAGE, task);
+}
+
+static void on_verified(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)arg;
+    const char *id = json_string_value(json_object_get(body, "id"));
+    const char *damage = json_string_value(json_object_get(body, "damage"));
+    if (code < 0 && code != ERR_CANCELLED) /* the store is closing */
+        log_line(LOG_ERROR, "store", LOG_KV({"err", err_name(code)}),
+                 "a damaged backup could not be read again: %s", err->text);
+    if (code == 0)
+        log_line(LOG_INFO, "store", LOG_KV({"backup", id}), "read again: %s",
+                 damage ? damage : "it is whole");
+}
+
+void backups_verify_damaged(struct conn *conn)
+{
+    struct err err = {0};
+    json_auto_t *ids = json_array();
+    json_t *id;
+    size_t i;
+    if (db_column(conn->station, damaged_sql, NULL, ids, &err) < 0)
+        log_line(LOG_ERROR, "store", NULL, "which backups are damaged: %s", err.text);
+    json_array_foreach(ids, i, id)
+    {
+        submit(conn->store, json_pack("{s:O}", "id", id), on_verified, NULL);
+    }
 }
 
 void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done, void *arg)

@@ -334,6 +334,76 @@ static void verifying_finds_damage(void **state)
     scene_close(&s);
 }
 
+/* What a disk may do to nvram of backup 1: chunk 2 is the second of its four. */
+static const char *const losses[] = {
+    "UPDATE chunk SET packed = x'00' WHERE id = 2",
+    "UPDATE chunk SET packed = CAST(substr(packed, 1, 1000) || x'5a' || substr(packed, 1002) AS"
+    " BLOB) WHERE id = 2",
+    "UPDATE chunk SET packed = (SELECT packed FROM chunk WHERE id = 1) WHERE id = 2",
+    "UPDATE chunk SET raw_bytes = raw_bytes - 1 WHERE id = 2",
+    "UPDATE image_chunk SET chunk_id = 1 WHERE image_id = 1 AND seq = 1",
+    "DELETE FROM image_chunk WHERE image_id = 1 AND seq = 3",
+};
+
+/* Law 1: a pre-image is as good as the bytes that are stored, and those may be of an earlier backup and rotten since. What
+ * comes in again takes their place, and both backups are whole. */
+static void what_is_saved_again_is_whole(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t first = scene_ingest(b, &s);
+    for (size_t i = 0; i < ARRAY_LEN(losses); i++) {
+        bench_change(b, "backups.db", losses[i]);
+        assert_true(open_code(b, first, "nvram") < 0);
+        CALL_OK(b, &c, store_backup_verify, first);
+        assert_true(json_is_string(json_object_get(c.body, "damage")));
+        s.meta.job_id = add_job(b, CHIP_A, s.phone_id); /* another one saves the same */
+        int64_t again = scene_ingest(b, &s);
+        assert_int_not_equal(again, first);
+        expect_image(b, again, "nvram", s.nvram);
+        expect_image(b, first, "nvram", s.nvram);
+        CALL_OK(b, &c, store_backup_verify, again); /* behind the reading that the repair began */
+        CALL_OK(b, &c, store_backup_get, first);
+        assert_true(json_is_null(json_object_get(c.body, "damage")));
+    }
+    bench_change(b, "backups.db",
+                 "UPDATE image SET size_bytes = 1"); /* read by nobody but the next one who saves */
+    scene_ingest(b, &s);
+    assert_int_equal(
+        bench_count(b, "backups.db", "SELECT count(*) AS n FROM image WHERE size_bytes > 1"), 2);
+    CALL_OK(b, &c, store_phone_get, s.phone_id);
+    assert_int_equal(json_array_size(json_object_get(c.body, "damaged_backups")), 0);
+    CALL_OK(b, &c, store_audit_list, NULL);
+    assert_string_equal(text_of(item(&c, 0), "action"), "backup.whole");
+    json_decref(c.body);
+    scene_close(&s);
+}
+
+/* A chunk of several images is put right by any of them; a backup of other images that are gone stays damaged. */
+static void only_what_came_again_is_whole(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct spooling spool;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t first = scene_ingest(b, &s);
+    bench_change(b, "backups.db", "UPDATE chunk SET packed = x'00' WHERE id IN (1, 5)");
+    CALL_OK(b, &c, store_backup_verify, first);
+    spooling_open(&spool, s.job_id);
+    spooling_image(&spool, "elabel", span_of("label", 5), SPOOL_PLAUSIBLE_YES);
+    spooling_finish(&spool, "pre", CHIP_A, SERIAL_A);
+    CALL_OK(b, &c, store_spool_ingest, spool.fd, 0, &s.meta);
+    CALL_OK(b, &c, store_backup_verify, first);
+    assert_non_null(strstr(text_of(c.body, "damage"), "nvram"));
+    expect_image(b, first, "elabel", span_of("label", 5));
+    json_decref(c.body);
+    close(spool.fd);
+    scene_close(&s);
+}
+
 /* ---- whose ---- */
 
 static void twins_are_other_phones_with_equal_plausible_images(void **state)
@@ -588,6 +658,8 @@ int main(void)
         WITH_BENCH(a_backup_is_filed_under_its_own_chip),
         WITH_BENCH(damage_on_disk_is_found),
         WITH_BENCH(verifying_finds_damage),
+        WITH_BENCH(what_is_saved_again_is_whole),
+        WITH_BENCH(only_what_came_again_is_whole),
         WITH_BENCH(twins_are_other_phones_with_equal_plausible_images),
         WITH_BENCH(wiped_phones_are_no_twins),
         WITH_BENCH(a_permit_needs_its_proofs),

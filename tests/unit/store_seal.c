@@ -233,6 +233,37 @@ static void what_was_tampered_with_is_damage(void **state)
     }
 }
 
+/* The same contents come in again: their seal is whole, also for the backup of before. */
+static void what_is_saved_again_is_whole(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(tamperings); i++) {
+        bench_teardown(state);
+        bench_setup(state);
+        struct bench *b = *state;
+        start(b, KEY_A, NULL);
+        int64_t backup = add_backup(b, 1);
+        bench_change(b, "backups.db", tamperings[i].sql);
+        if (open_code(b, backup, "m0") == 0)
+            fail_msg("%s did nothing", tamperings[i].name);
+        assert_int_equal(add_backup(b, 1), backup); /* an import of the same file is the same */
+        expect_whole(b, backup);
+        assert_int_equal(bench_count(b, "backups.db", PLAIN), 0);
+    }
+}
+
+/* What a station without a key stored, and the disk lost before it was sealed. */
+static void damage_of_before_the_key_is_put_right(void **state)
+{
+    struct bench *b = *state;
+    int64_t backup = add_backup(b, 1);
+    bench_change(b, "backups.db", "UPDATE chunk SET packed = x'00' WHERE id = 1");
+    start(b, KEY_A, NULL);
+    assert_int_equal(add_backup(b, 1), backup);
+    expect_whole(b, backup);
+    wait_for_none(b, PLAIN);
+    expect_whole(b, backup);
+}
+
 /* Backups from before are readable at once and sealed by and by; what came in plain is gone from the disk then. */
 static void older_backups_are_sealed(void **state)
 {
@@ -374,6 +405,8 @@ int main(void)
         WITH_BENCH(equal_contents_are_stored_once),
         WITH_BENCH(only_the_right_key_starts),
         WITH_BENCH(what_was_tampered_with_is_damage),
+        WITH_BENCH(what_is_saved_again_is_whole),
+        WITH_BENCH(damage_of_before_the_key_is_put_right),
         WITH_BENCH(older_backups_are_sealed),
         WITH_BENCH(sealed_twins_of_plain_chunks_are_joined),
         WITH_BENCH(keys_change),
