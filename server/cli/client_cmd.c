@@ -77,7 +77,8 @@ const struct cli_command client_commands[] = {
     {"pause", "ID " JSON, "Lets a job wait after the step it is in." STATION, pause_cmd},
     {"resume", "ID [--port PORT] " JSON,
      "Lets a job go on that is paused, interrupted or waits.\n\n"
-     "--port PORT    where its phone is now, when it was moved" STATION,
+     "--port PORT    where its phone is now, when it was moved; refused while the job holds "
+     "it" STATION,
      resume_cmd},
     {"cancel", "ID " JSON, "Stops a job after the step it is in." STATION, cancel_cmd},
     {"report get", "ID [-o FILE] | --all -o DIR",

@@ -618,16 +618,19 @@ static void cancel_without_worker(struct job *j, station_done_fn *done, void *ar
 }
 
 /* The phone of a running job lies on another port now, says a person. Its worker waits there instead; it reads
- * the chip before it writes, as after every mode change. */
+ * the chip before it writes, as after every mode change. Only while it waits for a phone: between two other steps, also
+ * when it is paused there, it has the one on the old port open and goes on with that. */
 static int move(struct job *j, struct port *to, struct err *err)
 {
     const char *by = json_string_value(json_object_get(j->prompt, "answered_by"));
     const char *name = to->label[0] ? to->label : to->id;
-    if ((!by || strcmp(by, "usb") != 0) && strcmp(j->state, "paused") != 0)
-        return err_set(err, ERR_CONFLICT,
-                       "job %lld neither waits for its phone nor is it paused: its phone cannot be "
-                       "on another port",
-                       (long long)j->id);
+    if (!by || strcmp(by, "usb") != 0)
+        return err_set(
+            err, ERR_CONFLICT,
+            "job %lld does not wait for its phone, it holds its phone on port %s: let it "
+            "go on without a port; when the phone is not there it asks for it, and then "
+            "the port can be named",
+            (long long)j->id, j->port->label[0] ? j->port->label : j->port->id);
     if (!port_is_free(to, j->id))
         return err_set(err, ERR_CONFLICT, "port %s is not free", name);
     struct port *from = j->port;

@@ -47,8 +47,9 @@ void job_watch_again(struct job *j)
     AUTO(fd_close) int far = ends[1];
     if (portwatch_watch(j->s->portwatch, j->port->id, near, &err) < 0)
         return; /* it went again: the next `up` does this once more */
-    worker_send(j->worker, &(struct wire_message){
-                               .type = WIRE_channel, .fd = far, .u.channel = {.job_id = j->id}});
+    struct wire_message m = {.type = WIRE_channel, .fd = far, .u.channel = {.job_id = j->id}};
+    WIRE_TEXT(m.u.channel.port, j->port->id);
+    worker_send(j->worker, &m);
 }
 
 void station_settled(struct station *s)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Whose turn it is, and where: jobs by serial, by phone, by nothing; limits, pause, retry, moved phones, a full disk.
 Usage: schedule_test.py [CASE...]; without one all cases run."""
+import http.client
 import json
 import os
 import resource
@@ -518,6 +519,48 @@ class Again(Schedule):
 
 
 class Moved(Schedule):
+    def test_not_while_its_worker_holds_the_phone(self):
+        """Paused between two steps the agent on the old port still answers: the next step would write there."""
+        self.begin(phones=2, hands="none")
+        job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
+        self.hands(0)
+        job = self.second_pass(job)
+        self.verb(job, "pause")
+        self.rack.control(0, "unplug")
+        self.hands(0)
+        job = self.station.wait(job["id"], until=("paused",), step="S18", seconds=60)
+        self.assert_refused(lambda: self.verb(job, "resume", port=self.rack.port(1)), "holds its phone",
+                            self.rack.port(0))
+        self.assertEqual((self.station.job(job["id"])["state"], self.port(0)["job_id"]), ("paused", job["id"]))
+        self.verb(job, "resume")
+        self.station.wait(job["id"], until=("prompt",), step="S21", seconds=90)
+        passed, text = self.rack.check(0, self.package, "lk")
+        self.assertTrue(passed, text)
+
+    def test_phone_comes_as_a_person_says_another_port(self):
+        """The station hears of the order first and of the phone then, that its worker has taken on the old port: no step
+        follows there, and the next run asks for the phone on the new port."""
+        self.begin(phones=2, hands="none", retries=1)
+        job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
+        before = self.rack.hashes(0)
+        line = http.client.HTTPConnection(self.station.url.split("//")[1], timeout=60)
+        self.addCleanup(line.close)
+        line.request("GET", "/healthz")  # the connection is there, so that what is sent on it is heard first
+        line.getresponse().read()
+        os.kill(self.pid(), signal.SIGSTOP)
+        try:
+            line.request("POST", f"/api/v1/jobs/{job['id']}/resume", json.dumps({"port": self.rack.port(1)}),
+                         {"Content-Type": "application/json"})
+            self.hands(0)
+            time.sleep(1)
+        finally:
+            os.kill(self.pid(), signal.SIGCONT)
+        self.assertEqual(line.getresponse().status, 200)
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "another run", 60)
+        job = self.station.wait(job["id"], until=("prompt",), step="S3")
+        self.assertEqual(job["port"], self.rack.port(1))
+        self.assertEqual(self.rack.hashes(0), before)
+
     def test_phone_on_another_port(self):
         self.begin(phones=2, hands="none")
         job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "usb/base/clock.h"
+#include "usb/base/mem.h"
 #include "usb/worker/host.h"
 
 enum { SPOKEN = 2000, HANG_S = 30 };
@@ -75,6 +76,40 @@ static void station_that_stands_still(void **state)
     alarm(0);
 }
 
+static void say_channel(const char *port)
+{
+    int ends[2];
+    struct err err = {0};
+    assert_int_equal(wire_pair(ends, &err), 0);
+    struct wire_message m = {.type = WIRE_channel, .fd = ends[0]};
+    WIRE_TEXT(m.u.channel.port, port);
+    assert_int_equal(wire_send(station, &m, 0, &err), 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* A phone that is open on one port is not gone on with for a station that sees it on another. */
+static void phone_that_was_moved(void **state)
+{
+    (void)state;
+    static const struct {
+        bool taken;
+        const char *port;
+        bool ends;
+    } rows[] = {{true, "p1", false}, {false, "p2", false}, {true, "p2", true}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        static struct host h;
+        host_init(&h);
+        WIRE_TEXT(h.port, "p1");
+        h.taken = rows[i].taken;
+        say_channel(rows[i].port);
+        host_pump(&h, clock_in(1000));
+        assert_int_equal(h.server_gone, rows[i].ends);
+        assert_string_equal(h.port, rows[i].port);
+        host_deinit(&h);
+    }
+}
+
 int main(void)
 {
     int channel[2], device[2];
@@ -86,6 +121,9 @@ int main(void)
     if (kept < 0 || other < 0 || dup2(kept, WORKER_CHANNEL_FD) < 0 ||
         dup2(other, WORKER_DEVICE_FD) < 0)
         return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(station_that_stands_still)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(station_that_stands_still),
+        cmocka_unit_test(phone_that_was_moved),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

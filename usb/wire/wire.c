@@ -43,7 +43,7 @@ FIELDS(permit, INT(permit, backup_id), TEXT(permit, manifest_sha256), TEXT(permi
 FIELDS(deny, TEXT(deny, code), TEXT(deny, failure), TEXT(deny, text))
 FIELDS(answer, TEXT(answer, prompt_id), TEXT(answer, answer), OBJECT(answer, values))
 FIELDS(control, TEXT(control, verb))
-FIELDS(channel, INT(channel, job_id))
+FIELDS(channel, INT(channel, job_id), TEXT(channel, port))
 FIELDS(beat, INT(beat, job_id))
 FIELDS(held, INT(held, job_id), INT(held, held))
 FIELDS(step, INT(step, job_id), TEXT(step, step), TEXT(step, state), INT(step, attempt),

@@ -26,7 +26,7 @@ enum { WIRE_MESSAGE_MAX_BYTES = 64 * 1024, WIRE_NAME_MAX = 128, WIRE_TEXT_MAX = 
     X(permit, "server", 0)     /* may write: what the gate compares with what it read */           \
     X(deny, "server", 0)       /* may not write, and why */                                        \
     X(answer, "server", 0)     /* a person answered a prompt */                                    \
-    X(channel, "server", 1)    /* a fresh fd 4: portwatch was started anew */                      \
+    X(channel, "server", 1)    /* a fresh fd 4: portwatch was started anew, or the phone was moved */                      \
     X(control, "server", 0)    /* cancel, pause, resume, hold, go: acts between steps */           \
     X(beat, "worker", 0)       /* alive; also while waiting on USB */                              \
     X(held, "worker", 0)       /* paused between two steps (1), or goes on (0) */                  \
@@ -94,6 +94,7 @@ struct wire_control {
 };
 struct wire_channel {
     int64_t job_id;
+    char port[WIRE_NAME_MAX]; /* where the phone is, says the station: another one when it was moved */
 };
 struct wire_beat {
     int64_t job_id;

@@ -137,9 +137,14 @@ static void take_record(struct host *h, struct wire_message *m)
 
 static void want(struct host *h, const char *modes);
 
-/* Portwatch was started anew: what the old one knew and promised is void, the want is said again. */
+/* Portwatch was started anew, or a person says that the phone is on another port: what was known and promised is void,
+ * the want is said again. When the phone was taken on the old port in the same moment this run has the wrong one, or
+ * the person is wrong: it ends before its next step, and the next run begins at the new port. */
 static void take_channel(struct host *h, struct wire_message *m)
 {
+    bool moved = strcmp(m->u.channel.port, h->port) != 0;
+    WIRE_TEXT(h->port, m->u.channel.port);
+    h->server_gone |= moved && h->taken;
     if (dup3(m->fd, WORKER_DEVICE_FD, O_CLOEXEC) < 0)
         return;
     h->portwatch_gone = false;
@@ -418,6 +423,7 @@ static int host_device(void *arg, const char *modes, int64_t until_ms, struct tr
                        struct err *err)
 {
     struct host *h = arg;
+    h->taken = false;
     want(h, modes);
     for (;;) {
         int rc = interrupted(h, err);
@@ -438,6 +444,7 @@ static int host_device(void *arg, const char *modes, int64_t until_ms, struct tr
         rc = open_transport(h, out, id_out, err);
         if (rc == 0) {
             snprintf(mode_out, mode_size, "%s", h->attach.mode);
+            h->taken = true;
             return 0;
         }
         /* it went away while it was being opened, or would not be claimed: the next one counts */
@@ -451,6 +458,7 @@ static int host_seen(void *arg, const char *modes, int64_t until_ms, char *seria
                      struct err *err)
 {
     struct host *h = arg;
+    h->taken = false;
     for (;;) {
         int rc = interrupted(h, err);
         if (rc < 0)

@@ -40,6 +40,7 @@ struct host {
     struct wire_seen seen;
     char wanted[WIRE_NAME_MAX]; /* modes of the want that waits for its attach; empty: none */
     bool seen_none; /* since the last device was handed over */
+    bool taken;     /* the session has the device that was handed over last, and has not waited for another since */
     struct wire_run run;
     int run_fd;
     int run_number; /* of this job, from 1 */
