@@ -86,10 +86,10 @@ struct board_settings {
     enum text_style text_style;      /* how a locked service LK refuses */
     char locked_text[48];            /* "target device is locked" */
     char product[24], version_preloader[24], version_bootloader[24], version_baseband[24], hw_revision[16];
-    char vars_absent[64];            /* "": variables that LK does not know, "has-slot,battery-voltage" */
+    char vars_absent[128];           /* "": variables that LK does not know, "has-slot,battery-voltage" */
     enum slot_switch set_active;
     bool preloader_writable;         /* the boot areas are not protected from LK */
-    char fail_command[64];           /* "": "flash:nvram=TEXT" lets commands that begin so fail */
+    char fail_command[128];          /* "": "flash:nvram=TEXT" lets commands that begin so fail */
     bool size_prefix;                /* partition sizes begin with 0x */
     bool elabel_absent;              /* LK knows no partition of that name */
     bool unlocked;                   /* whatever seccfg says */

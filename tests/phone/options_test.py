@@ -41,15 +41,17 @@ class Options(unittest.TestCase):
         rack = bench.Rack(self.dir, profile="tiny", hands="none", lost=False, time_scale=0.05)
         rack.state = os.path.join(self.dir, "fresh")
         rack.args[rack.args.index("--state") + 1] = rack.state
-        rack.args += ["--firmware", "PDA-2110-0-00WW-B01", "--tac", "35123406", "--sys8-9", "mdlog,mdmeta"]
+        rack.args += ["--set", "fail_command=oem lks=no: not here", "--firmware", "PDA-2110-0-00WW-B01", "--tac", "35123406", "--sys8-9", "mdlog,mdmeta"]
         with rack:
             rack.control(0, "power_long")
             end = time.monotonic() + 60
             while "version" not in (screen := rack.screen(0)) and time.monotonic() < end:
                 time.sleep(0.05)
             label = rack.control(0, "state")["label"]
+            settings = rack.control(0, "settings")["settings"]
         self.assertEqual((screen["android"], screen["version"]), ("9", "PDA-2110-0-00WW-B01"))
         self.assertEqual(screen["imeis"], label["imeis"])
+        self.assertEqual(settings["fail_command"], "oem lks=no: not here")
         self.assertEqual({imei[:8] for imei in label["imeis"]}, {"35123406"})
         user = os.path.join(rack.phone_dir(0), "user.img")
         self.assertEqual([bench.partition(user, name)["number"] for name in ("mdlog", "mdmeta")], [7, 8])

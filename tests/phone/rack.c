@@ -43,8 +43,8 @@ struct board *rack_find(const struct rack *r, const char *name)
 int rack_parse_target(const struct rack *r, const char *text, struct board **board_out,
                       const char **rest_out, struct err *err)
 {
-    const char *colon = strchr(text, ':');
-    if (!colon) {
+    const char *colon = text + strcspn(text, ":=@");
+    if (*colon != ':') { /* one further on belongs to a value */
         *board_out = NULL;
         *rest_out = text;
         return 0;

@@ -33,7 +33,7 @@ const char *rack_address(const struct rack *r);
 struct board **rack_boards(struct rack *r, size_t *count_out);
 /* By bus id, NULL when there is none. */
 struct board *rack_find(const struct rack *r, const char *name);
-/* "PHONE:rest": *rest_out, and the phone; without "PHONE:" the phone is NULL. ERR_NOT_FOUND. */
+/* "PHONE:rest": *rest_out, and the phone; without "PHONE:" before any "=" the phone is NULL. ERR_NOT_FOUND. */
 int rack_parse_target(const struct rack *r, const char *text, struct board **board_out,
                       const char **rest_out, struct err *err);
 void rack_stop(struct rack **r);

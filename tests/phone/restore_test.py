@@ -225,19 +225,22 @@ class Restore(Bench):
         self.prepare()
         self.assert_restored(self.restore(finish="upgrade"), finish="upgrade")
 
-    def with_android(self, version, android):
+    def with_android(self, version, android, *settings):
         self.package = self.make_package("later", "--version", version)
-        self.open(version=version)
+        self.open(version=version, settings=settings)
         self.prepare()
         self.assert_restored(self.restore())
         screen = self.rack.screen(0)
         self.assertEqual((screen["version"], screen["android"]), (version, android))
 
     def test_android_9(self):
-        self.with_android("PDA-2150-0-00WW-B02", "9")
+        # and a bootloader that tells little, in other words
+        self.with_android("PDA-2150-0-00WW-B02", "9", "oem_reply=named", "text_style=newmtk",
+                          "vars_absent=has-slot,max-download-size,battery-voltage,product,unlocked,current-slot")
 
     def test_android_10(self):
-        self.with_android("PDA-3260-0-00WW-B01", "10")
+        # and a service bootloader that wants no permission
+        self.with_android("PDA-3260-0-00WW-B01", "10", "auth=none", "set_active=unknown")
 
     def test_challenge_instead_of_a_code(self):
         """A bootloader of a newer security version does not know the command and asks a question of its own."""

@@ -7,7 +7,7 @@
 #include "tests/phone/hardware.h"
 #include "usb/base/mem.h"
 
-enum { SETTING_TEXT_BYTES = 80 };
+enum { SETTING_TEXT_BYTES = 128 }; /* the longest text of struct board_settings */
 enum kind { KIND_CHOICE, KIND_BOOL, KIND_INT, KIND_U16, KIND_U32, KIND_U64, KIND_TEXT };
 
 static const char *const usb_models[] = {"field", "buffered", "exact", NULL};
