@@ -28,13 +28,16 @@ static const char add_sql[] =
     " source_backup_id AS \"source_backup_id:id\", manifest_sha256, plan_sha256, chip_id,"         \
     " issued_ms AS \"issued_at:time\" FROM permit"
 /* Slots of this phone that another job's service LK may lie in, also a torn one that nobody can tell any more by its
- * bytes. A job that succeeded has cleaned all of them (law 5). */
+ * bytes. A job that succeeded has cleaned all of them (law 5), and those of jobs whose permits were issued before its own;
+ * the order of the permits tells, not the clock, which may jump. */
 static const char service_lk_sql[] =
     "SELECT group_concat(DISTINCT e.partition) AS service_lk FROM job j JOIN write_extent e"
     " ON e.job_id = j.id WHERE j.phone_id = (SELECT id FROM phone WHERE chip_id = :chip_id)"
-    " AND j.id <> :job_id AND e.kind = 'service_lk' AND NOT EXISTS (SELECT 1 FROM job later"
-    " WHERE later.phone_id = j.phone_id AND later.state = 'succeeded' AND later.ended_ms > e.at_ms"
-    " AND EXISTS (SELECT 1 FROM permit WHERE permit.job_id = later.id))";
+    " AND j.id <> :job_id AND j.state <> 'succeeded' AND e.kind = 'service_lk'"
+    " AND NOT EXISTS (SELECT 1 FROM job later"
+    " WHERE later.phone_id = j.phone_id AND later.state = 'succeeded'"
+    " AND EXISTS (SELECT 1 FROM permit p WHERE p.job_id = later.id AND p.id >"
+    " (SELECT max(id) FROM permit WHERE job_id = j.id)))";
 
 static bool text_is(json_t *row, const char *key, const char *want)
 {

@@ -9,10 +9,11 @@
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
-static const char due_sql[] =
-    "SELECT id FROM backup WHERE coalesce(verified_ms, created_ms) <= :before"
-    " AND pruned_ms IS NULL"
-    " ORDER BY coalesce(verified_ms, created_ms) LIMIT 1";
+/* A time that is still to come was written by a clock that was ahead: it says nothing, and must not hold up the reading. */
+#define DUE(which)                                                                                 \
+    "(SELECT id FROM backup WHERE coalesce(verified_ms, created_ms) " which                        \
+    " AND pruned_ms IS NULL ORDER BY coalesce(verified_ms, created_ms) LIMIT 1)"
+static const char due_sql[] = "SELECT coalesce(" DUE("<= :before") ", " DUE("> :now") ") AS id";
 static const char images_sql[] = "SELECT name, size_bytes AS size, sha256 FROM backup_partition"
                                  " WHERE backup_id = :id ORDER BY seq";
 static const char damaged_sql[] =
@@ -65,9 +66,9 @@ static int verify(struct conn *conn, struct task *task)
     if (!arg_int(task, "id")) {
         json_auto_t *row = NULL;
         int found = db_row(conn->station, due_sql, task->args, &row, &task->err);
-        if (found <= 0) {
+        if (found < 0 || json_is_null(json_object_get(row, "id"))) {
             task->then = NULL;
-            return found;
+            return found < 0 ? found : 0;
         }
         json_object_set(task->args, "id", json_object_get(row, "id"));
         return check_images(conn, task);
@@ -150,5 +151,8 @@ void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done
 
 void store_backup_verify_due(struct store *s, int64_t before_ms, store_done_fn *done, void *arg)
 {
-    submit(s, json_pack("{s:n, s:I}", "id", "before", (json_int_t)before_ms), done, arg);
+    submit(s,
+           json_pack("{s:n, s:I, s:I}", "id", "before", (json_int_t)before_ms, "now",
+                     (json_int_t)clock_utc_ms()),
+           done, arg);
 }

@@ -334,6 +334,25 @@ static void verifying_finds_damage(void **state)
     scene_close(&s);
 }
 
+/* Read while the clock was a year ahead: it is read again, not a year from now. */
+static void a_clock_that_was_ahead_holds_up_no_reading(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    struct call c = {0};
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &s), day_ms = 24 * 3600 * 1000;
+    clock_test_shift_utc(365 * day_ms);
+    CALL_OK(b, &c, store_backup_verify, backup);
+    clock_test_shift_utc(0);
+    CALL_OK(b, &c, store_backup_verify_due, clock_utc_ms() - day_ms);
+    assert_int_equal(id_of(c.body), backup);
+    CALL_OK(b, &c, store_backup_verify_due, clock_utc_ms() - day_ms);
+    assert_null(c.body);
+    json_decref(c.body);
+    scene_close(&s);
+}
+
 /* What a disk may do to nvram of backup 1: chunk 2 is the second of its four. */
 static const char *const losses[] = {
     "UPDATE chunk SET packed = x'00' WHERE id = 2",
@@ -549,6 +568,59 @@ static void a_permit_needs_its_proofs(void **state)
     scene_close(&other);
 }
 
+/* The slots with an earlier job's service LK that the worker is told of with its permit. */
+static void expect_slots(struct bench *b, struct store_permit_new permit, const char *want)
+{
+    struct call c = {0};
+    CALL_OK(b, &c, store_permit_add, &permit);
+    const char *told = json_string_value(json_object_get(c.body, "service_lk"));
+    assert_string_equal(told ? told : "none", want);
+    json_decref(c.body);
+}
+
+/* Runs to `state` with the service LK sent to lk_a at that time, or with no LK; the next order for this phone follows. */
+static void run_job(struct bench *b, struct scene *s, bool service_lk, const char *state)
+{
+    struct call c = {0};
+    json_auto_t *steps = json_array();
+    json_auto_t *extents = json_array();
+    if (service_lk)
+        json_array_append_new(extents, json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:n, s:I}", "step",
+                                                 "S9", "kind", "service_lk", "partition", "lk_a",
+                                                 "phase", "sent", "offset", 0, "length", 4096,
+                                                 "sha256", "at_ms", (json_int_t)clock_utc_ms()));
+    CALL_OK(b, &c, store_run_begin, s->job_id, s->chip);
+    CALL_OK(b, &c, store_run_adopt, s->job_id, steps, extents);
+    CALL_OK(b, &c, store_run_end, s->job_id, state, NULL, NULL);
+    CALL_OK(b, &c, store_job_change, s->job_id, (&(struct store_job_change){.state = state}));
+    json_decref(c.body);
+    s->job_id = add_order(b, s->chip, s->phone_id, SERIAL_A);
+}
+
+/* Law 5: which job cleaned a phone is told by the order of the permits. A job that succeeded while the clock was ahead
+ * did not clean up behind one that failed later, nor does a clock that falls back undo what was cleaned. */
+static void a_service_lk_is_known_whatever_the_clock_says(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &s), day_ms = 24 * 3600 * 1000;
+    clock_test_shift_utc(day_ms);
+    expect_slots(b, permit_of(&s, backup, 0), "none");
+    run_job(b, &s, true, "succeeded");
+    clock_test_shift_utc(-day_ms);
+    expect_slots(b, permit_of(&s, backup, 0), "none");
+    run_job(b, &s, true, "failed");
+    expect_slots(b, permit_of(&s, backup, 0), "lk_a");
+    run_job(b, &s, false, "failed");
+    clock_test_shift_utc(-2 * day_ms);
+    expect_slots(b, permit_of(&s, backup, 0), "lk_a");
+    run_job(b, &s, false, "succeeded");
+    expect_slots(b, permit_of(&s, backup, 0), "none");
+    clock_test_shift_utc(0);
+    scene_close(&s);
+}
+
 static void no_permit_while_a_conflict_is_open(void **state)
 {
     struct bench *b = *state;
@@ -658,11 +730,13 @@ int main(void)
         WITH_BENCH(a_backup_is_filed_under_its_own_chip),
         WITH_BENCH(damage_on_disk_is_found),
         WITH_BENCH(verifying_finds_damage),
+        WITH_BENCH(a_clock_that_was_ahead_holds_up_no_reading),
         WITH_BENCH(what_is_saved_again_is_whole),
         WITH_BENCH(only_what_came_again_is_whole),
         WITH_BENCH(twins_are_other_phones_with_equal_plausible_images),
         WITH_BENCH(wiped_phones_are_no_twins),
         WITH_BENCH(a_permit_needs_its_proofs),
+        WITH_BENCH(a_service_lk_is_known_whatever_the_clock_says),
         WITH_BENCH(no_permit_while_a_conflict_is_open),
         WITH_BENCH(a_known_phone_gets_no_other_label),
         WITH_BENCH(an_import_is_bound_once),
