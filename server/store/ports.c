@@ -32,11 +32,27 @@ static const char put_sql[] =
 
 static const char port_sql[] = PORT_COLUMNS " WHERE p.id = :id";
 
+/* A person who scans a label means one port, and does not hear whether a letter is a capital. */
+static const char labelled_sql[] =
+    "SELECT id FROM port WHERE lower(label) = lower(:label) AND label <> '' AND id <> :id";
+
+static int check_label(struct conn *conn, struct task *task)
+{
+    json_auto_t *other = NULL;
+    int found = db_row(conn->station, labelled_sql, task->args, &other, &task->err);
+    return found > 0
+               ? err_set(&task->err, ERR_CONFLICT, "port %s has the label %s already",
+                         json_string_value(json_object_get(other, "id")), arg_text(task, "label"))
+               : found;
+}
+
 /* Ports are put again at every start of the station: only news are events. */
 static int put(struct conn *conn, struct task *task)
 {
     json_auto_t *before = NULL;
-    int code = db_row(conn->station, port_sql, task->args, &before, &task->err);
+    int code = check_label(conn, task);
+    if (code >= 0)
+        code = db_row(conn->station, port_sql, task->args, &before, &task->err);
     if (code >= 0)
         code = db_run(conn->station, put_sql, task->args, &task->err);
     if (code >= 0)

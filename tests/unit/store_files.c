@@ -62,6 +62,28 @@ static void a_failing_migration_leaves_the_old_schema(void **state)
     assert_int_equal(one_number(b->dir, "test.db", "SELECT count(*) AS n FROM b"), 1);
 }
 
+/* Two ports with one label, from before labels were unique: the one that was there first keeps it. */
+static void equal_labels_of_before_are_told_apart(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    const struct schema before = {"test.db", schema_station.migration, 6};
+    const struct schema now = {"test.db", schema_station.migration, schema_station.version};
+    assert_int_equal(schema_migrate(&before, b->dir, &err), 0);
+    bench_change(b, "test.db",
+                 "INSERT INTO port (id, label, created_ms) VALUES ('p1', 'a1', 7), ('p2', 'A1', 5),"
+                 " ('p3', 'A1', 7), ('p4', 'A2', 7), ('p5', '', 1), ('p6', '', 1)");
+    if (schema_migrate(&now, b->dir, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(one_number(b->dir, "test.db.6.bak", version_sql), 6);
+    assert_int_equal(
+        bench_count(b, "test.db",
+                    "SELECT count(*) AS n FROM port WHERE id IN ('p2', 'p4') AND label <> ''"),
+        2);
+    assert_int_equal(bench_count(b, "test.db", "SELECT count(*) AS n FROM port WHERE label <> ''"),
+                     2);
+}
+
 static void a_newer_schema_is_refused(void **state)
 {
     struct bench *b = *state;
@@ -127,6 +149,9 @@ static const struct refused {
      ERR_INPUT},
     {"audit changed", "UPDATE audit SET actor = 'x'", ERR_INPUT},
     {"audit gone", "DELETE FROM audit", ERR_INPUT},
+    {"a label twice",
+     "INSERT INTO port (id, label, created_ms) VALUES ('p8', 'B7', 0), ('p9', 'b7', 0)",
+     ERR_CONFLICT},
 };
 
 static void tables_refuse(void **state)
@@ -367,6 +392,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_BENCH(a_schema_goes_forward_and_a_copy_is_kept),
         WITH_BENCH(a_failing_migration_leaves_the_old_schema),
+        WITH_BENCH(equal_labels_of_before_are_told_apart),
         WITH_BENCH(a_newer_schema_is_refused),
         WITH_BENCH(one_process_a_folder),
         WITH_BENCH(nobody_else_reads_the_files),

@@ -224,6 +224,32 @@ static void lists_filter_and_page(void **state)
     json_decref(c.body);
 }
 
+static void put_label(struct bench *b, struct call *c, const char *port, const char *label)
+{
+    store_port_put(b->store, port, &(struct store_port_settings){label, -1, -1}, call_done, c);
+}
+
+/* Two people label at the same moment: neither answer is there when the other one asks. */
+static void a_label_is_given_once(void **state)
+{
+    struct bench *b = *state;
+    static const char *const ports[] = {"p1", "p2", "p3"}, *const labels[] = {"A1", "A1", "a1"};
+    struct call calls[ARRAY_LEN(ports)] = {0}, c = {0};
+    for (size_t i = 0; i < ARRAY_LEN(ports); i++)
+        put_label(b, &calls[i], ports[i], labels[i]);
+    for (size_t i = 0; i < ARRAY_LEN(ports); i++) {
+        call_wait(b, &calls[i]);
+        assert_int_equal(calls[i].code, i == 0 ? 0 : ERR_CONFLICT);
+        json_decref(calls[i].body);
+    }
+    assert_non_null(strstr(calls[2].err.text, "p1 has the label"));
+    CALL_OK(b, &c, store_port_put, "p1", &(struct store_port_settings){"a1", -1, -1}); /* its own */
+    CALL_OK(b, &c, store_port_put, "p1", &(struct store_port_settings){"", -1, -1});
+    CALL_OK(b, &c, store_port_put, "p2", &(struct store_port_settings){"", -1, -1});
+    CALL_OK(b, &c, store_port_put, "p3", &(struct store_port_settings){"A1", -1, -1});
+    json_decref(c.body);
+}
+
 static void ports_keep_label_and_last_result(void **state)
 {
     struct bench *b = *state;
@@ -319,6 +345,7 @@ int main(void)
         WITH_BENCH(every_attempt_is_kept),
         WITH_BENCH(log_lines_and_events_have_cursors),
         WITH_BENCH(lists_filter_and_page),
+        WITH_BENCH(a_label_is_given_once),
         WITH_BENCH(ports_keep_label_and_last_result),
         WITH_BENCH(audit_rows_are_written),
         WITH_BENCH(firmware_is_catalogued_once),
