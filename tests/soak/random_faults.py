@@ -102,7 +102,7 @@ class Soak(sweep.Sweep):
 
         job, hang = phone.run((lambda: self.arm(phone, fault)) if fault else None)
         struck = bool(fault) and self.rack.control(phone.index, "fault", clear=True)["dropped"] == 0
-        outcome, wrong = self.judge(None, job, hang)
+        outcome, wrong = self.judge(job, hang)
         name = f"job {job['id']}, fault {fault[0] if fault else 'none'}: {outcome}"
         if wrong:
             self.unnamed.append(f"{name}: {wrong}")

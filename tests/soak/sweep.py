@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """Fault sweep: x5-restore on profile tiny with one fault a job, many phones side by side in one rack and one station.
 
-A clean run on the first phone says what goes over the bus. Then `unplug` happens at every transfer, every other kind
-at one position per (step, message). A job has to succeed, recover (succeed after another attempt), or fail with a named
-error; after a failure a second, clean run must restore the phone, which an independent checker confirms. No step may
-be silent past its deadline, the phone must not count a host mistake, and no process may keep more than it had. The seed
-picks the phones' USB model and agent build. One JSON line.
+A clean run on the first phone says what goes over the bus, more clean runs how many control transfers there are. Then
+`unplug` happens at every transfer, every other kind at one position per (step, message), every kind at every control
+transfer, and once another phone comes back after the halt. A job has to succeed, recover (succeed after another attempt),
+or fail with a named error; after a failure a second, clean run must restore the phone, which an independent checker
+confirms. The other phone must be told from the first and stay as it is. No step may be silent past its deadline, the
+phone must not count a host mistake, and no process may keep more than it had. The seed picks the phones' USB model and
+agent build. One JSON line.
 
 As a part of `./run soak` it tries cases in random order for a fifth of the minutes; --all (./run soak --sweep) tries
 every one, with --share a part of them; `./run test` has a sample of a minute."""
@@ -45,6 +47,9 @@ PATIENCE_S = 5  # of a person who did what the prompt says, before trying once m
 KINDS = ("reset", "stall", "short", "long", "babble", "late", "nak", "corrupt", "garbage", "lie")
 IN_ONLY = ("long", "babble")
 SPOILS_HOST_BYTES = ("short", "corrupt", "garbage", "lie")  # of an OUT transfer: the phone hears what the host never said
+# Of control transfers, a kind of the sweep's own: what the host asks a phone when it comes on the bus, and little later.
+CONTROL_KINDS = KINDS + ("unplug",)
+CONTROLS_MAX = 24  # that are looked for in one stay on the bus
 # Words that the emulated firmware asks for, and the steps at whose beginning they become due
 START, READS, WRITES = ("S4", "S18"), ("S5", "S6", "S9", "S18v", "S19"), ("S7", "S8", "S18w")
 FASTBOOT = ("S11", "S12", "S13", "S15")
@@ -166,9 +171,9 @@ class Phone:
         return self.sweep.station.restore(self.rack.port(self.index), self.label["serial"], self.label["imeis"],
                                           firmware=self.sweep.firmware["id"], backup=self.backup["id"])
 
-    def run(self, arm=None, until=lambda job: False):
-        """One job, led to its end or until until(job); arm is called when it waits for the phone. (job, why it had to
-        be given up or None)."""
+    def run(self, arm=None, until=lambda job: False, when=lambda job: True):
+        """One job, led to its end or until until(job); arm is called when it waits for the phone, the first time that
+        when(job) holds. (job, why it had to be given up or None)."""
         station, person = self.sweep.station, Person(self.sweep, self.index)
         order = self.order()
         start = moved = time.monotonic()
@@ -179,7 +184,7 @@ class Phone:
             if job["state"] in FINAL or until(job):
                 return job, None
             now = time.monotonic()
-            if arm and not armed and job["prompt"]:
+            if arm and not armed and job["prompt"] and when(job):
                 arm()
                 armed = True
             try:
@@ -321,6 +326,41 @@ class Sweep:
             t["message"] = context
         return transfers
 
+    def controls(self, transfers):
+        """How many control transfers each stay on the bus has: (stay, name of its first step, how many). Nobody lists
+        them, so clean jobs count them, one a stay: all that may be there are ordered to be a millisecond late."""
+        steps = {}
+        for t in transfers:
+            steps.setdefault(t["appearance"], t["name"])
+        stays, found = sorted(steps), {}
+
+        def count(phone, mine):
+            for stay in mine:
+                found[stay] = self.count_controls(phone, stay)
+
+        share = len(self.phones)
+        threads = [threading.Thread(target=count, args=(phone, stays[i::share])) for i, phone in enumerate(self.phones)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [(stay, steps[stay], found[stay]) for stay in stays]
+
+    def count_controls(self, phone, stay):
+        def arm():
+            step = self.rack.control(phone.index, "transfers")["steps"] + stay
+            for n in range(1, CONTROLS_MAX + 1):
+                self.rack.control(phone.index, "fault", fault=f"late@step={step}@control={n}@ms=1")
+
+        phone.lose_identity()
+        job, hang = phone.run(arm)
+        if hang or job["state"] != "succeeded":
+            raise RuntimeError(f"the clean run that counts control transfers failed: {hang or job['error']}")
+        count = CONTROLS_MAX - self.rack.control(phone.index, "fault", clear=True)["dropped"]
+        if not 0 < count < CONTROLS_MAX:
+            raise RuntimeError(f"{count} control transfers in stay {stay}")
+        return count
+
     def violations(self, phone):
         return collections.Counter(self.rack.control(phone.index, "violations")["violations"])
 
@@ -328,7 +368,7 @@ class Sweep:
         passed, text = self.rack.check(phone.index, self.package, "lk")
         return None if passed else f"x5-check: {text.strip()[-300:]}"
 
-    def judge(self, case, job, hang):
+    def judge(self, job, hang):
         """Outcome class, and what is wrong with it."""
         if hang:
             return "hang", hang
@@ -357,15 +397,19 @@ class Sweep:
 
         def arm():
             base["steps"] = self.rack.control(phone.index, "transfers")["steps"]
+            if "refused" in case:
+                base["flash"] = self.rack.hashes(phone.index)
             self.rack.control(phone.index, "fault", fault=case["spec"](base["steps"]))
 
-        job, hang = phone.run(arm)
+        job, hang = phone.run(arm, when=case.get("when", lambda job: True))
         happened = self.rack.control(phone.index, "fault", clear=True)["dropped"] == 0
-        outcome, wrong = self.judge(case, job, hang)
+        outcome, wrong = self.judge(job, hang)
         mistakes = self.violations(phone) - mistakes
         if mistakes and case["judged"] and not self.spoilt_after_all(phone, case, base["steps"]):
             wrong = wrong or f"host mistakes: {dict(mistakes)}"
-        if outcome in ("succeeded", "recovered"):
+        if "refused" in case:
+            wrong = wrong or self.untouched(phone, case, outcome, base)
+        elif outcome in ("succeeded", "recovered"):
             wrong = wrong or self.check(phone)
         elif not wrong:
             wrong = self.second(phone)
@@ -384,6 +428,23 @@ class Sweep:
                 self.problems.append({"case": case["name"], "outcome": outcome, "why": wrong, "job": job["id"]})
                 print(f"sweep: {case['name']}: {outcome}: {wrong}", file=sys.stderr, flush=True)
         return kind
+
+    def untouched(self, phone, case, outcome, base):
+        """A phone that must be refused: was it, with the flash that it had when it was plugged in, and is its serial, now
+        seen on two chips, a conflict for everybody?"""
+        if outcome != f"failed:{case['refused']}":
+            return f"{outcome} instead of {case['refused']}"
+        return self.conflict(phone) or \
+            (None if self.rack.hashes(phone.index) == base["flash"] else "the flash of the refused phone has changed")
+
+    def conflict(self, phone):
+        """The next order for a serial that is on two chips is refused, or its job when it sees the phone."""
+        try:
+            job, hang = phone.run()
+        except bench.ApiError as error:
+            return None if error.problem.get("code") == "conflict" else str(error)
+        outcome, wrong = self.judge(job, hang)
+        return wrong or (None if outcome == "failed:L7:identity_conflict" else f"a serial on two chips: {outcome}")
 
     def judge_whole(self, cases, whole):
         """What no single case shows: that faults did happen, of each kind, and that nothing was left behind."""
@@ -404,11 +465,12 @@ class Sweep:
         return self.check(phone)
 
     def work(self, cases, until):
-        todo = queue.SimpleQueue()
+        """The last phone is for cases in which a phone is refused, for good: its serial is on two chips then."""
+        todo, refused = queue.SimpleQueue(), queue.SimpleQueue()
         for case in cases:
-            todo.put(case)
+            (refused if "refused" in case else todo).put(case)
 
-        def one(phone):
+        def one(phone, todo):
             while time.monotonic() < until:
                 try:
                     case = todo.get_nowait()
@@ -424,7 +486,8 @@ class Sweep:
                     if self.station.process.child.poll() is not None:
                         return
 
-        threads = [threading.Thread(target=one, args=(phone,), daemon=True) for phone in self.phones]
+        threads = [threading.Thread(target=one, args=(phone, refused if phone is self.phones[-1] else todo), daemon=True)
+                   for phone in self.phones]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -463,7 +526,21 @@ def case_of(kind, name, transfer):
             "spec": lambda base: f"{kind}@step={base + appearance}{place}@seed={seed}"}
 
 
-def cases_of(transfers):
+def control_case(kind, stay, name, n):
+    place = f"@control={n}@seed={(stay * 31 + n) * 2654435761 % 1000003}"
+    if kind == "late":
+        place += f"@ms={int(LATE_MS * STATION_SCALE)}"
+    return {"kind": "control", "name": f"control {kind} {name} {stay}.{n}", "judged": True,
+            "spec": lambda base: f"{kind}@step={base + stay}{place}"}
+
+
+def other_phone():
+    """Between the halves of a job, when the first phone was told to switch off and is to be plugged in again."""
+    return {"kind": "other_phone", "name": "other_phone from S17 on", "judged": True, "refused": "F4:another_phone",
+            "when": lambda job: (job["step"] or "").startswith("S17"), "spec": lambda base: "other_phone@seed=17"}
+
+
+def cases_of(transfers, controls):
     """All cases; unplug at every transfer last, it takes the least time."""
     once, steps = {}, {}
     for t in transfers:
@@ -473,6 +550,9 @@ def cases_of(transfers):
              for kind in KINDS for (_, message), t in once.items() if t["in"] or kind not in IN_ONLY]
     cases += [case_of(word, f"{word} from {step} on", steps[step])
               for word, places in WORDS.items() for step in places if step in steps]
+    cases += [control_case(kind, stay, name, n) for stay, name, count in controls for n in range(1, count + 1)
+              for kind in CONTROL_KINDS]
+    cases.append(other_phone())
     cases += [case_of("unplug", f"unplug {t['name']} transfer {t['appearance']}.{t['transfer']} {t['message']}", t)
               for t in transfers]
     return cases
@@ -511,10 +591,11 @@ def main():
     args = parser.parse_args()
     start = time.monotonic()
     with bench.Workspace("flashrack-sweep") as folder:
-        sweep = Sweep(folder, args.phones, args.seed)
+        sweep = Sweep(folder, args.phones + 1, args.seed)
         sweep.open()
         transfers = sweep.map()
-        cases = cases_of(transfers)
+        controls = sweep.controls(transfers)
+        cases = cases_of(transfers, controls)
         if args.kinds:
             cases = [c for c in cases if c["kind"] in args.kinds.split(",")]
         cases = [c for c in cases if args.only in c["name"]][args.share[0] - 1::args.share[1]]
@@ -527,7 +608,7 @@ def main():
         sweep.close()
     tried = sum(sweep.counts.values())
     print(json.dumps({"seed": args.seed, "share": args.share, "phones": args.phones, "usb_model": sweep.model, "da_build": sweep.build,
-                      "transfers": len(transfers), "cases": len(cases), "tried": tried,
+                      "transfers": len(transfers), "controls": {f"{stay} {name}": count for stay, name, count in controls}, "cases": len(cases), "tried": tried,
                       "happened": sum(sweep.happened.values()), "outcomes": dict(sweep.counts),
                       "unnamed": sum("unnamed" in str(problem.get("why")) for problem in sweep.problems),
                       "failures": dict(sweep.by_code), "kinds": {k: dict(v) for k, v in sweep.by_kind.items()},
