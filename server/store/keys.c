@@ -121,12 +121,27 @@ static int load(struct keys *k, const struct store_config *config, struct err *e
     return code;
 }
 
+/* Sealing protects the folder's copies. A key that goes along with each of them protects nothing. */
+static void warn_of_place(const char *data_dir, const char *key)
+{
+    AUTO(free_ptr) char *folder = realpath(data_dir, NULL);
+    AUTO(free_ptr) char *file = key ? realpath(key, NULL) : NULL;
+    size_t len = folder ? strlen(folder) : 0;
+    if (file && len && strncmp(file, folder, len) == 0 && file[len] == '/')
+        log_line(
+            LOG_WARN, "store", NULL,
+            "the backup key %s lies in the data folder: whoever has a copy of the folder can open "
+            "the backups; keep the key elsewhere",
+            key);
+}
+
 int keys_open(const struct store_config *config, struct keys **out, struct err *err)
 {
     AUTO(keys_free) struct keys *k = xcalloc(1, sizeof(*k));
     AUTO(free_ptr) char *path = xasprintf("%s/%s", config->data_dir, schema_backups.file);
     AUTO(db_close) struct db *db = NULL;
     int code = load(k, config, err);
+    warn_of_place(config->data_dir, config->backup_key);
     if (code == 0)
         code = db_open(path, false, &db, err);
     if (code == 0)

@@ -235,6 +235,15 @@ class Kept(Bench):
         os.remove(os.path.join(folder, "SHA256SUMS"))
         self.assert_import_refused(folder, "not whole")
 
+    def test_key_beside_the_backups(self):
+        outside = self.key_file()
+        self.open(station_extra=["--backup-key", outside])
+        self.assertNotIn("lies in the data folder", self.station.process.tail(40))
+        self.assertEqual(self.station.stop(), 0)
+        self.station.args[self.station.args.index(outside)] = shutil.copy(outside, self.station.data)
+        self.station.start()
+        self.assertIn("lies in the data folder", self.station.process.tail(40))
+
     def test_import_of_an_export(self):
         """The data folder is lost: what was exported before, as a folder and as a tar file, restores the phone. All of it
         with sealed backups."""
