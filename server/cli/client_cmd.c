@@ -114,7 +114,8 @@ const struct cli_command client_commands[] = {
      "Makes a backup of an exported one, which lies below a folder that the station may read\n"
      "(flashrackd --import-dir): the folder of 'backup export', or the tar file of the API.\n"
      "Every image is compared with SHA256SUMS and manifest.json; one that differs is named, and\n"
-     "nothing is kept. The phone is asked for its label's serial as with any import.\n\n"
+     "nothing is kept. The phone is asked for its label's serial as with any import. A chip id in\n"
+     "manifest.json binds the backup: for another chip it takes an admin ('conflicts').\n\n"
      "--serial S     of the phone that the backup is of" STATION,
      import_dump_cmd},
     {"conflicts", "[ID [resolve --reason TEXT [--keep WHICH]]] [--all] " JSON,

@@ -11,7 +11,8 @@
 
 static const char backup_sql[] =
     "SELECT id AS \"id:id\", phone_id AS \"phone_id:id\", job_id AS \"job_id:id\", origin, serial,"
-    " chip_id, verdict, complete AS \"complete:bool\", manifest_sha256,"
+    " coalesce((SELECT chip_id FROM phone WHERE id = backup.phone_id), chip_id) AS chip_id,"
+    " verdict, complete AS \"complete:bool\", manifest_sha256,"
     " created_ms AS \"created_at:time\", verified_ms AS \"verified_at:time\", damage,"
     " pinned AS \"pinned:bool\", pruned_ms AS \"pruned_at:time\" FROM backup "
     "WHERE id "

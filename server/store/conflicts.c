@@ -285,15 +285,38 @@ int conflicts_of_backup(struct conn *conn, struct task *task, int64_t backup_id,
     return open_or_find(conn, task, fields, out);
 }
 
+/* Whose it is: of the phone that it was approved for, else of the chip that came with it from another station. */
+static const char claim_sql[] =
+    "SELECT phone_id, chip_id, phone_id IS NULL AND chip_id <> (SELECT chip_id FROM phone"
+    " WHERE id = :phone_id) AS other_chip FROM backup WHERE id = :id";
+static const char name_chip_sql[] = "INSERT INTO phone (chip_id, first_seen_ms, last_seen_ms)"
+                                    " VALUES (:chip_id, :now, :now) ON CONFLICT DO NOTHING";
+static const char of_chip_sql[] = "SELECT id FROM phone WHERE chip_id = :chip_id";
+
+/* The phone with the chip that an import came with; it may never have been here, but an admin must be able to name it. */
+static int phone_of_chip(struct conn *conn, struct task *task, json_t *claim, int64_t *out)
+{
+    json_auto_t *row = NULL;
+    json_object_set_new(claim, "now", json_integer(clock_utc_ms()));
+    int code = db_run(conn->station, name_chip_sql, claim, &task->err);
+    if (code >= 0)
+        code = db_row(conn->station, of_chip_sql, claim, &row, &task->err);
+    *out = json_integer_value(json_object_get(row, "id"));
+    return code < 0 ? code : 0;
+}
+
 int conflicts_of_claim(struct conn *conn, struct task *task, int64_t backup_id, int64_t phone_id,
                        int64_t job_id, json_t **out)
 {
-    json_auto_t *owner = NULL;
-    json_auto_t *key = json_pack("{s:I}", "id", (json_int_t)backup_id);
-    int found = db_row(conn->station, owner_sql, key, &owner, &task->err);
-    int64_t bound = json_integer_value(json_object_get(owner, "phone_id"));
-    if (found <= 0 || !bound || bound == phone_id)
-        return found < 0 ? found : 0;
+    json_auto_t *claim = NULL;
+    json_auto_t *key =
+        json_pack("{s:I, s:I}", "id", (json_int_t)backup_id, "phone_id", (json_int_t)phone_id);
+    int code = db_row(conn->station, claim_sql, key, &claim, &task->err);
+    int64_t bound = json_integer_value(json_object_get(claim, "phone_id"));
+    if (code > 0 && json_integer_value(json_object_get(claim, "other_chip")))
+        code = phone_of_chip(conn, task, claim, &bound);
+    if (code < 0 || !bound || bound == phone_id)
+        return code < 0 ? code : 0;
     char value[24];
     snprintf(value, sizeof(value), "%" PRId64, backup_id);
     json_t *fields = conflict_new("import_claim", value, phone_id, bound, job_id);

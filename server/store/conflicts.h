@@ -17,7 +17,7 @@ int conflicts_of_facts(struct conn *conn, struct task *task, int64_t phone_id, i
                        json_t *facts, json_t **out);
 /* A backup was committed: another phone's backup holds an equal plausible image, and nobody decided yet. */
 int conflicts_of_backup(struct conn *conn, struct task *task, int64_t backup_id, json_t **out);
-/* An imported backup is bound to a phone and this one asks for it. */
+/* An imported backup is bound to a phone, or came with the id of a chip, and another one asks for it. */
 int conflicts_of_claim(struct conn *conn, struct task *task, int64_t backup_id, int64_t phone_id,
                        int64_t job_id, json_t **out);
 /* One that is open already and names this phone or backup; 0: neither. */

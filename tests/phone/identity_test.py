@@ -276,7 +276,24 @@ class Kept(Bench):
             self.assertEqual(json.loads(done.stdout)["pinned"], pinned)
         self.assertEqual(self.flashrack("backup", "pin", "99").returncode, 1)
         self.assert_pruned_is_refused(own[0]["backup_id"])
+        self.assert_chip_is_kept(serial)
         self.assert_damage_named(folder, packed)
+
+    def assert_chip_is_kept(self, serial):
+        """What is exported of an import that was written to a phone names that phone's chip, and an import of it is bound to
+        it before any phone was seen."""
+        chip = self.station.get("/phones/1")["chip_id"]
+        folder = os.path.join(self.dir, "bound")
+        self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", folder).returncode, 0)
+        bound = self.station.import_dump(folder, serial)
+        self.assertNotEqual(bound["id"], self.backup["id"])
+        self.assertEqual((bound["chip_id"], bound["phone_id"], bound["origin"]), (chip, None, "import"))
+        path = os.path.join(folder, "manifest.json")
+        with open(path) as f:
+            manifest = json.load(f)
+        with open(path, "w") as f:
+            json.dump({**manifest, "chip_id": "none"}, f)
+        self.assert_import_refused(folder, "no chip's")
 
     def test_read_again_on_a_schedule(self):
         self.open(profile="tiny", hands="none", station_extra=["--verify-every", "1"])

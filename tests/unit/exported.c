@@ -105,6 +105,13 @@ static const struct {
      "do not agree on proinfo.img"},
     {HASH_A "  proinfo.img\n", "{\"partitions\":[" PLACE("../x", "USER", HASH_A) "]}",
      "do not agree"},
+    {HASH_A "  proinfo.img\n", "{\"chip_id\":null,\"partitions\":[]}", NULL},
+    {HASH_A "  proinfo.img\n", "{\"chip_id\":\"\",\"partitions\":[]}", "no chip's"},
+    {HASH_A "  proinfo.img\n", "{\"chip_id\":7,\"partitions\":[]}", "no chip's"},
+    {HASH_A "  proinfo.img\n", "{\"chip_id\":\"00010203040506\",\"partitions\":[]}", NULL},
+    {HASH_A "  proinfo.img\n", "{\"chip_id\":\"0001020304050\",\"partitions\":[]}", "no chip's"},
+    {HASH_A "  proinfo.img\n", "{\"chip_id\":\"000102030405AB\",\"partitions\":[]}", "no chip's"},
+    {HASH_A "  proinfo.img\n", "{\"chip_id\":\"" HASH_A "aa\",\"partitions\":[]}", "no chip's"},
 };
 
 static struct span text(const char *s)
@@ -128,16 +135,18 @@ static void places_come_from_the_manifest(void **state)
 {
     (void)state;
     AUTO(free_ptr) struct exported *e = xcalloc(1, sizeof(*e));
-    assert_int_equal(exported_parse(text(HASH_A "  boot1.img\n"),
-                                    text("{\"serial\":\"S\",\"partitions\":[" PLACE(
-                                        "boot1", "BOOT1", HASH_A) "]}"),
-                                    e, NULL),
-                     0);
+    assert_int_equal(
+        exported_parse(text(HASH_A "  boot1.img\n"),
+                       text("{\"serial\":\"S\",\"chip_id\":\"0a0b0c0d\",\"partitions\":[" PLACE(
+                           "boot1", "BOOT1", HASH_A) "]}"),
+                       e, NULL),
+        0);
     const struct exported_image *image = exported_find(e, "boot1");
     assert_non_null(image);
     assert_true(image->placed);
     assert_string_equal(image->area, "BOOT1");
     assert_string_equal(e->serial, "S");
+    assert_string_equal(e->chip_id, "0a0b0c0d");
     assert_int_equal(image->offset_bytes, 512);
     assert_null(exported_find(e, "boot2"));
 }

@@ -1,6 +1,7 @@
 /* Backups: spools in, images out, who owns what, and what a permit asks for. */
 #include "tests/unit/store_spool.h"
 
+#include <inttypes.h>
 #include <sys/stat.h>
 
 #include "usb/base/clock.h"
@@ -469,20 +470,26 @@ static void wiped_phones_are_no_twins(void **state)
     json_decref(c.body);
 }
 
-/* A dump whose proinfo tells no serial, imported for the phone with this label. */
-static int64_t import_dump(struct bench *b, const char *serial)
+/* A dump whose proinfo tells no serial, imported for the phone with this label; with a chip id, an export of another
+ * station. */
+static int64_t import_of_chip(struct bench *b, const char *serial, const char *chip)
 {
     struct spooling spool;
     struct call c = {0};
     spooling_open(&spool, 0);
     spooling_image(&spool, "nvram", span_of("dump", 4), SPOOL_PLAUSIBLE_YES);
-    spooling_finish(&spool, "dump", "", "");
+    spooling_finish(&spool, "dump", chip, "");
     CALL_OK(b, &c, store_spool_ingest, spool.fd, 0,
             (&(struct store_backup_meta){.origin = "import", .serial = serial}));
     int64_t id = id_of(json_array_get(json_object_get(c.body, "backups"), 0));
     json_decref(c.body);
     close(spool.fd);
     return id;
+}
+
+static int64_t import_dump(struct bench *b, const char *serial)
+{
+    return import_of_chip(b, serial, "");
 }
 
 /* ---- permits ---- */
@@ -689,6 +696,47 @@ static void an_import_is_bound_once(void **state)
     scene_close(&two);
 }
 
+/* Law 2: an export names the chip that its backup is of, and so does the import that is made of it. Another chip gets it
+ * when an admin says so; the label alone does not do. */
+static void an_import_keeps_its_chip(void **state)
+{
+    struct bench *b = *state;
+    struct scene other;
+    struct call c = {0};
+    scene_open(b, &other, CHIP_B, SERIAL_A, 2);
+    int64_t foreign = scene_ingest(b, &other), import = import_of_chip(b, SERIAL_A, CHIP_A);
+    CALL_OK(b, &c, store_backup_get, import);
+    assert_string_equal(text_of(c.body, "chip_id"), CHIP_A);
+    expect_owner(b, import, 0);
+    expect_conflict(b, permit_of(&other, foreign, import), "import_claim");
+    expect_conflict(b, permit_of(&other, foreign, import), "import_claim");
+    expect_owner(b, import, 0);
+    CALL_OK(b, &c, store_conflict_list, NULL, NULL);
+    assert_int_equal(item_count(&c), 1);
+    CALL_OK(b, &c, store_phone_list, NULL, NULL, NULL); /* the chip's phone was never here */
+    assert_string_equal(text_of(item(&c, 1), "chip_id"), CHIP_A);
+    char keep[24];
+    snprintf(keep, sizeof(keep), "%" PRId64, other.phone_id);
+    CALL_OK(b, &c, store_conflict_resolve, 1, "anna", "the board was changed", keep);
+    expect_permit(b, permit_of(&other, foreign, import));
+    expect_owner(b, import, other.phone_id);
+    CALL_OK(b, &c, store_backup_get, import); /* from now on, and in what is exported of it */
+    assert_string_equal(text_of(c.body, "chip_id"), CHIP_B);
+    json_decref(c.body);
+    scene_close(&other);
+}
+
+static void an_import_goes_to_its_chip(void **state)
+{
+    struct bench *b = *state;
+    struct scene s;
+    scene_open(b, &s, CHIP_A, SERIAL_A, 1);
+    int64_t backup = scene_ingest(b, &s), import = import_of_chip(b, SERIAL_A, CHIP_A);
+    expect_permit(b, permit_of(&s, backup, import));
+    expect_owner(b, import, s.phone_id);
+    scene_close(&s);
+}
+
 /* The identity of another phone on this one: flagged as soon as it is read. */
 static void a_copy_is_flagged_when_it_comes_in(void **state)
 {
@@ -740,6 +788,8 @@ int main(void)
         WITH_BENCH(no_permit_while_a_conflict_is_open),
         WITH_BENCH(a_known_phone_gets_no_other_label),
         WITH_BENCH(an_import_is_bound_once),
+        WITH_BENCH(an_import_keeps_its_chip),
+        WITH_BENCH(an_import_goes_to_its_chip),
         WITH_BENCH(a_copy_is_flagged_when_it_comes_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,6 +72,20 @@ static int place_take(struct exported *e, json_t *partition, struct err *err)
     return 0;
 }
 
+/* 4 bytes to 32. */
+static int chip_take(struct exported *e, json_t *chip, struct err *err)
+{
+    uint8_t bytes[32];
+    if (!chip || json_is_null(chip))
+        return 0;
+    const char *hex = json_string_value(chip);
+    if (!hex || strspn(hex, "0123456789abcdef") != strlen(hex) ||
+        hex_decode(hex, bytes, sizeof(bytes)) < 4)
+        return err_set(err, ERR_FORMAT, "%s: its chip_id is no chip's", manifest_name);
+    WIRE_TEXT(e->chip_id, hex);
+    return 0;
+}
+
 static int manifest_parse(struct exported *e, struct span text, struct err *err)
 {
     json_error_t why;
@@ -81,7 +95,7 @@ static int manifest_parse(struct exported *e, struct span text, struct err *err)
         return err_set(err, ERR_FORMAT, "%s is not that of an exported backup: %s", manifest_name,
                        manifest ? "it has no partitions" : why.text);
     WIRE_TEXT(e->serial, json_string_value(json_object_get(manifest, "serial")));
-    int rc = 0;
+    int rc = chip_take(e, json_object_get(manifest, "chip_id"), err);
     size_t i;
     json_array_foreach(partitions, i, partition)
     {

@@ -21,6 +21,9 @@ struct exported_image {
 struct exported {
     bool has_sums, has_manifest;
     char serial[32]; /* "" when the manifest names none */
+    /* Lower-case hex; "" when the manifest names none. Anybody can have written it: it binds the backup to that chip, and
+     * loosens nothing. */
+    char chip_id[65];
     size_t count;
     struct exported_image images[GPT_ENTRIES_MAX];
 };

@@ -447,8 +447,8 @@ static int import_dump(struct import *im, struct wire_done *done, struct err *er
     }
     struct sha256 manifest;
     if (rc == 0)
-        rc = im->to.manifest(im->h, "", set.serial, set_verdict_name(set.verdict), complete,
-                             &manifest, err);
+        rc = im->to.manifest(im->h, im->exported.chip_id, set.serial, set_verdict_name(set.verdict),
+                             complete, &manifest, err);
     return rc;
 }
 
