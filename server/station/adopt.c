@@ -97,12 +97,6 @@ static void look_again(struct adoption *a, int ms)
     evtimer_add(a->timer, &tv);
 }
 
-/* The disk, or a queue that is full: nothing is wrong with the file. */
-static bool for_now(int code)
-{
-    return code == ERR_DISK || code == ERR_LIMIT || code == ERR_IO || code == ERR_INTERNAL;
-}
-
 static void keep_aside(struct adoption *a, const struct err *err)
 {
     AUTO(free_ptr) char *path = spool_path(a->s, a->job_id);
@@ -115,7 +109,7 @@ static void keep_aside(struct adoption *a, const struct err *err)
 static void on_adopted(void *arg, int code, const struct err *err, json_t *body)
 {
     struct adoption *a = arg;
-    if (for_now(code)) {
+    if (passes(code)) {
         log_line(LOG_ERROR, "spool", LOG_KV({"err", err_name(code)}),
                  "%s; job %lld waits, it is tried again", err->text, (long long)a->job_id);
         look_again(a, DISK_RETRY_MS);
@@ -149,7 +143,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     store_spool_ingest(a->s->store, a->fd, 0, &meta, on_adopted, a);
 }
 
-static void adopt(struct station *s, struct job *j, json_t *owner, struct port *port, int first_ms)
+void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *port)
 {
     int64_t job_id = j ? j->id : store_id(text_of(owner, "id"));
     AUTO(free_ptr) char *path = spool_path(s, job_id);
@@ -171,17 +165,7 @@ static void adopt(struct station *s, struct job *j, json_t *owner, struct port *
         port->held++;
     if (j)
         j->pending++;
-    look_again(a, first_ms);
-}
-
-void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *port)
-{
-    adopt(s, j, owner, port, 0);
-}
-
-void spool_adopt_later(struct station *s, struct job *j, json_t *owner)
-{
-    adopt(s, j, owner, NULL, DISK_RETRY_MS);
+    look_again(a, 0);
 }
 
 /* ---- at start ----------------------------------------------------------------------------------------- */
@@ -191,11 +175,19 @@ struct found {
     int64_t job_id;
 };
 
+static void find_owner(void *arg);
+
 static void on_owner(void *arg, int code, const struct err *err, json_t *job)
 {
     struct found *f = arg;
     struct station *s = f->s;
-    (void)err;
+    if (passes(code)) {
+        log_line(LOG_ERROR, "spool", LOG_KV({"err", err_name(code)}),
+                 "whose the spool of job %lld is: %s; it is tried again", (long long)f->job_id,
+                 err->text);
+        station_later(s, find_owner, free, f);
+        return;
+    }
     if (code == 0) {
         const char *port = json_string_value(json_object_get(job, "port"));
         spool_adopt(s, NULL, job, port ? port_add(s, port) : NULL);
@@ -205,6 +197,12 @@ static void on_owner(void *arg, int code, const struct err *err, json_t *job)
     free(f);
     if (--s->settling == 0)
         station_settled(s);
+}
+
+static void find_owner(void *arg)
+{
+    struct found *f = arg;
+    store_job_get(f->s->store, f->job_id, on_owner, f);
 }
 
 void spools_find(struct station *s)
@@ -224,7 +222,7 @@ void spools_find(struct station *s)
             struct found *f = xcalloc(1, sizeof(*f));
             *f = (struct found){s, id};
             s->settling++;
-            store_job_get(s->store, id, on_owner, f);
+            find_owner(f);
         }
     }
     if (d)

@@ -16,6 +16,7 @@ struct job;
 struct keeper;
 struct retention;
 struct adoption;
+struct later;
 
 enum { PORT_REFUSALS_MAX = 32 };
 
@@ -68,6 +69,7 @@ struct station {
     bool usb, stopping;
     int settling; /* calls under way that must be through before the first job starts */
     LIST_HEAD(, adoption) adoptions;
+    LIST_HEAD(, later) laters;
     struct worker_pool *workers;
     struct portwatch_link *portwatch;
     LIST_HEAD(, port) ports;
@@ -313,11 +315,16 @@ void spool_remove(const struct station *s, int64_t job_id);
 /* Takes what a worker left in its spool into the store when it is gone, then run_settle(). What fails for now (a
  * full disk) is tried again; `port` (may be NULL) gives no job away before it is through. */
 void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *port);
-/* The same once more, after something else failed for now. */
-void spool_adopt_later(struct station *s, struct job *j, json_t *owner);
 bool spool_is_there(const struct station *s, int64_t job_id);
 void spools_find(struct station *s); /* those of a former process; then station_settled() */
 void adoptions_free(struct station *s);
+
+/* later.c: what failed for now is done again */
+bool passes(int code); /* the disk, or a queue that is full: nothing is wrong with what was asked */
+/* Two seconds from now again(arg), or drop(arg) when the station ends before. */
+typedef void later_fn(void *arg);
+void station_later(struct station *s, later_fn *again, later_fn *drop, void *arg);
+void laters_free(struct station *s);
 
 /* topology.c: controllers, hubs, sockets */
 void topology_hub(struct station *s, const struct wire_hub *hub); /* there, or with 0 sockets gone */

@@ -23,6 +23,7 @@ struct order {
     /* of a job that is in the store already */
     json_t *stored;
     char *moved_to; /* a person named this port; NULL: where it was */
+    bool unfit;     /* no plan can be made of it: that does not pass */
     bool any_port, paused, permitted, interrupted;
     bool backs_off;
     int retries;
@@ -70,6 +71,23 @@ static void keep_its_port(struct station *s, json_t *job)
 
 /* A job that a former process left cannot be refused to anybody: it ends with the reason instead. Not when its phone may
  * be half written: what is in the way may be taken away, and then the job goes on. */
+static void take_up_later(struct station *s, json_t *job, const struct err *err);
+
+struct taking_up {
+    struct station *s;
+    json_t *job;
+};
+
+static void on_stopped(void *arg, int code, const struct err *err, json_t *body)
+{
+    (void)body;
+    struct taking_up *c = arg;
+    if (passes(code))
+        take_up_later(c->s, c->job, err);
+    json_decref(c->job);
+    free(c);
+}
+
 static void stop_stored(struct order *o, const struct err *err)
 {
     json_t *error = failure_json(o->s, o->failure, err_name(err->code), err->text);
@@ -84,14 +102,19 @@ static void stop_stored(struct order *o, const struct err *err)
     log_line(LOG_WARN, "job", LOG_KV({"job", member(o->stored, "id")}, {"state", change.state}),
              "%s", err->text);
     store_job_log_add(o->s->store, o->resumed_job, "warn", NULL, err->text, NULL, NULL);
-    store_job_change(o->s->store, o->resumed_job, &change, NULL, NULL);
+    struct taking_up *c = xcalloc(1, sizeof(*c));
+    *c = (struct taking_up){o->s, json_incref(o->stored)};
+    store_job_change(o->s->store, o->resumed_job, &change, on_stopped, c);
     json_decref(error);
 }
 
 static void order_fail(struct order *o, const struct err *err)
 {
     if (o->resumed_job && !o->done) {
-        stop_stored(o, err);
+        if (passes(err->code) && !o->unfit)
+            take_up_later(o->s, o->stored, err);
+        else if (err->code != ERR_CANCELLED) /* the store closes: the next start does it */
+            stop_stored(o, err);
     } else {
         struct err full = *err;
         json_t *failure = o->failure ? json_object_get(o->s->failures, o->failure) : NULL;
@@ -356,6 +379,7 @@ static void check_plan(struct order *o)
     struct err err = {0};
     AUTO(free_ptr) struct plan *plan = xcalloc(1, sizeof(*plan));
     if (plan_build(&in, plan, &o->failure, &err) < 0) {
+        o->unfit = true;
         order_fail(o, &err);
         return;
     }
@@ -620,6 +644,30 @@ void order_requeue(struct station *s, json_t *job)
     find_its_recipe(order_of(s, job, NULL));
 }
 
+static void take_up_again(void *arg)
+{
+    struct taking_up *c = arg;
+    order_requeue(c->s, c->job);
+    json_decref(c->job);
+    free(c);
+}
+
+static void take_up_no_more(void *arg)
+{
+    struct taking_up *c = arg;
+    json_decref(c->job);
+    free(c);
+}
+
+static void take_up_later(struct station *s, json_t *job, const struct err *err)
+{
+    log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(err->code)}),
+             "job %s is not taken up: %s; it is tried again", member(job, "id"), err->text);
+    struct taking_up *c = xcalloc(1, sizeof(*c));
+    *c = (struct taking_up){s, json_incref(job)};
+    station_later(s, take_up_again, take_up_no_more, c);
+}
+
 /* What a job that ran has done is taken from its spool first, then it goes on (run_settle()). One that only waited,
  * or was paused, does so again. */
 static void resume_one(struct station *s, json_t *job)
@@ -642,26 +690,52 @@ void order_again(struct station *s, json_t *job, const char *port, station_done_
     find_its_recipe(o);
 }
 
+struct open_jobs { /* the list of those that a former process left, and where it goes on */
+    struct station *s;
+    char *after;
+};
+
+static void open_jobs_free(void *arg)
+{
+    struct open_jobs *c = arg;
+    free(c->after);
+    free(c);
+}
+
+static void list_open_jobs(void *arg);
+
 static void on_open_jobs(void *arg, int code, const struct err *err, json_t *body)
 {
-    struct station *s = arg;
-    if (code < 0) {
+    struct open_jobs *c = arg;
+    if (code < 0)
         log_line(LOG_ERROR, "station", LOG_KV({"err", err_name(code)}), "open jobs: %s", err->text);
+    if (passes(code)) {
+        station_later(c->s, list_open_jobs, open_jobs_free, c);
         return;
     }
     size_t i;
     json_t *job;
     json_array_foreach(json_object_get(body, "items"), i, job)
     {
-        resume_one(s, job);
+        resume_one(c->s, job);
     }
     const char *next = json_string_value(json_object_get(body, "next"));
     if (next)
-        orders_resume(s, next);
+        orders_resume(c->s, next);
+    open_jobs_free(c);
+}
+
+static void list_open_jobs(void *arg)
+{
+    struct open_jobs *c = arg;
+    store_job_list(c->s->store, &(struct store_job_filter){.open = true},
+                   &(struct store_page){.after = c->after, .limit = STORE_PAGE_MAX}, on_open_jobs,
+                   c);
 }
 
 void orders_resume(struct station *s, const char *after)
 {
-    store_job_list(s->store, &(struct store_job_filter){.open = true},
-                   &(struct store_page){.after = after, .limit = STORE_PAGE_MAX}, on_open_jobs, s);
+    struct open_jobs *c = xcalloc(1, sizeof(*c));
+    *c = (struct open_jobs){s, xstrdup(after)};
+    list_open_jobs(c);
 }

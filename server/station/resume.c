@@ -147,15 +147,16 @@ struct settling {
     struct station *s;
     struct job *job;   /* of this process; NULL: see owner */
     struct port *port; /* held until this is through; NULL: none */
-    json_t *owner, *done;
+    json_t *owner, *done, *steps, *extents;
     int64_t job_id;
     bool readable;
     char step[WIRE_NAME_MAX]; /* that the run was in last */
 };
 
 /* The job needs its spool no longer, its port may be given away. */
-static void settling_free(struct settling *c)
+static void settling_free(void *arg)
 {
+    struct settling *c = arg;
     struct port *p = c->port;
     if (p) {
         p->held--;
@@ -163,9 +164,25 @@ static void settling_free(struct settling *c)
     }
     json_decref(c->owner);
     json_decref(c->done);
+    json_decref(c->steps);
+    json_decref(c->extents);
     if (c->job)
         job_unref(c->job);
     free(c);
+}
+
+static void settle(void *arg);
+
+/* The disk is full, say: all of it is done once more, what is stored already stays as it is. */
+static bool settles_later(struct settling *c, int code, const struct err *err)
+{
+    if (!passes(code))
+        return false;
+    log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
+             "what the last run of job %lld left is not taken in: %s; it is tried again",
+             (long long)c->job_id, err->text);
+    station_later(c->s, settle, settling_free, c);
+    return true;
 }
 
 static const char *phone_after(const struct settling *c, json_t *extents)
@@ -223,6 +240,8 @@ static void end_live(struct settling *c, const char *phone)
 static void on_changed(void *arg, int code, const struct err *err, json_t *body)
 {
     struct settling *c = arg;
+    if (settles_later(c, code, err))
+        return;
     if (code < 0 && code != ERR_CANCELLED)
         log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}), "job %lld: %s",
                  (long long)c->job_id, err->text);
@@ -253,6 +272,8 @@ static void close_found(struct settling *c, const char *state, json_t *error, co
 static void on_accepted(void *arg, int code, const struct err *err, json_t *body)
 {
     struct settling *c = arg;
+    if (settles_later(c, code, err))
+        return;
     json_t *error = acceptance_error(c->s, code, err, body);
     if (!error)
         store_phone_identity(c->s->store, store_id(text_of(c->owner, "phone_id")), "own", NULL,
@@ -313,13 +334,12 @@ static void end_found(struct settling *c, const char *state, const char *phone)
 static void on_taken(void *arg, int code, const struct err *err, json_t *body)
 {
     struct settling *c = arg;
+    if (settles_later(c, code, err))
+        return;
     if (code < 0) {
-        bool again = code != ERR_CANCELLED && !c->s->stopping;
         log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
-                 "what the last run of job %lld left is not taken in: %s%s", (long long)c->job_id,
-                 err->text, again ? "; it is tried again" : "");
-        if (again)
-            spool_adopt_later(c->s, c->job, c->owner);
+                 "what the last run of job %lld left is not taken in: %s", (long long)c->job_id,
+                 err->text);
         settling_free(c);
         return;
     }
@@ -332,6 +352,12 @@ static void on_taken(void *arg, int code, const struct err *err, json_t *body)
     }
 }
 
+static void settle(void *arg)
+{
+    struct settling *c = arg;
+    store_run_adopt(c->s->store, c->job_id, c->steps, c->extents, on_taken, c);
+}
+
 void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records, struct port *port)
 {
     AUTO(left_deinit) struct left left;
@@ -340,6 +366,8 @@ void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records
     *c = (struct settling){.s = s, .job = j, .port = port, .readable = records != NULL};
     c->owner = json_incref(owner);
     c->done = json_incref(left.done);
+    c->steps = json_incref(left.steps);
+    c->extents = json_incref(left.extents);
     c->job_id = j ? j->id : store_id(text_of(owner, "id"));
     WIRE_TEXT(c->step, j ? j->step : text_of(owner, "step"));
     size_t count = json_array_size(left.steps);
@@ -349,7 +377,7 @@ void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records
         j->pending++;
     if (port)
         port->held++;
-    store_run_adopt(s->store, c->job_id, left.steps, left.extents, on_taken, c);
+    settle(c);
 }
 
 void run_found(struct station *s, json_t *owner)

@@ -88,11 +88,20 @@ static void on_store_event(void *arg, int64_t id, const char *type, json_t *body
         s->on_event(s->on_event_arg, id, type, body);
 }
 
+static void find_ports(void *arg);
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
 static void on_ports_known(void *arg, int code, const struct err *err, json_t *body)
 {
     struct station *s = arg;
     if (code < 0) {
         log_line(LOG_ERROR, "station", LOG_KV({"err", err_name(code)}), "ports: %s", err->text);
+        if (passes(code))
+            station_later(s, find_ports, nothing, s);
         return;
     }
     size_t i;
@@ -109,6 +118,12 @@ static void on_ports_known(void *arg, int code, const struct err *err, json_t *b
         WIRE_TEXT(p->last_text, json_string_value(json_object_get(item, "last_text")));
     }
     orders_resume(s, NULL);
+}
+
+static void find_ports(void *arg)
+{
+    struct station *s = arg;
+    store_port_list(s->store, on_ports_known, s); /* then the jobs that wait for them */
 }
 
 static int start_portwatch(struct station *s, const struct station_config *config, struct err *err)
@@ -141,6 +156,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
     LIST_INIT(&s->jobs);
     LIST_INIT(&s->unsaved);
     LIST_INIT(&s->adoptions);
+    LIST_INIT(&s->laters);
 
     int rc = schedule_new(s, config, err);
     if (rc == 0)
@@ -155,7 +171,7 @@ int station_new(struct event_base *base, struct store *store, const struct stati
         return rc;
     store_on_event(store, on_store_event, s);
     recipes_check(s);
-    store_port_list(store, on_ports_known, s); /* then the jobs that wait for them */
+    find_ports(s);
     spools_find(s);
     keeper_new(s, config->verify_every_ms);
     retention_new(s, config->keep_backups);
@@ -180,6 +196,7 @@ void station_free(struct station **sp)
         return;
     station_stop(s);
     adoptions_free(s);
+    laters_free(s);
     jobs_free_all(s);
     schedule_free(s);
     keeper_free(s);

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 import unittest
@@ -15,6 +16,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rack as bench  # noqa: E402
+from restore_test import descriptors  # noqa: E402
 from station_test import Processes, children  # noqa: E402
 
 # usb/recipe/README.md, "phone_state": what a phone is left as when its worker dies in the step
@@ -206,6 +208,57 @@ class PortwatchKilled(Runs):
 
 
 class DiskFull(Runs):
+    def start_on_a_full_disk(self, sql=None):
+        """Killed, so that the log of the database is longer than any file may be after the start."""
+        self.assertGreater(os.path.getsize(os.path.join(self.station.data, "station.db-wal")), 36000)
+        self.station.process.child.kill()
+        self.station.process.child.wait()
+        self.until(lambda: not self.strays(), "the workers of before end", 60)
+        if sql:
+            self.change_beside(sql)
+        self.station.args = ["prlimit", "--fsize=36000:unlimited", *self.station.args]
+        self.station.start()
+        self.station.process.ready("err=station_disk")
+
+    def strays(self):
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+                if any(self.station.data in target for target in descriptors(pid).values()) and pid != os.getpid()]
+
+    def change_beside(self, sql):
+        """As change(), but the log of the database stays as long as it is."""
+        script = "import os, sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\nwith db: db.execute(sys.argv[2])\nos._exit(0)"
+        subprocess.run([sys.executable, "-c", script, os.path.join(self.station.data, "station.db"), sql], check=True)
+
+    def make_room(self):
+        for pid in (self.pid(), *children(self.pid(), "flashrack-worker")):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    def test_at_the_start(self):
+        """What cannot be stored now is stored later: the job is taken up when there is room."""
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        # without it the first thing that is stored is that the job goes on
+        os.unlink(os.path.join(self.station.data, "spool", f"job-{job['id']}.spool"))
+        self.start_on_a_full_disk()
+        self.assertEqual(self.station.job(job["id"])["state"], "prompt")
+        with self.assertRaises(bench.ApiError) as caught:
+            self.station.post(f"/jobs/{job['id']}/resume")
+        self.assertIn("being taken", caught.exception.detail)
+        self.make_room()
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "another run", 60)
+        self.station.wait(job["id"], until=("prompt",), step="S3", seconds=60)
+
+    def test_at_the_start_and_cannot_go_on(self):
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        waiting = self.station.wait(self.order()["id"], until=("waiting",))
+        self.start_on_a_full_disk("UPDATE job SET recipe = 'no-more', recipe_sha256 = 'gone' WHERE state = 'waiting'")
+        self.make_room()
+        self.assert_failed(self.station.wait(waiting["id"], seconds=30), "conflict", "order it again")
+        self.station.wait(job["id"], until=("prompt",), step="S3", seconds=60)
+
     def test_while_the_journal_is_taken_in(self):
         """What the dead worker left stays in its spool until there is room for it."""
         job = self.begin("S13")
