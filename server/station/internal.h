@@ -151,6 +151,7 @@ struct job {
     int run;                    /* of this job, from 1 */
     char pinned_chip[72];       /* the only phone that a later run may go on with; empty: any */
     struct phone_facts *before; /* what the runs before left on it; NULL until the run began */
+    char left_as[PHONE_NAME_MAX]; /* by the runs before, a word of phone_state(); empty: no run ended, or not known */
     int64_t done_bytes, total_bytes, rate_from_ms, rate_from_bytes;
     double bytes_per_s;
     int64_t told_ms; /* when progress was last published */

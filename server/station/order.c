@@ -266,6 +266,7 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
         j->permitted = o->permitted;
         j->retries = o->retries;
         WIRE_TEXT(j->crash_step, o->crash_step);
+        WIRE_TEXT(j->left_as, member(o->stored, "phone_state"));
         if (o->backs_off)
             job_back_off(j);
         WIRE_TEXT(j->serial, o->serial);

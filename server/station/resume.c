@@ -67,6 +67,8 @@ static void on_begun(void *arg, int code, const struct err *err, json_t *body)
         code = phone_facts_decode(json_object_get(body, "extents"), j->before, &why);
         err = &why;
     }
+    if (code == 0)
+        WIRE_TEXT(j->left_as, phone_state(j->before));
     if (code < 0 && !j->ended)
         fail_before_start(j, err);
     else if (!j->ended && !j->s->stopping)
@@ -211,6 +213,7 @@ static void end_crashed(struct settling *c, const char *phone)
     struct job *j = c->job;
     if (c->step[0])
         WIRE_TEXT(j->step, c->step);
+    WIRE_TEXT(j->left_as, phone);
     json_t *error = cut_error(c, job_crashed_here(j) ? "G7" : "F5", j->why, phone);
     store_run_end(j->s->store, j->id, "interrupted", error, phone, NULL, NULL);
     if (!c->readable || !job_after_crash(j, error))

@@ -17,12 +17,17 @@
 
 enum { TELL_MS = 200 };
 
+/* A worker that has its inputs but no channel to portwatch ends first, see on_ended(). */
 void fail_before_start(struct job *j, const struct err *err)
 {
     json_t *error = failure_json(j->s, NULL, err_name(err->code), err->text);
-    if (j->before && j->before->count)
-        error_add_phone(error, phone_state(j->before));
-    job_end(j, "failed", error, NULL);
+    const char *phone = j->left_as[0] ? j->left_as : NULL;
+    const char *state = j->permitted ? "interrupted" : "failed";
+    if (j->permitted)
+        error_add_phone(error, phone);
+    store_run_end(j->s->store, j->id, state, error, phone, NULL, NULL);
+    if (!job_try_again(j, error))
+        job_end(j, state, error, NULL);
     json_decref(error);
 }
 
@@ -235,8 +240,8 @@ static void start_worker(struct job *j)
     }
     AUTO(fd_close) int device = device_end;
     if (portwatch_watch(j->s->portwatch, j->port->id, device, &err) < 0) {
-        worker_kill(j->worker, err.text); /* the job is freed when the process is gone */
-        fail_before_start(j, &err);
+        j->prepare_err = err;
+        worker_kill(j->worker, err.text);
         return;
     }
     send_inputs(j, plan_fd);
@@ -381,9 +386,23 @@ static void on_message(void *arg, struct worker *w, const struct wire_message *m
 /* ---- the end ------------------------------------------------------------------------------------------ */
 
 /* A number that another phone has, too (law 7): the phone is whole and must not leave the bench as it is. */
+static void learn_acceptance(void *arg);
+
+static void learn_no_more(void *arg)
+{
+    job_unref(arg); /* its spool tells the next start */
+}
+
 static void on_accepted(void *arg, int code, const struct err *err, json_t *body)
 {
     struct job *j = arg;
+    if (!j->ended && passes(code)) {
+        log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
+                 "what job %lld read on the screen is not stored: %s; it is tried again",
+                 (long long)j->id, err->text);
+        station_later(j->s, learn_acceptance, learn_no_more, j);
+        return;
+    }
     if (!j->ended) {
         json_t *error = acceptance_error(j->s, code, err, body);
         const char *state = error ? "failed" : "succeeded";
@@ -397,11 +416,17 @@ static void on_accepted(void *arg, int code, const struct err *err, json_t *body
     job_unref(j);
 }
 
+static void learn_acceptance(void *arg)
+{
+    struct job *j = arg;
+    acceptance_learn(j->s, j->chip_id, j->port->id, j->done.result, on_accepted, j);
+}
+
 static void end_well(struct job *j, const char *phone)
 {
     if (j->phone_id && j->writes) {
         j->pending++;
-        acceptance_learn(j->s, j->chip_id, j->port->id, j->done.result, on_accepted, j);
+        learn_acceptance(j);
         return;
     }
     store_run_end(j->s->store, j->id, "succeeded", NULL, phone, NULL, NULL);
@@ -420,6 +445,7 @@ void session_end(struct job *j)
     json_t *error = stopped ? failure_json(j->s, NULL, err_name(j->stopped.code), j->stopped.text)
                             : failure_json(j->s, j->done.failure, j->done.code, j->done.text);
     error_add_phone(error, phone);
+    WIRE_TEXT(j->left_as, phone);
     const char *state = cancelled && !stopped ? "cancelled" : "failed";
     store_run_end(j->s->store, j->id, state, error, phone, NULL, NULL);
     if (!job_try_again(j, error))
@@ -438,6 +464,8 @@ static void on_ended(void *arg, struct worker *w, const char *why)
     WIRE_TEXT(j->why, why);
     if (j->has_done && strcmp(j->done.code, "ok") == 0)
         session_end(j);
+    else if (!j->ended && !j->s->stopping && j->prepare_err.code)
+        fail_before_start(j, &j->prepare_err);
     else if (!j->ended && !j->s->stopping) /* else its spool tells the next start */
         spool_adopt(j->s, j, NULL, NULL);
     job_unref(j);

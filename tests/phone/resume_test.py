@@ -426,6 +426,56 @@ class NewerRecipe(Runs):
         self.station.wait(self.order()["id"], until=("prompt",), step="S3")
 
 
+class BeforeItsWorker(Runs):
+    """A run that cannot be given a worker: the folder of the spools is none, as on a disk that broke."""
+
+    def folder(self):
+        return os.path.join(self.station.data, "spool")
+
+    def break_disk(self):
+        os.rename(self.folder(), self.folder() + "-away")
+        with open(self.folder(), "w"):
+            pass
+
+    def mend_disk(self):
+        os.unlink(self.folder())
+        os.rename(self.folder() + "-away", self.folder())
+
+    def test_failure_that_passes(self):
+        self.open(hands="none", station_extra=["--retries", "3"])
+        self.prepare()
+        first = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        self.station.post(f"/jobs/{first['id']}/cancel")
+        self.station.wait(first["id"])
+        self.until(lambda: self.spools() == [], "spool files go")
+        self.break_disk()
+        job = self.station.wait(self.order()["id"], until=("waiting", "failed"))
+        self.until(lambda: (self.station.job(job["id"])["waits_for"] or {}).get("what") == "retry", "a back-off", 10)
+        job = self.station.job(job["id"])
+        self.assertEqual((job["state"], job["retries"], job["error"]["code"]), ("waiting", 1, "station_disk"))
+        self.mend_disk()
+        self.station.wait(job["id"], until=("prompt",), step="S3", seconds=60)
+
+    def test_half_written(self):
+        """It is not closed: its port stays with it, and it goes on when there is a disk again."""
+        job = self.begin("S7")
+        os.kill(self.worker(job), signal.SIGKILL)
+        job = self.station.wait(job["id"], seconds=20)
+        self.until(lambda: self.spools() == [], "spool files go")
+        self.break_disk()
+        self.station.post(f"/jobs/{job['id']}/resume")
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "another run")
+        job = self.station.wait(job["id"], until=("interrupted", "failed"), seconds=20)
+        self.assertEqual((job["state"], job["error"]["code"]), ("interrupted", "station_disk"), job["error"])
+        self.assertEqual((job["phone_state"], job["error"]["phone_state"]), (LEFT["S7"], LEFT["S7"]))
+        self.assertIn("identity is partly written", job["error"]["advice"])
+        self.assertEqual(self.station.get("/ports/" + self.rack.port(0))["kept_for"], job["id"])
+        self.mend_disk()
+        self.station.post(f"/jobs/{job['id']}/resume")
+        self.plug_again(job)
+        self.finish(job, runs=3)
+
+
 class AnotherPhone(Runs):
     def test_at_the_resume(self):
         """The job remembers its chip: another phone is refused before any byte, and the job's own is not hurt."""
