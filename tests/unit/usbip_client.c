@@ -31,7 +31,9 @@ enum behaviour {
     GONE_STATUS,   /* OUT is answered with -ENODEV */
     STALL_CONTROL, /* class requests are stalled */
     BAD_DESCRIPTOR,
+    SLOW_CONTROL, /* each control request takes SLOW_MS */
 };
+enum { SLOW_MS = 60 };
 
 struct peer {
     int fd;
@@ -92,6 +94,8 @@ static void control(struct peer *p, const struct usbip_urb *urb)
     if (!in && urb->length_bytes && get(p, data, (size_t)urb->length_bytes) < 0)
         return;
     size_t n = in && urb->setup[1] == 6 ? descriptor(p, urb->setup, data) : 0;
+    if (p->behaviour == SLOW_CONTROL)
+        nanosleep(&(struct timespec){0, SLOW_MS * 1000000}, NULL);
     if (urb->setup[0] == 0x02 && urb->setup[1] == 1) {
         p->clears++;
         p->halted = false;
@@ -404,6 +408,25 @@ static void a_failed_open_leaves_the_socket(void **state)
     pthread_join(p.thread, NULL);
 }
 
+/* Nothing tells the station meanwhile that its worker lives: five requests have the time of one. */
+static void a_slow_open_ends(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct usb_identity id;
+    struct transport *t = NULL;
+    struct err err;
+    int fd = peer_start(&p, SLOW_CONTROL);
+    clock_scale_set(2.0 * SLOW_MS / 5000);
+    int rc = transport_usbip_open(fd, DEVID, 3, &t, &id, &err);
+    clock_scale_set(1);
+    assert_true(rc == ERR_TIMEOUT ||
+                rc == ERR_GONE); /* by whether the unlink was answered in time */
+    assert_null(t);
+    assert_int_equal(close(fd), 0);
+    pthread_join(p.thread, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +437,7 @@ int main(void)
         cmocka_unit_test(half_an_answer),
         cmocka_unit_test(control_requests),
         cmocka_unit_test(a_failed_open_leaves_the_socket),
+        cmocka_unit_test(a_slow_open_ends),
     };
     return RUN_ROWS(misbehaves, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -570,25 +570,27 @@ static const struct transport_ops usbip_ops = {
 };
 
 static ssize_t descriptor_get(struct usbip_transport *u, uint16_t value, uint16_t language,
-                              uint8_t *dst, uint16_t len, struct err *err)
+                              uint8_t *dst, uint16_t len, int64_t until_ms, struct err *err)
 {
     struct usb_setup get = {0x80, 0x06, value, language, len};
-    return control_run(u, &get, dst, clock_in(SETUP_MS), err);
+    return control_run(u, &get, dst, until_ms, err);
 }
 
+/* One deadline for all of it: nobody has set a tick yet, and a worker that says nothing for long is taken for hung. */
 static int enumerate(struct usbip_transport *u, struct err *err)
 {
     uint8_t raw[DESCRIPTOR_CONFIG_MAX];
     struct descriptor_device device;
     uint8_t configuration = 0;
     uint16_t total = 0;
-    ssize_t n = descriptor_get(u, 0x0100, 0, raw, DESCRIPTOR_DEVICE_BYTES, err);
+    int64_t until_ms = clock_in(SETUP_MS);
+    ssize_t n = descriptor_get(u, 0x0100, 0, raw, DESCRIPTOR_DEVICE_BYTES, until_ms, err);
     if (n < 0 || descriptor_device_decode(span_of(raw, (size_t)n), &device, err) < 0)
         return err->code;
-    n = descriptor_get(u, 0x0200, 0, raw, 9, err);
+    n = descriptor_get(u, 0x0200, 0, raw, 9, until_ms, err);
     if (n < 0 || descriptor_config_head(span_of(raw, (size_t)n), &configuration, &total, err) < 0)
         return err->code;
-    n = descriptor_get(u, 0x0200, 0, raw, total, err);
+    n = descriptor_get(u, 0x0200, 0, raw, total, until_ms, err);
     if (n < 0 || descriptor_pick(span_of(raw, (size_t)n), &u->id, err) < 0)
         return err->code;
     u->id.vid = device.vid;
@@ -596,14 +598,15 @@ static int enumerate(struct usbip_transport *u, struct err *err)
     u->id.bcd_device = device.bcd_device;
     u->id.device_class = device.device_class;
     if (device.serial_index) {
-        n = descriptor_get(u, (uint16_t)(0x0300 | device.serial_index), 0x0409, raw, 255, err);
+        n = descriptor_get(u, (uint16_t)(0x0300 | device.serial_index), 0x0409, raw, 255, until_ms,
+                           err);
         if (n < 0 && n != ERR_REFUSED)
             return err->code;
         if (n > 0)
             descriptor_string(span_of(raw, (size_t)n), u->id.serial, sizeof(u->id.serial));
     }
     struct usb_setup set = {0x00, 0x09, configuration, 0, 0};
-    n = control_run(u, &set, NULL, clock_in(SETUP_MS), err);
+    n = control_run(u, &set, NULL, until_ms, err);
     return (int)MIN_OF(n, 0);
 }
 
