@@ -102,7 +102,10 @@ int report_check(json_t *document, const struct sign_key *trusted, struct report
 int report_follows(const struct report *before, const struct report *next, struct err *err)
 {
     if (memcmp(before->key.bytes, next->key.bytes, sizeof(next->key.bytes)) != 0)
-        return err_set(err, ERR_VERIFY, "jobs %s and %s: signed with different keys",
+        return err_set(err, ERR_VERIFY,
+                       "jobs %s and %s: signed with different keys. If the station lost its key "
+                       "between them (its audit says so, action station.key), check the reports "
+                       "before and from then on each with their --key",
                        before->job_id, next->job_id);
     if (next->sequence != before->sequence + 1)
         return err_set(

@@ -63,6 +63,9 @@ static const struct option_row {
         "needed at every start; keep it apart from the backups"),
     ROW("old-backup-key", KIND_TEXT, old_backup_key, "FILE",
         "the key before: everything is sealed with --backup-key anew while the station works"),
+    ROW("new-station-key", KIND_FLAG, new_station_key, NULL,
+        "for one start: DATA/station.key, which signs reports, was lost; goes on with the one that "
+        "is there now, or a new one"),
     ROW("time-scale", KIND_TEXT, time_scale, "X", "stretches every window and deadline (1)"),
 #undef ROW
 };

@@ -21,7 +21,7 @@ struct config {
     char *time_scale, *verify_every, *keep_backups, *record_keep, *jobs_max, *jobs_per_controller, *jobs_per_hub, *retries;
     char *usbip[CONFIG_LIST_MAX + 1], *import_dir[CONFIG_LIST_MAX + 1];
     char *copy_dir[CONFIG_LIST_MAX + 1], *host[CONFIG_LIST_MAX + 1];
-    bool no_usb, allow_remote;
+    bool no_usb, allow_remote, new_station_key;
 };
 
 /* 0: go on; 1: --help or --version was printed; ERR_INPUT with the sentence. */

@@ -69,7 +69,8 @@ static int daemon_start(struct daemon *d, const struct config *c, const char *da
                                  .base = d->base,
                                  .copy_dirs = (const char *const *)c->copy_dir,
                                  .backup_key = c->backup_key,
-                                 .old_backup_key = c->old_backup_key};
+                                 .old_backup_key = c->old_backup_key,
+                                 .new_station_key = c->new_station_key};
     int rc = store_open(&store, &d->store, err);
     if (rc < 0)
         return rc;

@@ -13,6 +13,7 @@
 #include "server/store/inside.h"
 #include "server/store/keys.h"
 #include "server/store/schema.h"
+#include "server/store/stationkey.h"
 #include "usb/base/mem.h"
 
 enum { READERS_DEFAULT = 2 };
@@ -27,12 +28,6 @@ static int lock_folder(struct store *s, struct err *err)
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
         return err_set(err, ERR_CONFLICT, "%s is in use by another flashrackd", s->data_dir);
     return 0;
-}
-
-static int open_signer(struct store *s, struct err *err)
-{
-    AUTO(free_ptr) char *path = xasprintf("%s/station.key", s->data_dir);
-    return signer_open(path, &s->signer, err);
 }
 
 struct sign_key store_sign_key(const struct store *s)
@@ -117,9 +112,9 @@ int store_open(const struct store_config *config, struct store **store_out, stru
 
     int code = lock_folder(s, err);
     if (code == 0)
-        code = open_signer(s, err);
-    if (code == 0)
         code = schema_migrate(&schema_station, s->data_dir, err);
+    if (code == 0)
+        code = stationkey_open(config, &s->signer, err);
     if (code == 0)
         code = schema_migrate(&schema_backups, s->data_dir, err);
     if (code == 0)

@@ -39,6 +39,7 @@ struct store_config {
     const char *const *copy_dirs; /* store_copy() may write below them; NULL-terminated, or NULL */
     /* Files of the key that backups are sealed with (usb/base/seal.h) and of the one before; NULL: none. */
     const char *backup_key, *old_backup_key;
+    bool new_station_key; /* DATA/station.key may be another one than that of the manifests so far */
 };
 
 /* code is 0 or ERR_* with the sentence in err; body is borrowed, NULL on error and where nothing is
@@ -52,8 +53,8 @@ typedef void store_event_fn(void *arg, int64_t id, const char *type, json_t *bod
 
 /* Brings both databases to this build's schema (a copy <name>.<version>.bak is kept first).
  * ERR_CONFLICT: the schema is newer than this build, or another process has the folder open.
- * ERR_VERIFY: a database is damaged; the sentence says what to do. ERR_INPUT: a key of the backups is missing or
- * another one. Blocking: for start-up. With a key, chunks that are not sealed with it are, beside all else. */
+ * ERR_VERIFY: a database is damaged; the sentence says what to do. ERR_INPUT: a key of the backups, or the station's
+ * own, is missing or another one. Blocking: for start-up. With a key, chunks that are not sealed with it are, beside all else. */
 int store_open(const struct store_config *config, struct store **store_out, struct err *err);
 /* Finishes what is queued and runs every callback that is still due, then closes. On the loop's
  * thread. NULL-safe, clears *s. */

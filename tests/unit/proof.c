@@ -404,14 +404,83 @@ static void the_key_is_kept_and_closed(void **state)
     assert_null(signer);
 }
 
+static int try_start(struct bench *b, bool new_station_key, struct err *err)
+{
+    const struct store_config config = {
+        .data_dir = b->dir, .base = b->base, .new_station_key = new_station_key};
+    store_close(&b->store);
+    return store_open(&config, &b->store, err);
+}
+
+static void expect_refusal(struct bench *b, const char *why)
+{
+    struct err err = {0};
+    assert_int_equal(try_start(b, false, &err), ERR_INPUT);
+    if (!strstr(err.text, why) || !strstr(err.text, "--new-station-key"))
+        fail_msg("%s", err.text);
+}
+
+/* {public_key previous_public_key after_sequence signature}: signed by the key that it names. */
+static void check_note(struct bench *b, struct sign_key old)
+{
+    struct call c = {0};
+    struct sign_key key = store_sign_key(b->store), named;
+    struct signature signature;
+    CALL_OK(b, &c, store_audit_list, NULL);
+    assert_string_equal(text_of(item(&c, 0), "action"), "station.key");
+    json_t *note = json_object_get(item(&c, 0), "detail");
+    assert_true(signature_parse(text_of(note, "signature"), &signature));
+    assert_true(sign_key_parse(text_of(note, "public_key"), &named));
+    assert_memory_equal(named.bytes, key.bytes, sizeof(key.bytes));
+    assert_true(sign_key_parse(text_of(note, "previous_public_key"), &named));
+    assert_memory_equal(named.bytes, old.bytes, sizeof(old.bytes));
+    json_object_del(note, "signature");
+    AUTO(free_ptr) char *document = json_dumps(note, JSON_COMPACT | JSON_SORT_KEYS);
+    assert_true(sign_check(&key, span_of(document, strlen(document)), &signature));
+    json_decref(c.body);
+}
+
+/* A station that signed reports does not take another key on its own; with a person's word it does, once, and the change
+ * is on record. */
+static void a_lost_key_is_not_replaced_silently(void **state)
+{
+    struct bench *b = *state;
+    struct err err = {0};
+    AUTO(free_ptr) char *path = xasprintf("%s/station.key", b->dir);
+    AUTO(free_ptr) char *copy = xasprintf("%s/copy.key", b->dir);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(try_start(b, false, &err), 0); /* nothing was signed so far */
+    struct sign_key old = store_sign_key(b->store);
+    closed_job(b, "succeeded");
+    assert_int_equal(rename(path, copy), 0);
+    expect_refusal(b, "is missing");
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(try_start(b, true, &err), 0);
+    check_note(b, old);
+    assert_int_equal(try_start(b, false, &err), 0); /* before anything was signed with it */
+    int64_t job = closed_job(b, "succeeded");
+    assert_int_equal(try_start(b, false, &err), 0);
+    json_auto_t *report = report_of(b, job);
+    struct report checked;
+    struct sign_key key = store_sign_key(b->store);
+    assert_int_equal(report_check(report, &key, &checked, &err), 0);
+    assert_int_equal(rename(copy, path), 0); /* now the old one is the wrong one */
+    expect_refusal(b, "is another key");
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, bench_setup, bench_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(a_closed_job_is_proven),           TEST(every_change_is_noticed),
-        TEST(the_chain_misses_nothing),         TEST(open_jobs_have_no_report),
-        TEST(what_a_journal_knows_is_proven),   TEST(a_kill_leaves_a_whole_chain),
-        TEST(a_used_version_stays_what_it_was), TEST(the_key_is_kept_and_closed),
+        TEST(a_closed_job_is_proven),
+        TEST(every_change_is_noticed),
+        TEST(the_chain_misses_nothing),
+        TEST(open_jobs_have_no_report),
+        TEST(what_a_journal_knows_is_proven),
+        TEST(a_kill_leaves_a_whole_chain),
+        TEST(a_used_version_stays_what_it_was),
+        TEST(the_key_is_kept_and_closed),
+        TEST(a_lost_key_is_not_replaced_silently),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ static int key_load(const char *path, int fd, EVP_PKEY **out, struct err *err)
         return err_set(
             err, ERR_REFUSED,
             "'%s' is the station's private key and others can read it: take their rights away "
-            "(chmod 600), or remove it if it was copied, and a new one is made",
+            "(chmod 600), or remove it if it was copied, and start once with --new-station-key",
             path);
     char text[KEY_FILE_MAX_BYTES];
     if (st.st_size > (off_t)sizeof(text))
@@ -67,8 +67,8 @@ static int key_load(const char *path, int fd, EVP_PKEY **out, struct err *err)
     if (!key || EVP_PKEY_id(key) != EVP_PKEY_ED25519)
         return err_set(
             err, ERR_FORMAT,
-            "'%s' holds no Ed25519 key: put the station's key back, or remove the file and a "
-            "new one is made",
+            "'%s' holds no Ed25519 key: put the station's key back, or remove the file and start "
+            "once with --new-station-key",
             path);
     *out = STEAL(key);
     return 0;
