@@ -227,7 +227,7 @@ void board_keys_release(struct board *b, unsigned mask)
 static void other_phone(struct board *b)
 {
     struct fault_spec spec;
-    if (!fault_plan_due(&b->faults, "other_phone", 0, &spec))
+    if (!fault_plan_due(&b->faults, "other_phone", NULL, &spec))
         return;
     struct board_chip *c = &b->chip;
     fault_garbage(spec.seed, c->me_id, sizeof(c->me_id));
@@ -411,16 +411,26 @@ void board_trace(struct board *b, const char *fmt, ...)
 
 bool board_fault_due(struct board *b, const char *kind, uint64_t at)
 {
-    bool due = fault_plan_due(&b->faults, kind, at, NULL);
+    bool due = fault_plan_due(&b->faults, kind, NULL, NULL);
     if (due)
         board_trace(b, "fault %s at %llu", kind, (unsigned long long)at);
+    return due;
+}
+
+bool board_fault_over(struct board *b, const char *kind, enum board_area area, uint64_t at,
+                      uint64_t len)
+{
+    struct fault_place place = {board_area_name(area), at, len};
+    bool due = fault_plan_due(&b->faults, kind, &place, NULL);
+    if (due)
+        board_trace(b, "fault %s in %s at %llu", kind, place.area, (unsigned long long)at);
     return due;
 }
 
 bool board_fault_status(struct board *b, const char *kind, uint32_t *status_out)
 {
     struct fault_spec spec;
-    bool due = fault_plan_due(&b->faults, kind, 0, &spec);
+    bool due = fault_plan_due(&b->faults, kind, NULL, &spec);
     if (due)
         *status_out = spec.status < 0 ? (uint32_t)XFLASH_ERR : (uint32_t)spec.status;
     return due;

@@ -229,6 +229,9 @@ void board_trace(struct board *b, const char *fmt, ...) __attribute__((format(pr
  * the transport (a storage error in chunk n, a lying write, a wrong checksum): asks whether `kind` is due
  * at this place; consumes it. */
 bool board_fault_due(struct board *b, const char *kind, uint64_t at);
+/* The same for a fault on flash: due when its place is one of the bytes [at, at + len) of the area. */
+bool board_fault_over(struct board *b, const char *kind, enum board_area area, uint64_t at,
+                      uint64_t len);
 /* The same for a fault that brings a status word with it (0xC0010001 when none was given). */
 bool board_fault_status(struct board *b, const char *kind, uint32_t *status_out);
 

@@ -71,7 +71,7 @@ static void store(struct writer *w, uint64_t at, struct span data)
 {
     struct da *d = w->d;
     uint64_t place = w->to.at + at;
-    if (!board_fault_due(d->b, "lying_write", place + data.len - 1))
+    if (!board_fault_over(d->b, "lying_write", w->to.area, place, data.len))
         w->error = da_flash_write(d, w->to.area, place, data.data, data.len);
     if (w->error == XFLASH_OK && d->checksum_level & XFLASH_CHECKSUM_STORAGE)
         w->error = read_back(d, w->to.area, place, data);

@@ -100,6 +100,28 @@ static bool erasable(const char *name)
     return fb_name_in(name, names) || strncmp(name, "scp", 3) == 0;
 }
 
+/* ---- onto flash
+ * -------------------------------------------------------------------------------------- */
+
+enum flash_mood { FLASH_WRITES, FLASH_LIES, FLASH_FAILS };
+
+/* What a fault makes of a write, raw or a chunk of a sparse image: it reports success only, or fails. */
+static enum flash_mood flash_mood(struct board *b, uint64_t at, uint64_t len)
+{
+    return board_fault_over(b, "lying_write", AREA_USER, at, len)   ? FLASH_LIES
+           : board_fault_over(b, "flash_fails", AREA_USER, at, len) ? FLASH_FAILS
+                                                                    : FLASH_WRITES;
+}
+
+static const char *bytes_write(struct board *b, uint64_t at, struct span data)
+{
+    enum flash_mood mood = flash_mood(b, at, data.len);
+    int rc = mood == FLASH_WRITES  ? board_flash_write(b, AREA_USER, at, data.data, data.len)
+             : mood == FLASH_FAILS ? BOARD_STORAGE
+                                   : BOARD_OK;
+    return rc < 0 ? "flash write failure" : NULL;
+}
+
 /* ---- sparse
  * ------------------------------------------------------------------------------------------ */
 
@@ -122,16 +144,19 @@ struct sparse {
 static const char *fill_write(struct board *b, uint64_t at, uint64_t len, uint32_t pattern)
 {
     enum { PIECE = 1 << 20 };
+    static const char failure[] = "CHUNK_TYPE_FILL flash write failure";
+    enum flash_mood mood = flash_mood(b, at, len);
+    if (mood != FLASH_WRITES)
+        return mood == FLASH_FAILS ? failure : NULL;
     if (pattern == 0)
-        return board_flash_zero(b, AREA_USER, at, len) < 0 ? "CHUNK_TYPE_FILL flash write failure"
-                                                           : NULL;
+        return board_flash_zero(b, AREA_USER, at, len) < 0 ? failure : NULL;
     AUTO(free_ptr) uint8_t *piece = xcalloc(1, PIECE);
     for (size_t i = 0; i < PIECE; i += 4)
         put_le32(piece + i, pattern);
     for (uint64_t end = at + len; at < end; at += PIECE)
         if (board_flash_write(b, AREA_USER, at, piece, (size_t)MIN_OF(end - at, (uint64_t)PIECE)) <
             0)
-            return "CHUNK_TYPE_FILL flash write failure";
+            return failure;
     return NULL;
 }
 
@@ -148,8 +173,7 @@ static const char *chunk_write(struct board *b, struct sparse *s, uint16_t type,
         data = rd_bytes(&s->in, (size_t)len);
         if (!reader_ok(&s->in))
             return "sparse image write failure";
-        return board_flash_write(b, AREA_USER, at, data.data, data.len) < 0 ? "flash write failure"
-                                                                            : NULL;
+        return bytes_write(b, at, data);
     case SPARSE_FILL:
         if (body != 4)
             return "Bogus chunk size for chunk type FILL";
@@ -235,12 +259,7 @@ static const char *raw_write(struct lk *lk, const struct partition *to, const ch
     uint64_t sectors = (lk->data_bytes + SECTOR_BYTES - 1) / SECTOR_BYTES;
     if (sectors * SECTOR_BYTES > to->size_bytes)
         return "size too large";
-    if (board_fault_due(lk->b, "lying_write", to->start_bytes + lk->data_bytes - 1))
-        return NULL; /* says OKAY and did not write */
-    if (board_fault_due(lk->b, "flash_fails", 0))
-        return "flash write failure";
-    int rc = board_flash_write(lk->b, AREA_USER, to->start_bytes, lk->data, lk->data_bytes);
-    return rc < 0 ? "flash write failure" : NULL;
+    return bytes_write(lk->b, to->start_bytes, span_of(lk->data, lk->data_bytes));
 }
 
 /* What newer LKs of MediaTek call controlled partitions. */

@@ -183,7 +183,17 @@ enum fault_kind fault_plan_control(struct fault_plan *p, struct fault_spec *spec
     return kind;
 }
 
-bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at,
+/* A fault without byte=N is due wherever the firmware is; one without area=NAME means USER. */
+static bool place_fits(const struct fault_spec *s, const struct fault_place *place)
+{
+    if (!place || (s->byte < 0 && !s->area[0]))
+        return true;
+    uint64_t byte = (uint64_t)s->byte;
+    return strcmp(s->area[0] ? s->area : "user", place->area) == 0 &&
+           (s->byte < 0 || (place->at <= byte && byte - place->at < place->len));
+}
+
+bool fault_plan_due(struct fault_plan *p, const char *word, const struct fault_place *place,
                     struct fault_spec *spec_out)
 {
     enum fault_kind kind = fault_kind_of(word);
@@ -192,8 +202,7 @@ bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at,
     pthread_mutex_lock(&p->lock);
     for (struct fault_item **item = &p->first; *item && !due; item = &(*item)->next) {
         const struct fault_spec *s = &(*item)->spec;
-        due = s->kind == kind && step_fits(p, s) && transfer_fits(p, s) &&
-              (s->byte < 0 || at >= (uint64_t)s->byte);
+        due = s->kind == kind && step_fits(p, s) && transfer_fits(p, s) && place_fits(s, place);
         if (due) {
             take(item, spec_out);
             break;

@@ -5,9 +5,9 @@
  * Places: transfer=N is the N-th bulk transfer of the phone, control=N its N-th control transfer,
  * byte=N the bulk transfer that carries its N-th bulk byte, all counted from 1 since the program started, or, with step=S, since the phone
  * came on the bus for the S-th time (S a number) or for the last time in stage S (brom, preloader,
- * lk, android). The firmware's questions compare byte=N with the place the firmware names. Without
- * a place a fault is due at the first occasion. Each happens once. seed=N picks what the kind
- * leaves open: which bit, how much is missing. */
+ * lk, android). Kinds on flash take byte=N as a place in USER, or in area=NAME, and are due when the
+ * firmware touches it. Without a place a fault is due at the first occasion. Each happens once. seed=N
+ * picks what the kind leaves open: which bit, how much is missing. */
 #ifndef FLASHRACK_TESTS_PHONE_FAULTS_H
 #define FLASHRACK_TESTS_PHONE_FAULTS_H
 
@@ -51,8 +51,14 @@ enum fault_kind fault_plan_transfer(struct fault_plan *p, bool in, const void *d
                                     struct fault_spec *spec_out);
 /* The same for a control transfer. */
 enum fault_kind fault_plan_control(struct fault_plan *p, struct fault_spec *spec_out);
-/* board_fault_due(), board_fault_status(); spec_out may be NULL. `word` is one of the list's. */
-bool fault_plan_due(struct fault_plan *p, const char *word, uint64_t at,
+/* Bytes of an area that the firmware is about to touch. */
+struct fault_place {
+    const char *area; /* as a specification names it */
+    uint64_t at, len;
+};
+/* board_fault_due(), board_fault_over(), board_fault_status(); `place` is NULL where a kind has none,
+ * spec_out may be. `word` is one of the list's. */
+bool fault_plan_due(struct fault_plan *p, const char *word, const struct fault_place *place,
                     struct fault_spec *spec_out);
 
 #endif

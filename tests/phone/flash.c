@@ -75,6 +75,14 @@ static const struct flash_area *area_of(const struct board *b, enum board_area a
     return NULL;
 }
 
+const char *board_area_name(enum board_area area)
+{
+    return area == AREA_BOOT1   ? "boot1"
+           : area == AREA_BOOT2 ? "boot2"
+           : area == AREA_RPMB  ? "rpmb"
+                                : "user";
+}
+
 uint64_t board_area_size(const struct board *b, enum board_area area)
 {
     const struct flash_area *a = area_of(b, area);
@@ -115,12 +123,20 @@ static void flash_time(struct board *b, uint64_t len, uint64_t bytes_per_s)
     pthread_mutex_unlock(&b->lock);
 }
 
+/* What cannot be read or written is a whole block. */
+static bool storage_fault(struct board *b, const char *kind, enum board_area area, uint64_t at,
+                          uint64_t len)
+{
+    uint64_t start = at / SECTOR * SECTOR, end = (at + len + SECTOR - 1) / SECTOR * SECTOR;
+    return board_fault_over(b, kind, area, start, end - start);
+}
+
 int board_flash_read(struct board *b, enum board_area area, uint64_t at, void *dst, size_t len)
 {
     const struct flash_area *a = range(b, area, at, len);
     if (power_is_lost(b))
         return BOARD_GONE;
-    if (!a || fault_plan_due(&b->faults, "storage_read", at + len, NULL))
+    if (!a || storage_fault(b, "storage_read", area, at, len))
         return BOARD_STORAGE;
     flash_time(b, len, b->settings.emmc_read_bytes_per_s);
     return io_pread(a->fd, dst, len, (int64_t)at, NULL) < 0 ? BOARD_STORAGE : BOARD_OK;
@@ -187,7 +203,7 @@ int board_flash_write(struct board *b, enum board_area area, uint64_t at, const 
 {
     const struct flash_area *a = range(b, area, at, len);
     const uint8_t *from = src;
-    if (!a || fault_plan_due(&b->faults, "storage_write", at + len, NULL))
+    if (!a || storage_fault(b, "storage_write", area, at, len))
         return BOARD_STORAGE;
     while (len) {
         size_t n = MIN_OF(len, (size_t)PIECE);
@@ -211,7 +227,7 @@ int board_flash_zero(struct board *b, enum board_area area, uint64_t at, uint64_
 {
     static const uint8_t zeros[HOLE];
     const struct flash_area *a = range(b, area, at, len);
-    if (!a || fault_plan_due(&b->faults, "storage_write", at + len, NULL))
+    if (!a || storage_fault(b, "storage_write", area, at, len))
         return BOARD_STORAGE;
     if (power_is_lost(b))
         return BOARD_GONE;

@@ -129,6 +129,7 @@ void board_halt(struct board *b);                /* tells everything that waits 
 void board_stop(struct board *b);                /* the same, and waits for the firmware thread */
 
 /* ---- flash.c ---- */
+const char *board_area_name(enum board_area area); /* "boot1", as faults name it */
 int flash_open(struct board *b, const char *dir, struct err *err);
 void flash_close(struct board *b);
 /* True when BOOT1 holds a preloader that the boot ROM would start. */

@@ -44,7 +44,7 @@ static const char usage[] =
     "{})\n"
     "                       violations bytes_written swap (\"with\": phone)\n"
     "  --fault PHONE:SPEC   SPEC: KIND[@transfer=N][@control=N][@byte=N][@step=S][@seed=N][@ms=N]\n"
-    "                       [@status=N]; KIND: see the end; repeatable\n"
+    "                       [@status=N][@area=A]; KIND: see the end; repeatable\n"
     "  --list-faults        every KIND, who makes it happen (wire, phone), and what it is; one a "
     "line,\n"
     "                       separated by tabs\n"

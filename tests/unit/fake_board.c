@@ -362,6 +362,17 @@ bool board_fault_due(struct board *b, const char *kind, uint64_t at)
     return false;
 }
 
+bool board_fault_over(struct board *b, const char *kind, enum board_area area, uint64_t at,
+                      uint64_t len)
+{
+    for (size_t i = 0; area == AREA_USER && i < ARRAY_LEN(b->faults); i++)
+        if (strcmp(b->faults[i].kind, kind) == 0 && storage_fails(&b->faults[i], at, len)) {
+            b->faults[i].armed = false;
+            return true;
+        }
+    return false;
+}
+
 bool board_fault_status(struct board *b, const char *kind, uint32_t *status_out)
 {
     *status_out = (uint32_t)XFLASH_ERR;

@@ -21,6 +21,8 @@ static const struct spec_row {
     {"garbage@control=2", "garbage control=2"},
     {"late@ms=300", "late ms=300"},
     {"da_status@status=0xc0030007", "da_status status=3221422087"},
+    {"storage_write@byte=7", "storage_write byte=7"},
+    {"lying_write@area=boot2@byte=7", "lying_write byte=7 area=boot2"},
     {"explode", NULL},
     {"unplugg@transfer=3", NULL},
     {"@unplug", NULL},
@@ -41,6 +43,9 @@ static const struct spec_row {
     {"emi_error@control=1", NULL},
     {"emi_error@status=1", NULL},
     {"da_status@status=0x100000000", NULL},
+    {"da_checksum@byte=1", NULL},
+    {"stall@area=user", NULL},
+    {"storage_read@area=moon", NULL},
 };
 
 /* Kind and conditions that are given, in a fixed order. */
@@ -58,7 +63,9 @@ static void describe(const struct fault_spec *s, char *out, size_t size)
             at += snprintf(out + at, size - (size_t)at, " %s=%lld", all[i].name,
                            (long long)all[i].value + (strcmp(all[i].name, "seed") == 0));
     if (s->step[0])
-        snprintf(out + at, size - (size_t)at, " step=%s", s->step);
+        at += snprintf(out + at, size - (size_t)at, " step=%s", s->step);
+    if (s->area[0])
+        snprintf(out + at, size - (size_t)at, " area=%s", s->area);
 }
 
 static void specs(void **state)

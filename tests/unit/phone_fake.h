@@ -42,6 +42,7 @@ struct board {
     uint8_t device_desc[18], config_desc[128]; /* of the last gadget */
     char serial_string[64];
     char fault[32];     /* due whenever it is asked for */
+    uint64_t fault_at;  /* on flash: over this byte of USER */
     char violation[64]; /* the last one */
 };
 
@@ -219,6 +220,13 @@ bool board_fault_due(struct board *b, const char *kind, uint64_t at)
 {
     (void)at;
     return strcmp(kind, b->fault) == 0;
+}
+
+bool board_fault_over(struct board *b, const char *kind, enum board_area area, uint64_t at,
+                      uint64_t len)
+{
+    return area == AREA_USER && strcmp(kind, b->fault) == 0 && at <= b->fault_at &&
+           b->fault_at - at < len;
 }
 
 bool board_fault_status(struct board *b, const char *kind, uint32_t *status_out)

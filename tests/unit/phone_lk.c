@@ -30,6 +30,10 @@ struct row {
 
 #define SERIAL_1 "PDAMXE31T5847874" /* of phone 1 of rack 1 */
 #define CHALLENGE_1 "59B73C35446F6D84C1BF1C856CBD3A8D" /* MD5 of its chip id */
+/* Blocks of 4096: skip 1, fill 1, and what is left of the image is the third one. */
+#define SPARSE_IMAGE                                                                               \
+    "3aff26ed 0100 0000 1c00 0c00 00100000 03000000 03000000 00000000"                             \
+    "c3ca0000 01000000 0c000000 c2ca0000 01000000 10000000 efbeadde c1ca0000 01000000 0c100000"
 
 static struct row rows[] = {
     {"reference transcript of the service build", SERVICE,
@@ -103,10 +107,7 @@ static struct row rows[] = {
      "FAILformat for partition 'sspm_a' is not allowed\n\nOKAY\nFAILThis partition doesn't exist\n",
      NEXT_OFF, NULL},
     {"sparse: raw, fill, skip", UNLOCKED, "download:00001048\n+image\nflash:cda\n",
-     "DATA00001048\nOKAY\nOKAY\n", NEXT_OFF,
-     /* blocks of 4096: skip 1, fill 1, raw 1 */
-     "3aff26ed 0100 0000 1c00 0c00 00100000 03000000 03000000 00000000"
-     "c3ca0000 01000000 0c000000 c2ca0000 01000000 10000000 efbeadde c1ca0000 01000000 0c100000"},
+     "DATA00001048\nOKAY\nOKAY\n", NEXT_OFF, SPARSE_IMAGE},
     {"sparse: a standard checksum chunk is refused", UNLOCKED,
      "download:0000002c\n+image\nflash:cda",
      "DATA0000002c\nOKAY\nFAILBogus chunk size for chunk type Dont Care\n", NEXT_OFF,
@@ -262,10 +263,7 @@ static void sparse_lands_where_it_must(void **state)
     AUTO(fake_free) struct board *b = phone_for(&row);
     uint8_t image[4096 + 72], got[3 * 4096], old[4096];
     memset(image, 'R', sizeof(image));
-    hex_decode(
-        "3aff26ed 0100 0000 1c00 0c00 00100000 03000000 03000000 00000000"
-        "c3ca0000 01000000 0c000000 c2ca0000 01000000 10000000 efbeadde c1ca0000 01000000 0c100000",
-        image, sizeof(image));
+    assert_true(hex_decode(SPARSE_IMAGE, image, sizeof(image)) > 0);
     uint64_t at = fake_partition(b, "cda_a")->start_bytes;
     assert_int_equal(board_flash_read(b, AREA_USER, at, old, sizeof(old)), 0);
     fake_say(b, "download:00001048");
@@ -449,22 +447,57 @@ static void unknown(void **state)
     assert_string_equal(b->output, u->want);
 }
 
-static void lie_is_told(void **state)
+/* Faults on flash, in images of both kinds: four bytes, and blocks of 4096 to skip, to fill, to take. */
+static const struct flash_fault_row {
+    const char *name, *fault;
+    bool sparse;
+    uint64_t at; /* in cda_a */
+    const char *want;
+    bool written[2]; /* first block, third one */
+} flash_faults[] = {
+    {"a raw write lies", "lying_write", false, 3, "OKAY", {false}},
+    {"a raw write fails", "flash_fails", false, 0, "FAILflash write failure", {false}},
+    {"a raw write before the place", "lying_write", false, 4, "OKAY", {true}},
+    {"a sparse write lies", "lying_write", true, 2 * 4096, "OKAY", {false, false}},
+    {"a sparse write fails",
+     "flash_fails",
+     true,
+     3 * 4096 - 1,
+     "FAILflash write failure",
+     {false, false}},
+    {"a fill fails",
+     "flash_fails",
+     true,
+     4096,
+     "FAILCHUNK_TYPE_FILL flash write failure",
+     {false, false}},
+    {"what is skipped neither lies nor fails", "flash_fails", true, 100, "OKAY", {false, true}},
+    {"a sparse write before the place", "flash_fails", true, 3 * 4096, "OKAY", {false, true}},
+};
+
+static void flash_fault(void **state)
 {
-    (void)state;
-    AUTO(fake_free) struct board *b = service_phone();
-    char verity[64] = "oem dm-verity @MD5";
-    uint8_t got[4];
-    md5_put(b->phone.label.serial, verity);
-    strcpy(b->fault, "lying_write");
-    fake_say(b, verity);
-    fake_say(b, "download:00000004");
-    fake_say(b, "XXXX");
-    fake_say(b, "flash:proinfo");
+    const struct flash_fault_row *row = ROW(state);
+    static const struct row phone = {.how = UNLOCKED};
+    AUTO(fake_free) struct board *b = phone_for(&phone);
+    uint64_t at = fake_partition(b, "cda_a")->start_bytes;
+    uint8_t image[4096 + 72], old[3 * 4096], got[3 * 4096];
+    char want[128];
+    memset(image, 'R', sizeof(image));
+    assert_true(hex_decode(SPARSE_IMAGE, image, sizeof(image)) > 0);
+    strcpy(b->fault, row->fault);
+    b->fault_at = at + row->at;
+    assert_int_equal(board_flash_read(b, AREA_USER, at, old, sizeof(old)), 0);
+    fake_say(b, row->sparse ? "download:00001048" : "download:00000004");
+    fake_script(b, row->sparse ? image : (const uint8_t *)"XXXX", row->sparse ? sizeof(image) : 4);
+    fake_say(b, "flash:cda");
     lk_run(b);
-    assert_string_equal(b->output, "OKAY\nDATA00000004\nOKAY\nOKAY\n");
-    board_flash_read(b, AREA_USER, fake_partition(b, "proinfo")->start_bytes, got, sizeof(got));
-    assert_memory_equal(got, "PDAM", 4);
+    snprintf(want, sizeof(want), "DATA%s\nOKAY\n%s\n", row->sparse ? "00001048" : "00000004",
+             row->want);
+    assert_string_equal(b->output, want);
+    board_flash_read(b, AREA_USER, at, got, sizeof(got));
+    assert_int_equal(memcmp(got, old, 4096) != 0, row->written[0]);
+    assert_int_equal(memcmp(got + 8192, old + 8192, 4096) != 0, row->written[1]);
 }
 
 /* With the boot areas open LK puts the file behind a storage header of its own, and the boot ROM starts it. */
@@ -694,7 +727,6 @@ int main(void)
         cmocka_unit_test(flash_writes_only_what_was_sent),
         cmocka_unit_test(sparse_lands_where_it_must),
         cmocka_unit_test(pieces_of_the_sparse_writer_add_up),
-        cmocka_unit_test(lie_is_told),
         cmocka_unit_test(preloader_goes_into_a_boot_area),
         cmocka_unit_test(long_and_many_replies),
         cmocka_unit_test(getvar_all_lists_newest_first),
@@ -709,5 +741,6 @@ int main(void)
     };
     return RUN_ROWS(dialogue, rows) + RUN_ROWS(host_mistake, mistakes) +
            RUN_ROWS(unknown, unknowns) + RUN_ROWS(fault_is_shown, faults) +
-           RUN_ROWS(reboot_leads_there, reboots) + cmocka_run_group_tests(tests, NULL, NULL);
+           RUN_ROWS(flash_fault, flash_faults) + RUN_ROWS(reboot_leads_there, reboots) +
+           cmocka_run_group_tests(tests, NULL, NULL);
 }

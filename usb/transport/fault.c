@@ -32,6 +32,12 @@ enum fault_actor fault_kind_actor(enum fault_kind kind)
     return kinds[kind].actor;
 }
 
+bool fault_kind_on_flash(enum fault_kind kind)
+{
+    return kind == FAULT_STORAGE_READ || kind == FAULT_STORAGE_WRITE || kind == FAULT_LYING_WRITE ||
+           kind == FAULT_FLASH_FAILS;
+}
+
 enum fault_kind fault_kind_of(const char *word)
 {
     for (size_t i = 1; i < ARRAY_LEN(kinds); i++)
@@ -51,17 +57,19 @@ static bool number(const char *text, int64_t *out)
     return true;
 }
 
-/* Where the number of a condition goes; NULL when the kind has no such condition. */
+/* Where the number of a condition goes; NULL when the kind has no such condition: a place that is
+ * never reached would be a fault that never happens. */
 static int64_t *condition_place(struct fault_spec *spec, const char *name)
 {
+    bool by_wire = fault_kind_actor(spec->kind) == FAULT_BY_WIRE;
     const struct {
         const char *name;
         int64_t *place;
         bool fits;
     } all[] = {
         {"transfer", &spec->transfer, true},
-        {"control", &spec->control, fault_kind_actor(spec->kind) == FAULT_BY_WIRE},
-        {"byte", &spec->byte, true},
+        {"control", &spec->control, by_wire},
+        {"byte", &spec->byte, by_wire || fault_kind_on_flash(spec->kind)},
         {"ms", &spec->ms, spec->kind == FAULT_LATE},
         {"status", &spec->status, spec->kind == FAULT_DA_STATUS},
     };
@@ -69,6 +77,15 @@ static int64_t *condition_place(struct fault_spec *spec, const char *name)
         if (all[i].fits && strcmp(all[i].name, name) == 0)
             return all[i].place;
     return NULL;
+}
+
+static bool area(struct fault_spec *spec, const char *name)
+{
+    bool known =
+        strcmp(name, "boot1") == 0 || strcmp(name, "boot2") == 0 || strcmp(name, "user") == 0;
+    if (known)
+        snprintf(spec->area, sizeof(spec->area), "%s", name);
+    return known && fault_kind_on_flash(spec->kind);
 }
 
 static bool condition(struct fault_spec *spec, char *word)
@@ -82,6 +99,8 @@ static bool condition(struct fault_spec *spec, char *word)
         snprintf(spec->step, sizeof(spec->step), "%s", value);
         return spec->step[0] && strlen(value) < sizeof(spec->step);
     }
+    if (strcmp(word, "area") == 0)
+        return area(spec, value);
     if (!number(value, &n))
         return false;
     if (strcmp(word, "seed") == 0) {
@@ -111,8 +130,9 @@ int fault_spec_parse(const char *text, struct fault_spec *out, struct err *err)
     while ((word = strsep(&rest, "@")))
         if (!condition(&spec, word))
             return err_set(err, ERR_INPUT,
-                           "'%s': conditions are transfer=N (from 1) byte=N step=NAME seed=N, control=N for "
-                           "faults of the wire, ms=N for late, status=N for da_status",
+                           "'%s': conditions are transfer=N (from 1) step=NAME seed=N, byte=N for faults of "
+                           "the wire or on flash, area=boot1|boot2|user for those on flash, "
+                           "control=N for those of the wire, ms=N for late, status=N for da_status",
                            text);
     if (spec.status > UINT32_MAX)
         return err_set(err, ERR_INPUT, "'%s': a status has 32 bits", text);

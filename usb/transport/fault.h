@@ -62,15 +62,17 @@ const char *fault_kind_word(enum fault_kind kind); /* "none" for FAULT_NONE */
 const char *fault_kind_text(enum fault_kind kind); /* what happens; "" for FAULT_NONE */
 enum fault_kind fault_kind_of(const char *word);   /* FAULT_NONE: no such kind */
 enum fault_actor fault_kind_actor(enum fault_kind kind);
+bool fault_kind_on_flash(enum fault_kind kind); /* its place is one on the eMMC */
 
 /* Longer than a host waits for a short answer (5 s) or for a piece of data to move (10 s); stretched
  * by the time scale, as those are. Where phone and host are stretched differently, name ms. */
 enum { FAULT_LATE_MS = 11000, FAULT_LONG_BYTES = 32 /* that `long` adds */ };
 
-/* "KIND[@transfer=N][@control=N][@byte=N][@step=NAME][@seed=N][@ms=N][@status=N]"; conditions that
- * are given must all hold. Bulk transfers of both directions count from 1, control transfers by
- * themselves from 1 and are touched only by a specification with control=N. byte is the place in
- * the transfer or in the stream, as the user of the specification defines. */
+/* "KIND[@transfer=N][@control=N][@byte=N][@step=NAME][@seed=N][@ms=N][@status=N][@area=NAME]";
+ * conditions that are given must all hold. Bulk transfers of both directions count from 1, control
+ * transfers by themselves from 1 and are touched only by a specification with control=N. byte is the
+ * place in the transfer or in the stream, as the user of the specification defines; for kinds that are
+ * about flash (fault_kind_on_flash) it is a place there, in USER or the area that is named. */
 struct fault_spec {
     enum fault_kind kind;
     int64_t transfer, control, byte; /* -1: not given */
@@ -78,6 +80,7 @@ struct fault_spec {
     int64_t status;                  /* da_status only: the status word; -1: not given */
     uint64_t seed;                   /* 0: not given */
     char step[48];                   /* empty: not given */
+    char area[8];                    /* kinds on flash: boot1, boot2, user; empty: not given */
 };
 int fault_spec_parse(const char *text, struct fault_spec *out, struct err *err);
 /* When a transfer that is late now goes on (clock_now_ms()). */

@@ -321,10 +321,20 @@ static void flash_has_ends_and_faults(void **state)
     assert_int_equal(board_flash_write(b, AREA_USER, size - 511, block, 512), BOARD_STORAGE);
     assert_int_equal(board_flash_read(b, AREA_USER, UINT64_MAX - 100, block, 512), BOARD_STORAGE);
     assert_int_equal(board_flash_read(b, (enum board_area)7, 0, block, 512), BOARD_STORAGE);
-    assert_int_equal(fault_plan_add(&b->faults, "storage_write@byte=8192", NULL), 0);
-    assert_int_equal(board_flash_write(b, AREA_USER, 7168, block, 512), 0);
-    assert_int_equal(board_flash_write(b, AREA_USER, 8000, block, 512), BOARD_STORAGE);
-    assert_int_equal(board_flash_write(b, AREA_USER, 8000, block, 512), 0);
+    assert_int_equal(fault_plan_add(&b->faults, "storage_write@byte=8200", NULL), 0);
+    assert_int_equal(board_flash_write(b, AREA_USER, 7680, block, 512), 0);
+    assert_int_equal(board_flash_write(b, AREA_USER, 8704, block, 512), 0);
+    assert_int_equal(board_flash_write(b, AREA_BOOT1, 8192, block, 512), 0);
+    assert_int_equal(board_flash_read(b, AREA_USER, 8192, block, 512), 0);
+    assert_int_equal(board_flash_write(b, AREA_USER, 8192, block, 8),
+                     BOARD_STORAGE); /* its block */
+    assert_int_equal(board_flash_write(b, AREA_USER, 8192, block, 512), 0);
+    assert_int_equal(fault_plan_add(&b->faults, "storage_write@byte=8200", NULL), 0);
+    assert_int_equal(board_flash_zero(b, AREA_USER, 8704, 4096), 0);
+    assert_int_equal(board_flash_zero(b, AREA_USER, 4096, 8192), BOARD_STORAGE);
+    assert_int_equal(fault_plan_add(&b->faults, "storage_read@byte=0@area=boot1", NULL), 0);
+    assert_int_equal(board_flash_read(b, AREA_USER, 0, block, 512), 0);
+    assert_int_equal(board_flash_read(b, AREA_BOOT1, 0, block, 512), BOARD_STORAGE);
 }
 
 static uint8_t old_block[512], new_block[512];
