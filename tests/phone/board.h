@@ -46,6 +46,7 @@ enum board_next android_run(struct board *b);
 /* ---- settings: every choice the protocol pages leave open, first value is the default ---------------- */
 enum usb_model { MODEL_FIELD, MODEL_BUFFERED, MODEL_EXACT };
 enum da_build { BUILD_2018, BUILD_2017, BUILD_2019 };
+enum storage_life { LIFE_GOOD, LIFE_NEAR_END, LIFE_WORN };
 enum digest_case { DIGEST_EITHER, DIGEST_UPPER, DIGEST_LOWER };
 enum oem_reply { OEM_INFO, OEM_OKAY, OEM_NAMED };
 enum lk_auth { AUTH_BY_VERSION, AUTH_NONE, AUTH_MD5, AUTH_CHALLENGE };
@@ -63,6 +64,7 @@ struct board_settings {
     bool positive_status_dead;   /* default: damage */
     bool write_errors_at_once;   /* default: late, as the build */
     bool read_ahead_off;         /* default: one chunk */
+    enum storage_life storage_life; /* what the 2019 agent says of the eMMC */
     uint32_t target_config;      /* bits of GET_TARGET_CONFIG: 1 SBC, 2 SLA, 4 DAA */
     int brom_window_ms;          /* 5000 */
     int preloader_configure_ms;  /* 8000: how long the preloader waits for a host to configure it */

@@ -39,6 +39,15 @@ void da_die(struct da *d, const char *why)
         da_sleep(d, 1000);
 }
 
+uint32_t da_send_status(struct da *d, uint32_t status)
+{
+    uint32_t fault;
+    if (!xflash_status_failed(status) && board_fault_status(d->b, "da_status", &fault))
+        status = fault;
+    da_send_word(&d->link, status);
+    return status;
+}
+
 ptrdiff_t da_recv_word(struct da *d, uint32_t *out)
 {
     uint8_t raw[4] = {0xff, 0xff, 0xff, 0xff}; /* a short word is completed by what lay there */
@@ -66,12 +75,12 @@ static void shutdown_block(struct da *d)
 /* Answers before anything happens. Only 1 in the first word arms a reboot. */
 static void shutdown_agent(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
     shutdown_block(d);
     struct xflash_shutdown s;
     if (xflash_shutdown_decode(span_of(d->shutdown, sizeof(d->shutdown)), &s, NULL) < 0)
         s = (struct xflash_shutdown){0};
-    da_send_word(&d->link, XFLASH_OK);
+    if (da_send_status(d, XFLASH_OK) != XFLASH_OK)
+        return;
     da_sleep(d, SHUTDOWN_MS);
     if (d->link.gone)
         return;
@@ -92,14 +101,14 @@ static void shutdown_agent(struct da *d)
 
 static void switch_usb_speed(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
     uint32_t id;
     ptrdiff_t rc = da_recv_word(d, &id);
     if (rc < 0) {
         da_send_word(&d->link, da_framing_status(rc));
         return;
     }
-    da_send_word(&d->link, XFLASH_OK);
+    if (da_send_status(d, XFLASH_OK) != XFLASH_OK)
+        return;
     da_sleep(d, SPEED_SWITCH_MS);
     board_usb_detach(d->b);
     da_sleep(d, SPEED_SWITCH_OFF_MS);
@@ -118,7 +127,7 @@ static void switch_usb_speed(struct da *d)
 
 static const struct {
     uint32_t code;
-    void (*run)(struct da *d); /* sends the first status, too */
+    void (*run)(struct da *d); /* after the first status */
 } handlers[] = {
     {XFLASH_DOWNLOAD, da2_download},
     {XFLASH_UPLOAD, da2_upload},
@@ -139,18 +148,16 @@ static void command(struct da *d, uint32_t code)
     board_trace(d->b, "da%u %s", d->stage == XFLASH_DA1 ? 1 : 2, info ? info->name : "?");
     if (code >= XFLASH_READ_OTP_ZONE && code <= XFLASH_READ_EFUSE)
         board_violation(d->b, "xflash.otp_or_efuse");
-    uint32_t status;
-    if (board_fault_status(d->b, "da_status", &status)) {
-        da_send_word(&d->link, status);
+    bool known = info && info->stages & d->stage;
+    if (da_send_status(d, known ? XFLASH_OK : (uint32_t)XFLASH_UNSUPPORT_CMD) != XFLASH_OK)
         return;
-    }
-    for (size_t i = 0; info && info->stages & d->stage && i < ARRAY_LEN(handlers); i++)
+    for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
         if (handlers[i].code == code) {
             handlers[i].run(d);
             return;
         }
-    /* Fuse, one-time zone and service commands end here, too: their exchanges are not known. */
-    da_send_word(&d->link, (uint32_t)XFLASH_UNSUPPORT_CMD);
+    /* Fuse, one-time zone and service commands: their exchanges are not known. */
+    da_send_word(&d->link, (uint32_t)XFLASH_NOT_IMPLEMENTED);
 }
 
 static void command_loop(struct da *d)

@@ -58,6 +58,9 @@ void da_leave(struct da *d, enum board_next next);
 void da_die(struct da *d, const char *why);
 /* Sets link.gone when the phone is. */
 void da_sleep(struct da *d, int ms);
+/* Sends a status of a command. What was sent: the fault da_status puts an error in the place of a good
+ * one, and whatever the command was about to do then, it does as after an error of its own. */
+uint32_t da_send_status(struct da *d, uint32_t status);
 /* A word from the host (acknowledgement, host status, checksum), or DA_LINK_*. */
 ptrdiff_t da_recv_word(struct da *d, uint32_t *out);
 
@@ -88,6 +91,9 @@ bool da_locked(struct da *d, const struct da_target *t);
 uint32_t da_flash_read(struct da *d, enum board_area area, uint64_t at, void *dst, size_t len);
 uint32_t da_flash_write(struct da *d, enum board_area area, uint64_t at, const void *src,
                         size_t len);
+/* Takes whatever arrives as the parameter block; errors of framing are not noticed here, the block is
+ * then what earlier commands left, and the stream is out of step. False when the phone is gone. */
+bool da_recv_range(struct da *d);
 /* Name packet of the commands by name. Framing errors count as a name that no partition has. */
 ptrdiff_t da_recv_name(struct da *d, char out[XFLASH_NAME_MAX + 1]);
 

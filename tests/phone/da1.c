@@ -110,7 +110,6 @@ static bool emi_fits(const struct da *d, struct span block)
 
 void da1_init_ext_ram(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
     uint32_t announced;
     ptrdiff_t rc = da_recv_word(d, &announced);
     if (rc >= 0)
@@ -122,9 +121,9 @@ void da1_init_ext_ram(struct da *d)
     bool fits = emi_fits(d, span_of(d->memory, (size_t)rc));
     if (board_fault_due(d->b, "emi_error", 0))
         fits = false;
-    if (fits)
+    if (da_send_status(d, fits ? XFLASH_OK : (uint32_t)XFLASH_EMI_SETTING_VERSION_ERROR) ==
+        XFLASH_OK)
         board_ram(d->b)->dram_up = true;
-    da_send_word(&d->link, fits ? XFLASH_OK : (uint32_t)XFLASH_EMI_SETTING_VERSION_ERROR);
 }
 
 /* ---- BOOT_TO
@@ -151,7 +150,6 @@ static bool da2_accepted(const struct da *d, struct span image)
 
 void da1_boot_to(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
     uint8_t raw[16] = {0};
     ptrdiff_t rc = da_recv(&d->link, raw, sizeof(raw));
     uint64_t length = get_le64(raw + 8);
@@ -161,11 +159,9 @@ void da1_boot_to(struct da *d)
         da_send_word(&d->link, da_framing_status(rc));
         return;
     }
-    if (!da2_accepted(d, span_of(d->memory, (size_t)rc))) {
-        da_send_word(&d->link, (uint32_t)XFLASH_DA_HASH_MISMATCH);
+    bool accepted = da2_accepted(d, span_of(d->memory, (size_t)rc));
+    if (da_send_status(d, accepted ? XFLASH_OK : (uint32_t)XFLASH_DA_HASH_MISMATCH) != XFLASH_OK)
         return;
-    }
-    da_send_word(&d->link, XFLASH_OK);
     d->stage = XFLASH_DA2;
     da_log(&d->link, "DA2 is up");
     da_send_word(&d->link, XFLASH_SYNC);

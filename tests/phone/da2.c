@@ -6,17 +6,6 @@
 /* The agent's read buffers: two packets of the largest size, one being sent, one read ahead. */
 _Static_assert(2 * XFLASH_DA2_READ_PACKET_OTHER <= DA_MEMORY_BYTES, "two read packets must fit");
 
-/* Takes whatever arrives as the parameter block; errors of framing are not noticed here, the block
- * is then what earlier commands left, and the stream is out of step. False when the phone is gone.
- */
-static bool range_block(struct da *d)
-{
-    ptrdiff_t n = da_recv(&d->link, d->range, sizeof(d->range));
-    if (n >= 0 && n < XFLASH_RANGE_MIN_BYTES)
-        board_violation(d->b, "xflash.short_parameters");
-    return n != DA_LINK_GONE;
-}
-
 /* ---- reading
  * ----------------------------------------------------------------------------------------- */
 
@@ -50,12 +39,10 @@ static uint32_t fetch(struct reading *r, unsigned slot)
     return status;
 }
 
-/* Status, data, acknowledgement of one chunk. False when the command has ended with a status of its
- * own. */
+/* Data and acknowledgement of one chunk. False when the command has ended with a status of its own. */
 static bool send_chunk(struct reading *r, size_t len)
 {
     struct da *d = r->d;
-    da_send_word(&d->link, XFLASH_OK);
     da_log(&d->link, "chunk follows");
     da_send(&d->link, slot_at(r, r->slot), len);
     uint32_t ack;
@@ -86,32 +73,27 @@ static void read_target(struct da *d, const struct da_target *from)
             status = fetch(&r, r.slot);
         if (status == XFLASH_OK && ahead && r.fetched < from->len)
             status = fetch(&r, r.slot + 1);
-        if (status != XFLASH_OK) {
-            da_send_word(&d->link, status);
+        status = da_send_status(d, status);
+        if (status != XFLASH_OK)
             break;
-        }
         if (!send_chunk(&r, (size_t)n))
             return;
         sent += n;
     }
-    da_send_word(&d->link, status);
+    da_send_status(d, status);
 }
 
 void da2_read_data(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
-    if (!range_block(d))
+    if (!da_recv_range(d))
         return;
     struct da_target from;
-    uint32_t status = da_target_check(d, d->range, &from);
-    da_send_word(&d->link, status);
-    if (status == XFLASH_OK)
+    if (da_send_status(d, da_target_check(d, d->range, &from)) == XFLASH_OK)
         read_target(d, &from);
 }
 
 void da2_upload(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
     char name[XFLASH_NAME_MAX + 1];
     struct da_target from;
     if (da_recv_name(d, name) < 0) {
@@ -124,7 +106,8 @@ void da2_upload(struct da *d)
             da_send_word(&d->link, (uint32_t)XFLASH_PARTITION_NOT_FOUND);
         return;
     }
-    da_send_word(&d->link, XFLASH_OK);
+    if (da_send_status(d, XFLASH_OK) != XFLASH_OK)
+        return;
     uint8_t size[8];
     put_le64(size, from.len);
     da_send(&d->link, size, sizeof(size));
@@ -162,7 +145,7 @@ static void erase_and_report(struct da *d, const struct da_target *t)
         ptrdiff_t rc = da_recv_word(d, &ack);
         status = rc < 0 ? da_framing_status(rc) : XFLASH_COMPLETE;
     }
-    da_send_word(&d->link, status);
+    da_send_status(d, status);
 }
 
 /* After a failing parameter status the agent carries on all the same. */
@@ -180,12 +163,12 @@ static void format_after_error(struct da *d, uint32_t status, const struct da_ta
 
 void da2_format(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
-    if (!range_block(d))
+    if (!da_recv_range(d))
         return;
     struct da_target t;
     uint32_t status = da_target_check(d, d->range, &t);
-    da_send_word(&d->link, status);
+    if (da_send_status(d, status) != status)
+        return; /* a fault, and nothing that is known of genuine agents */
     if (status != XFLASH_OK)
         format_after_error(d, status, &t);
     else if (t.unreadable && get_le32(d->range + 4) == XFLASH_RPMB) /* 2017 */
@@ -199,7 +182,6 @@ void da2_format(struct da *d)
 
 void da2_format_partition(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
     char name[XFLASH_NAME_MAX + 1];
     struct da_target t;
     uint32_t status = XFLASH_PARTITION_NOT_FOUND;
@@ -209,5 +191,5 @@ void da2_format_partition(struct da *d)
     if (status == XFLASH_OK && t.len > 0)
         erase_and_report(d, &t);
     else if (rc != DA_LINK_GONE)
-        da_send_word(&d->link, status);
+        da_send_status(d, status);
 }

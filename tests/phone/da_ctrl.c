@@ -18,7 +18,8 @@ enum {
     SRAM_BASE = 0x200000,
     SRAM_BYTES = 0x80000,
     BATTERY_USB_POWER = 1,
-    HEALTH_GOOD = 1, /* pre-end-of-life and life times of a young eMMC; constructed */
+    PRE_EOL_NORMAL = 1,  /* 2 warning, 3 urgent */
+    LIFE_TIME_YOUNG = 1, /* tenths of its life that are used; constructed */
 };
 #define DRAM_BASE  0x40000000u
 #define DRAM_BYTES 0xc0000000u
@@ -37,9 +38,9 @@ static uint32_t get_emmc_info(struct da *d, struct buf *out)
         .user_bytes = board_area_size(d->b, AREA_USER),
         .firmware_version = EMMC_FIRMWARE_VERSION,
         .has_health = board_settings(d->b)->da_build == BUILD_2019,
-        .pre_eol = HEALTH_GOOD,
-        .life_time_a = HEALTH_GOOD,
-        .life_time_b = HEALTH_GOOD + 1,
+        .pre_eol = (uint8_t)(PRE_EOL_NORMAL + board_settings(d->b)->storage_life),
+        .life_time_a = LIFE_TIME_YOUNG,
+        .life_time_b = LIFE_TIME_YOUNG + 1,
     };
     memcpy(info.cid, board_chip(d->b)->emmc_cid, sizeof(info.cid));
     xflash_emmc_info_encode(&info, out);
@@ -246,6 +247,20 @@ static uint32_t start_dl_info(struct da *d)
     return XFLASH_OK;
 }
 
+/* The closing status is the result. */
+static uint32_t life_cycle_check(struct da *d)
+{
+    switch (board_settings(d->b)->storage_life) {
+    case LIFE_NEAR_END:
+        return (uint32_t)XFLASH_STOR_LIFE_WARN;
+    case LIFE_WORN:
+        return (uint32_t)XFLASH_STOR_LIFE_EXHAUST;
+    case LIFE_GOOD:
+        break;
+    }
+    return XFLASH_OK;
+}
+
 static uint32_t act_nothing(struct da *d)
 {
     (void)d;
@@ -301,7 +316,7 @@ static const struct control {
     {.code = XFLASH_ACT_LOCK_OTP_ZONE, .act = act_irreversible},
     {.code = XFLASH_DISABLE_EMMC_HWRESET_PIN, .act = act_irreversible},
     {.code = XFLASH_CC_OPTIONAL_DOWNLOAD_ACT, .act = act_nothing},
-    {.code = XFLASH_DA_STOR_LIFE_CYCLE_CHECK, .act = act_nothing},
+    {.code = XFLASH_DA_STOR_LIFE_CYCLE_CHECK, .act = life_cycle_check},
     {.code = XFLASH_READ_REGISTER},
 };
 
@@ -316,7 +331,8 @@ static unsigned stages_of(const struct xflash_code_info *info, enum da_build bui
         return XFLASH_DA2;
     if (build != BUILD_2017)
         return info->stages;
-    if (info->code == XFLASH_GET_EMMC_INFO || info->code == XFLASH_GET_UFS_INFO)
+    if (info->code == XFLASH_GET_EMMC_INFO || info->code == XFLASH_GET_UFS_INFO ||
+        info->code == XFLASH_STORAGE_TEST)
         return XFLASH_DA2;
     for (size_t i = 0; i < ARRAY_LEN(not_2017); i++)
         if (not_2017[i] == info->code)
@@ -324,13 +340,15 @@ static unsigned stages_of(const struct xflash_code_info *info, enum da_build bui
     return info->stages;
 }
 
-/* Service codes of the table without an entry in `controls` (storage and RAM test) have exchanges
- * that no source describes; they are answered as unknown. */
-static const struct control *control_find(const struct da *d, uint32_t code)
+/* NULL when this stage of this build does not know the code. */
+static const struct xflash_code_info *control_known(const struct da *d, uint32_t code)
 {
     const struct xflash_code_info *info = xflash_control_find(code);
-    if (!info || !(stages_of(info, board_settings(d->b)->da_build) & d->stage))
-        return NULL;
+    return info && stages_of(info, board_settings(d->b)->da_build) & d->stage ? info : NULL;
+}
+
+static const struct control *control_find(uint32_t code)
+{
     for (size_t i = 0; i < ARRAY_LEN(controls); i++)
         if (controls[i].code == code)
             return &controls[i];
@@ -345,7 +363,7 @@ static void run_get(struct da *d, const struct control *c)
     da_log(&d->link, "reply follows");
     if (reply.len)
         da_send(&d->link, reply.data, reply.len);
-    da_send_word(&d->link, status);
+    da_send_status(d, status);
 }
 
 static void run_set(struct da *d, const struct control *c)
@@ -360,7 +378,7 @@ static void run_set(struct da *d, const struct control *c)
     if (rc < 0)
         da_send_word(&d->link, da_framing_status(rc));
     else
-        da_send_word(&d->link, c->set(d, get_le64(raw)));
+        da_send_status(d, c->set(d, get_le64(raw)));
 }
 
 /* The only register on the list is the chip's code [constructed]. Eight bytes come back even when
@@ -376,32 +394,32 @@ static void read_register(struct da *d)
     if (allowed)
         put_le32(d->reg + 4, BROM_MT6771_HW_CODE);
     da_send(&d->link, d->reg, sizeof(d->reg));
-    da_send_word(&d->link, allowed ? XFLASH_OK : (uint32_t)XFLASH_REG_PERMISSION_DENIED);
+    da_send_status(d, allowed ? XFLASH_OK : (uint32_t)XFLASH_REG_PERMISSION_DENIED);
 }
 
 void da_device_ctrl(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
     uint32_t code;
     ptrdiff_t rc = da_recv_word(d, &code);
     if (rc == DA_LINK_GONE)
         return;
-    const struct control *c = rc < 0 ? NULL : control_find(d, code);
-    if (!c) {
-        da_send_word(&d->link, (uint32_t)XFLASH_UNSUPPORT_CTRL_CODE);
+    const struct xflash_code_info *info = rc < 0 ? NULL : control_known(d, code);
+    if (info)
+        board_trace(d->b, "da %s", info->name);
+    if (da_send_status(d, info ? XFLASH_OK : (uint32_t)XFLASH_UNSUPPORT_CTRL_CODE) != XFLASH_OK) {
         if (rc < 0)
             da_die(d, "framing of a control code");
         return;
     }
-    const struct xflash_code_info *info = xflash_control_find(code);
-    board_trace(d->b, "da %s", info->name);
-    da_send_word(&d->link, XFLASH_OK);
-    if (c->get)
+    const struct control *c = control_find(code);
+    if (!c) /* storage and RAM test: their exchanges are not known */
+        da_send_word(&d->link, (uint32_t)XFLASH_NOT_IMPLEMENTED);
+    else if (c->get)
         run_get(d, c);
     else if (c->set)
         run_set(d, c);
     else if (c->act)
-        da_send_word(&d->link, c->act(d));
+        da_send_status(d, c->act(d));
     else
         read_register(d);
 }

@@ -175,6 +175,14 @@ bool da_locked(struct da *d, const struct da_target *t)
     return false;
 }
 
+bool da_recv_range(struct da *d)
+{
+    ptrdiff_t n = da_recv(&d->link, d->range, sizeof(d->range));
+    if (n >= 0 && n < XFLASH_RANGE_MIN_BYTES)
+        board_violation(d->b, "xflash.short_parameters");
+    return n != DA_LINK_GONE;
+}
+
 ptrdiff_t da_recv_name(struct da *d, char out[XFLASH_NAME_MAX + 1])
 {
     memset(out, 0, XFLASH_NAME_MAX + 1); /* terminators are allowed, not needed */

@@ -20,7 +20,6 @@ enum {
 };
 _Static_assert(DA_MEMORY_BYTES - DA_GROUP_BYTES >= XFLASH_DA2_WRITE_PACKET_BYTES,
                "a chunk must fit behind a group that is almost whole");
-#define STATUS_WRITE_SPARSE_IMAGE_FAIL 0xc004000cu
 
 struct writer {
     struct da *d;
@@ -105,7 +104,7 @@ static void expand(struct writer *w, struct span data)
         w->sparse = sparse_reader_new(&(struct sparse_options){.output_bytes_max = w->to.len},
                                       sparse_sink, w);
     if (sparse_feed(w->sparse, data, NULL) < 0 && w->error == XFLASH_OK)
-        w->error = STATUS_WRITE_SPARSE_IMAGE_FAIL;
+        w->error = (uint32_t)XFLASH_WRITE_SPARSE_IMAGE_FAIL;
 }
 
 /* Before the first byte: the header of a boot area; and the 2017 agent, when the start lies inside
@@ -168,7 +167,7 @@ static void finish(struct writer *w)
             put(w, span_of(w->d->memory, n));
     }
     if (w->sparse && w->error == XFLASH_OK && sparse_finish(w->sparse, NULL) < 0)
-        w->error = STATUS_WRITE_SPARSE_IMAGE_FAIL;
+        w->error = (uint32_t)XFLASH_WRITE_SPARSE_IMAGE_FAIL;
 }
 
 /* ---- from the host
@@ -251,12 +250,12 @@ static bool chunk(struct writer *w, uint64_t *got)
     bool at_once = board_settings(d->b)->write_errors_at_once;
     if (at_once)
         flush(w);
-    if (w->error != XFLASH_OK && (at_once || build_of(w) != BUILD_2017)) {
-        da_send_word(&d->link, w->error);
-        da_send_word(&d->link, w->error);
+    bool tells = at_once || build_of(w) != BUILD_2017;
+    uint32_t status = da_send_status(d, tells ? w->error : XFLASH_OK);
+    if (status != XFLASH_OK) {
+        da_send_word(&d->link, status);
         return false;
     }
-    da_send_word(&d->link, XFLASH_OK);
     if (w->held >= DA_GROUP_BYTES)
         flush(w);
     return !d->link.gone;
@@ -285,13 +284,12 @@ static void write_target(struct writer *w, uint64_t total)
     if (w->error == XFLASH_OK)
         dl_info_record(w->d);
     da_log(&w->d->link, "write is over");
-    da_send_word(&w->d->link, w->error);
+    da_send_status(w->d, w->error);
 }
 
 void da2_write_data(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
-    if (da_recv(&d->link, d->range, sizeof(d->range)) == DA_LINK_GONE)
+    if (!da_recv_range(d))
         return;
     AUTO(writer_deinit) struct writer w = {.d = d};
     uint32_t status = da_target_check(d, d->range, &w.to);
@@ -301,10 +299,9 @@ void da2_write_data(struct da *d)
         status = XFLASH_SEC_WRITE_DATA_NOT_ALLOWED;
     if (status == XFLASH_OK && (w.to.at | w.to.len) % XFLASH_BLOCK_BYTES)
         board_violation(d->b, "xflash.unaligned_write");
-    da_send_word(&d->link, status);
     if (w.to.unreadable)
         w.error = XFLASH_MMC_ERR;
-    if (status == XFLASH_OK)
+    if (da_send_status(d, status) == XFLASH_OK)
         write_target(&w, w.to.len);
 }
 
@@ -325,7 +322,6 @@ static uint32_t download_target(struct da *d, const char *name, uint64_t total, 
 
 void da2_download(struct da *d)
 {
-    da_send_word(&d->link, XFLASH_OK);
     char name[XFLASH_NAME_MAX + 1];
     uint8_t length[8] = {0};
     if (da_recv_name(d, name) < 0) {
@@ -339,7 +335,6 @@ void da2_download(struct da *d)
     }
     AUTO(writer_deinit) struct writer w = {.d = d, .by_name = true};
     uint32_t status = download_target(d, name, get_le64(length), &w);
-    da_send_word(&d->link, status);
-    if (status == XFLASH_OK)
+    if (da_send_status(d, status) == XFLASH_OK)
         write_target(&w, get_le64(length));
 }

@@ -12,6 +12,7 @@ enum kind { KIND_CHOICE, KIND_BOOL, KIND_INT, KIND_U16, KIND_U32, KIND_U64, KIND
 
 static const char *const usb_models[] = {"field", "buffered", "exact", NULL};
 static const char *const da_builds[] = {"2018", "2017", "2019", NULL};
+static const char *const storage_lives[] = {"good", "near_end", "worn", NULL};
 static const char *const digest_cases[] = {"either", "upper", "lower", NULL};
 static const char *const oem_replies[] = {"info", "okay", "named", NULL};
 static const char *const auths[] = {"by_version", "none", "md5", "challenge", NULL};
@@ -40,6 +41,7 @@ static const struct setting {
     SETTING(positive_status_dead, KIND_BOOL, NULL),
     SETTING(write_errors_at_once, KIND_BOOL, NULL),
     SETTING(read_ahead_off, KIND_BOOL, NULL),
+    SETTING(storage_life, KIND_CHOICE, storage_lives),
     SETTING(target_config, KIND_U32, NULL),
     SETTING(brom_window_ms, KIND_INT, NULL),
     SETTING(preloader_configure_ms, KIND_INT, NULL),

@@ -232,6 +232,142 @@ static void swallowing_goes_on(void **state)
     }
 }
 
+/* ---- the fault da_status
+ *
+ * -------------------------------------------------------------------------------- */
+
+/* Statuses of a command up to the faulty one. */
+struct statuses {
+    struct host *h;
+    unsigned good; /* still to come */
+};
+
+static bool status_good(struct statuses *s, uint32_t want)
+{
+    bool good = s->good > 0;
+    s->good -= good;
+    assert_int_equal(host_status(s->h), good ? want : (uint32_t)XFLASH_ERR);
+    return good;
+}
+
+static bool begins(struct statuses *s, uint32_t code)
+{
+    host_word(s->h, code);
+    return status_good(s, 0);
+}
+
+static void faulty_get(struct statuses *s)
+{
+    if (!begins(s, XFLASH_DEVICE_CTRL))
+        return;
+    host_word(s->h, XFLASH_GET_DA_VERSION);
+    if (!status_good(s, 0))
+        return;
+    assert_int_equal(host_reply(s->h).len, 3);
+    assert_false(status_good(s, 0));
+}
+
+static void faulty_set(struct statuses *s)
+{
+    if (!begins(s, XFLASH_DEVICE_CTRL))
+        return;
+    host_word(s->h, XFLASH_SET_BATTERY_OPT);
+    if (!status_good(s, 0))
+        return;
+    host_word(s->h, 2);
+    assert_false(status_good(s, 0));
+}
+
+static bool ranged(struct statuses *s, uint32_t code, uint64_t len)
+{
+    if (!begins(s, code))
+        return false;
+    host_range(s->h, XFLASH_USER, 8 * MIB, len);
+    return status_good(s, 0);
+}
+
+static void faulty_read(struct statuses *s)
+{
+    if (!ranged(s, XFLASH_READ_DATA, 2 * CHUNK))
+        return;
+    for (int i = 0; i < 2; i++) {
+        if (!status_good(s, 0)) {
+            assert_false(status_good(s, 0)); /* final, the same */
+            return;
+        }
+        assert_int_equal(host_reply(s->h).len, CHUNK);
+        host_word(s->h, 0);
+    }
+    assert_false(status_good(s, 0));
+}
+
+static void faulty_write(struct statuses *s)
+{
+    AUTO(free_ptr) uint8_t *data = host_linear(3, 1, 512);
+    if (!ranged(s, XFLASH_WRITE_DATA, 1024))
+        return;
+    for (int i = 0; i < 2; i++) {
+        host_chunk(s->h, data, 512);
+        if (!status_good(s, 0)) {
+            assert_false(status_good(s, 0));
+            expect_zeros(s->h, 8 * MIB, 1024);
+            return;
+        }
+    }
+    assert_false(status_good(s, 0));
+    expect_flash(s->h, AREA_USER, 8 * MIB, data, 512); /* it says it failed, and did not */
+}
+
+static void faulty_format(struct statuses *s)
+{
+    if (!ranged(s, XFLASH_FORMAT, 512))
+        return;
+    assert_int_equal(host_status(s->h), XFLASH_CONTINUE);
+    assert_int_equal(host_status(s->h), 100);
+    host_word(s->h, 0);
+    assert_false(status_good(s, XFLASH_COMPLETE));
+}
+
+static void faulty_shutdown(struct statuses *s)
+{
+    static const uint8_t block[XFLASH_SHUTDOWN_BYTES] = {1};
+    if (!begins(s, XFLASH_SHUTDOWN))
+        return;
+    host_packet(s->h, block, sizeof(block));
+    assert_false(status_good(s, 0));
+}
+
+static const struct faulty_row {
+    const char *name;
+    void (*run)(struct statuses *s);
+    unsigned statuses; /* of a good run: each is the faulty one once */
+} faulty_rows[] = {
+    {"GET: first, control code, closing", faulty_get, 3},
+    {"SET: first, control code, closing", faulty_set, 3},
+    {"READ_DATA: first, parameters, two chunks, final", faulty_read, 5},
+    {"WRITE_DATA: first, parameters, two chunks, final", faulty_write, 5},
+    {"FORMAT: first, parameters, final", faulty_format, 3},
+    {"SHUTDOWN: first, last", faulty_shutdown, 2},
+};
+
+static void faulty_status(void **state)
+{
+    const struct faulty_row *row = ROW(state);
+    EACH_BUILD(build)
+    {
+        for (unsigned i = 0; i < row->statuses; i++) {
+            struct host h;
+            at_da2(&h, build, MODEL_FIELD);
+            fake_board_fault(h.b, "da_status", i);
+            struct statuses s = {&h, i};
+            row->run(&s);
+            host_alive(&h);
+            expect_violations(&h, "");
+            host_deinit(&h);
+        }
+    }
+}
+
 /* ---- USB models
  * ----------------------------------------------------------------------------------------- */
 
@@ -1315,11 +1451,77 @@ static void codes_that_change_the_phone(void **state)
     assert_memory_not_equal(record, zeros, sizeof(record));
     host_control(&h, XFLASH_DISABLE_EMMC_HWRESET_PIN);
     assert_int_equal(host_status(&h), 0);
-    host_word(&h, XFLASH_WRITE_EFUSE);
-    assert_int_equal(host_status(&h), (uint32_t)XFLASH_UNSUPPORT_CMD);
+    host_command(&h, XFLASH_WRITE_EFUSE);
+    assert_int_equal(host_status(&h), (uint32_t)XFLASH_NOT_IMPLEMENTED);
     expect_violations(&h, "xflash.set_meta_boot_mode,xflash.start_dl_info,"
                           "xflash.irreversible_control,xflash.otp_or_efuse");
     host_deinit(&h);
+}
+
+/* Commands and control codes that are known, and whose exchanges nobody knows: status 0 comes first. */
+static const struct service_row {
+    const char *name;
+    uint32_t code;
+    bool control;
+    unsigned stages[3]; /* 2018, 2017, 2019 */
+} service_rows[] = {
+    {"READ_OTP_ZONE", 0x01000c, false, {D2, D2, D2}},
+    {"WRITE_OTP_ZONE", 0x01000d, false, {D2, D2, D2}},
+    {"WRITE_EFUSE", 0x01000e, false, {D2, D2, D2}},
+    {"READ_EFUSE", 0x01000f, false, {D2, D2, D2}},
+    {"NAND_BMT_REMARK", 0x010010, false, {0, 0, 0}},
+    {"SRAM test", 0x010011, false, {D1, D1, D1}},
+    {"no such command", 0x010012, false, {0, 0, 0}},
+    {"storage test", 0x0e0001, true, {0, D2, 0}},
+    {"RAM test", 0x0e0002, true, {D1, D1, D1}},
+};
+
+static void service_in(struct host *h, const struct service_row *row, bool known)
+{
+    if (row->control)
+        host_command(h, XFLASH_DEVICE_CTRL);
+    host_word(h, row->code);
+    if (known)
+        assert_int_equal(host_status(h), 0);
+    assert_int_equal(host_status(h), known          ? (uint32_t)XFLASH_NOT_IMPLEMENTED
+                                     : row->control ? (uint32_t)XFLASH_UNSUPPORT_CTRL_CODE
+                                                    : (uint32_t)XFLASH_UNSUPPORT_CMD);
+    host_alive(h);
+}
+
+static void service_code(void **state)
+{
+    const struct service_row *row = ROW(state);
+    EACH_BUILD(build)
+    {
+        struct host h;
+        host_init(&h, HOST_USER_BYTES);
+        board_settings(h.b)->da_build = build;
+        host_preloader(&h);
+        host_da1(&h);
+        service_in(&h, row, row->stages[build] & D1);
+        host_da2(&h);
+        service_in(&h, row, row->stages[build] & D2);
+        host_deinit(&h);
+    }
+}
+
+static void storage_grows_old(void **state)
+{
+    (void)state;
+    static const uint32_t closing[] = {0, 0xc003001c, 0xc003001d};
+    for (unsigned life = LIFE_GOOD; life <= LIFE_WORN; life++) {
+        struct host h;
+        at_da2(&h, BUILD_2019, MODEL_FIELD);
+        board_settings(h.b)->storage_life = (enum storage_life)life;
+        host_control(&h, XFLASH_DA_STOR_LIFE_CYCLE_CHECK);
+        assert_int_equal(host_status(&h), closing[life]);
+        host_control(&h, XFLASH_GET_EMMC_INFO);
+        assert_int_equal(host_reply(&h).data[0x60], 1 + life);
+        assert_int_equal(host_status(&h), 0);
+        host_alive(&h);
+        host_deinit(&h);
+    }
 }
 
 static void signature_is_given_once(void **state)
@@ -1536,6 +1738,7 @@ int main(void)
         cmocka_unit_test(gets_that_fail),
         cmocka_unit_test(registers),
         cmocka_unit_test(codes_that_change_the_phone),
+        cmocka_unit_test(storage_grows_old),
         cmocka_unit_test(signature_is_given_once),
         cmocka_unit_test(log_text_between_packets),
         cmocka_unit_test(bus_resets_and_unplugs),
@@ -1546,5 +1749,7 @@ int main(void)
     failed += RUN_ROWS(one_check, checks);
     failed += RUN_ROWS(one_late, lates);
     failed += RUN_ROWS(one_support, supports);
+    failed += RUN_ROWS(service_code, service_rows);
+    failed += RUN_ROWS(faulty_status, faulty_rows);
     return failed + RUN_ROWS(one_shutdown, shutdowns);
 }

@@ -756,24 +756,34 @@ static void what_agents_die_of(void **state)
 
 static const struct fault_row {
     const char *name; /* the fault; N stands for the next transfer, the command's header */
-    int want;         /* of a GET */
+    int want;         /* of the operation */
     bool healthy;     /* afterwards */
     double scale;
+    enum operation op;
+    unsigned behind; /* N: by so many transfers of the command later */
 } fault_rows[] = {
-    {"lie@transfer=N", ERR_DEAD, false, 0.1},
-    {"short@transfer=N", ERR_DEAD, false, 0.1},
-    {"garbage@transfer=N@seed=3", ERR_DEAD, false, 0.1},
-    {"stall@transfer=N", ERR_DEAD, false, 0.1},
-    {"nak@transfer=N", ERR_DEAD, false, 0.1},
-    {"late@transfer=N", ERR_DEAD, false, 0.1},
-    {"late@transfer=N@ms=50", 0, true, 1},
-    {"unplug@transfer=N", ERR_GONE, false, 1},
-    {"reset@transfer=N", ERR_DEAD, false, 0.1},
-    {"oversized", ERR_DEAD, false, 0.1},
-    {"da_status@status=0xc0020004", ERR_REFUSED, true, 1},
-    {"da_status", ERR_STORAGE, true, 1},
-    {"log_packet", 0, true, 1},
-    {"merged", 0, true, 1},
+    {"lie@transfer=N", ERR_DEAD, false, 0.1, OP_GET, 0},
+    {"short@transfer=N", ERR_DEAD, false, 0.1, OP_GET, 0},
+    {"garbage@transfer=N@seed=3", ERR_DEAD, false, 0.1, OP_GET, 0},
+    {"stall@transfer=N", ERR_DEAD, false, 0.1, OP_GET, 0},
+    {"nak@transfer=N", ERR_DEAD, false, 0.1, OP_GET, 0},
+    {"late@transfer=N", ERR_DEAD, false, 0.1, OP_GET, 0},
+    {"late@transfer=N@ms=50", 0, true, 1, OP_GET, 0},
+    {"unplug@transfer=N", ERR_GONE, false, 1, OP_GET, 0},
+    {"reset@transfer=N", ERR_DEAD, false, 0.1, OP_GET, 0},
+    {"oversized", ERR_DEAD, false, 0.1, OP_GET, 0},
+    {"da_status@status=0xc0020004", ERR_REFUSED, true, 1, OP_GET, 0},
+    {"da_status", ERR_STORAGE, true, 1, OP_GET, 0},
+    /* a word is two transfers, of either side; the first status comes behind two */
+    {"da_status@transfer=N@status=0xc0010004", ERR_UNSUPPORTED, true, 1, OP_GET, 4},
+    {"da_status@transfer=N@status=0xc0040030", ERR_STORAGE, true, 1, OP_GET, 7},
+    {"da_status@transfer=N@status=0xc004000b", ERR_REFUSED, true, 1, OP_READ, 4},
+    {"da_status@transfer=N@status=0xc0040030", ERR_STORAGE, true, 1, OP_READ, 7},
+    {"da_status@transfer=N@status=0xc0040030", ERR_STORAGE, true, 1, OP_READ, 9},
+    {"da_status@transfer=N@status=0xc002000c", ERR_REFUSED, true, 1, OP_WRITE, 4},
+    {"da_status@transfer=N@status=0xc0040003", ERR_VERIFY, true, 1, OP_WRITE, 9},
+    {"log_packet", 0, true, 1, OP_GET, 0},
+    {"merged", 0, true, 1, OP_GET, 0},
 };
 
 static void phone_faults(void **state)
@@ -788,14 +798,15 @@ static void phone_faults(void **state)
     if ((n = strstr(spec, "=N"))) {
         pthread_mutex_lock(&phone_bench.phone->faults.lock);
         snprintf(n, sizeof(spec) - (size_t)(n - spec), "=%llu%s",
-                 (unsigned long long)phone_bench.phone->faults.transfers + 1,
+                 (unsigned long long)phone_bench.phone->faults.transfers + 1 + row->behind,
                  row->name + (n - spec) + 2);
         pthread_mutex_unlock(&phone_bench.phone->faults.lock);
     }
     arm(spec);
     clock_scale_set(row->scale);
-    assert_int_equal(operate(s, OP_GET, &err), row->want);
+    assert_int_equal(operate(s, row->op, &err), row->want);
     assert_int_equal(s->link.dead, !row->healthy);
+    assert_int_equal(fault_plan_clear(&phone_bench.phone->faults), 0); /* it happened */
     assert_int_equal(operate(s, OP_GET, &err), row->healthy ? 0 : ERR_DEAD);
     end(s);
 }
