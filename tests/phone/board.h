@@ -146,6 +146,8 @@ int board_wait_cable(struct board *b, bool plugged, int timeout_ms);
 struct board_ram {
     bool dram_up;   /* DRAM was initialised (by the preloader or INIT_EXT_RAM) */
     bool from_brom; /* the download agent was started by the boot ROM */
+    uint32_t
+        download_flag; /* BOOT_MISC0, when a watchdog reset has kept it for the boot ROM; else 0 */
 };
 struct board_ram *board_ram(struct board *b);
 /* What a person would read on the phone: *#06#, About. Android sets it; JSON text, copied. */

@@ -2,6 +2,7 @@
  */
 #include "tests/phone/preloader_image.h"
 #include "tests/phone/rom.h"
+#include "tests/phone/rom_memory.h"
 #include "usb/base/mem.h"
 
 /* The four start bytes; true when the command loop begins, false when the window closes or the
@@ -39,20 +40,24 @@ static bool preloader_there(struct board *b)
            preloader_bootable(span_of(area, len));
 }
 
-/* Five seconds when a key asked for download mode, for ever when there is nothing else to start. */
-static struct rom_window window_open(struct board *b)
+/* For ever when there is nothing else to start; as long as the flag says that a tool has set; five
+ * seconds when a key asked for download mode. */
+static struct rom_window window_open(struct board *b, uint32_t download_flag)
 {
-    return rom_window_open(preloader_there(b) ? board_settings(b)->brom_window_ms : -1);
+    return rom_window_open(!preloader_there(b) ? -1
+                           : download_flag     ? rom_flag_window_ms(download_flag)
+                                               : board_settings(b)->brom_window_ms);
 }
 
 enum board_next brom_run(struct board *b)
 {
     struct acm acm;
     acm_init(&acm, ACM_BROM);
+    uint32_t download_flag = board_ram(b)->download_flag;
     *board_ram(b) = (struct board_ram){0};
     if (board_usb_attach(b, &acm.gadget) < 0)
         return NEXT_OFF;
-    struct rom_window window = window_open(b);
+    struct rom_window window = window_open(b, download_flag);
     if (board_usb_configured(b, rom_window_left(&window)) == BOARD_OK && brom_listen(b, &window))
         return rom_command_loop(b, BROM_STAGE_BROM, &acm);
     board_usb_detach(b);

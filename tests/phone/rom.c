@@ -239,8 +239,10 @@ static void write_words(struct rom *r, uint32_t width, bool echo)
         rom_memory_write(&r->memory, a.address + i * width, value, width);
     }
     put_u16(r, access_status(r, true));
-    if (r->memory.reset)
-        leave(r, rom_memory_reset_target(&r->memory));
+    if (!r->memory.reset)
+        return;
+    board_ram(r->b)->download_flag = rom_memory_kept_flag(&r->memory);
+    leave(r, board_ram(r->b)->download_flag ? NEXT_BROM : NEXT_RESET);
 }
 
 static void read16(struct rom *r)

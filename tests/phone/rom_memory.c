@@ -14,6 +14,7 @@ enum {
     FUSES = 0x11f10000,
 };
 #define DOWNLOAD_FLAG_MAGIC 0x444c0000u /* "DL"; bit 1 clear picks the boot ROM */
+#define DOWNLOAD_FLAG_TIME  0xfffcu     /* seconds; all ones: no limit */
 
 static const struct {
     uint32_t start, bytes;
@@ -101,9 +102,15 @@ void rom_memory_write(struct rom_memory *m, uint32_t address, uint32_t value, ui
     }
 }
 
-enum board_next rom_memory_reset_target(const struct rom_memory *m)
+uint32_t rom_memory_kept_flag(const struct rom_memory *m)
 {
     bool flag = (m->download_flag & 0xffff0000u) == DOWNLOAD_FLAG_MAGIC && (m->download_flag & 1) &&
                 !(m->download_flag & 2);
-    return flag && (m->reset_control & 1) ? NEXT_BROM : NEXT_RESET;
+    return flag && (m->reset_control & 1) ? m->download_flag : 0;
+}
+
+int rom_flag_window_ms(uint32_t download_flag)
+{
+    uint32_t seconds = (download_flag & DOWNLOAD_FLAG_TIME) >> 2;
+    return seconds == DOWNLOAD_FLAG_TIME >> 2 ? -1 : (int)seconds * 1000;
 }

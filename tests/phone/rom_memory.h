@@ -29,7 +29,10 @@ enum brom_status rom_access_check(const struct rom_access *a, enum brom_stage st
 
 uint32_t rom_memory_read(const struct rom_memory *m, uint32_t address); /* the aligned word there */
 void rom_memory_write(struct rom_memory *m, uint32_t address, uint32_t value, uint32_t width);
-/* Where a software reset leads: the download flag survives it only when RST_CON says so. */
-enum board_next rom_memory_reset_target(const struct rom_memory *m);
+/* The download flag after a software reset, when it leads to the boot ROM; 0: it does not. The flag
+ * survives only when RST_CON says so. */
+uint32_t rom_memory_kept_flag(const struct rom_memory *m);
+/* How long the boot ROM waits for a tool with that flag; negative: for ever. */
+int rom_flag_window_ms(uint32_t download_flag);
 
 #endif

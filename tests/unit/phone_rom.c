@@ -117,19 +117,27 @@ static void put_preloader(struct host *h)
     firmware_free(&f);
 }
 
+/* The boot ROM gives up after so many milliseconds; negative: never. */
+static void expect_brom_window(struct host *h, int ms)
+{
+    fake_board_start(h->b, brom_run);
+    fake_board_settle(h->b);
+    fake_board_pass(h->b, ms < 0 ? 1000000000 : ms - 1);
+    fake_board_settle(h->b);
+    assert_int_equal(fake_board_next(h->b), FAKE_NEXT_RUNNING);
+    if (ms < 0)
+        return;
+    fake_board_pass(h->b, 1);
+    assert_int_equal(fake_board_end(h->b), NEXT_RESET);
+}
+
 static void brom_waits_five_seconds(void **state)
 {
     (void)state;
     struct host h;
     host_init(&h, HOST_USER_BYTES);
     put_preloader(&h);
-    fake_board_start(h.b, brom_run);
-    fake_board_settle(h.b);
-    fake_board_pass(h.b, 4999);
-    fake_board_settle(h.b);
-    assert_int_equal(fake_board_next(h.b), FAKE_NEXT_RUNNING);
-    fake_board_pass(h.b, 1);
-    assert_int_equal(fake_board_end(h.b), NEXT_RESET);
+    expect_brom_window(&h, 5000);
     host_deinit(&h);
 }
 
@@ -445,27 +453,46 @@ static void jump_without_agent_resets_a_preloader(void **state)
     host_deinit(&h);
 }
 
-static void watchdog_reset_follows_the_download_flag(void **state)
+/* A tool writes the download flag and lets the watchdog reset the phone. */
+static const struct flag_row {
+    const char *name, *flag;
+    bool locked; /* RST_CON cannot be written, and the flag is lost */
+    enum board_next next;
+    int window_ms; /* of the boot ROM then; negative: none */
+} flag_rows[] = {
+    {"no limit", "444cfffd", false, NEXT_BROM, -1},
+    {"without the unlock the flag is lost", "444cfffd", true, NEXT_RESET, 5000},
+    {"five minutes", "444c04b1", false, NEXT_BROM, 300000},
+    {"two seconds", "444c0009", false, NEXT_BROM, 2000},
+    {"the most seconds", "444cfff9", false, NEXT_BROM, 16382000},
+    {"bit 1: not the boot ROM", "444cffff", false, NEXT_RESET, 5000},
+    {"bit 0 missing", "444cfffc", false, NEXT_RESET, 5000},
+    {"another mark", "44440009", false, NEXT_RESET, 5000},
+};
+
+static void download_flag(void **state)
 {
-    (void)state;
-    static const char *const writes[][2] = {{"1001a100", "0000ad98"}, /* unlock */
-                                            {"1001a108", "00000001"}, /* the flag survives */
-                                            {"1001a080", "444cfffd"},
-                                            {"10007014", "00001209"}};
-    for (size_t skip = 0; skip < 2; skip++) { /* without the unlock the flag is lost */
-        struct host h;
-        host_init(&h, HOST_USER_BYTES);
-        host_brom(&h);
-        for (size_t i = skip; i < ARRAY_LEN(writes); i++) {
-            host_hex(&h, "d4");
-            host_hex(&h, writes[i][0]);
-            host_hex(&h, "00000001");
-            host_hex(&h, writes[i][1]);
-            fake_board_take(h.b, NULL, NULL, 0, NULL);
-        }
-        assert_int_equal(fake_board_end(h.b), skip ? NEXT_RESET : NEXT_BROM);
-        host_deinit(&h);
+    const struct flag_row *row = ROW(state);
+    const char *const writes[][2] = {{"1001a100", row->locked ? "00000000" : "0000ad98"},
+                                     {"1001a108", "00000001"}, /* the flag survives */
+                                     {"1001a080", row->flag},
+                                     {"10007014", "00001209"}};
+    struct host h;
+    host_init(&h, HOST_USER_BYTES);
+    put_preloader(&h);
+    host_brom(&h);
+    for (size_t i = 0; i < ARRAY_LEN(writes); i++) {
+        host_hex(&h, "d4");
+        host_hex(&h, writes[i][0]);
+        host_hex(&h, "00000001");
+        host_hex(&h, writes[i][1]);
+        fake_board_take(h.b, NULL, NULL, 0, NULL);
     }
+    assert_int_equal(fake_board_end(h.b), row->next);
+    expect_brom_window(&h, row->window_ms);
+    if (row->window_ms > 0) /* the flag counts once */
+        expect_brom_window(&h, 5000);
+    host_deinit(&h);
 }
 
 /* ---- authentication
@@ -839,7 +866,6 @@ int main(void)
         cmocka_unit_test(tokens),
         cmocka_unit_test(ready_noise),
         cmocka_unit_test(jump_without_agent_resets_a_preloader),
-        cmocka_unit_test(watchdog_reset_follows_the_download_flag),
         cmocka_unit_test(signed_agents_only),
         cmocka_unit_test(secure_preloader_takes_256_kib),
         cmocka_unit_test(sla_wants_the_owners_file),
@@ -852,5 +878,5 @@ int main(void)
         cmocka_unit_test(speed_switch_keeps_the_agent),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return failed + RUN_ROWS(one_exchange, exchanges);
+    return failed + RUN_ROWS(one_exchange, exchanges) + RUN_ROWS(download_flag, flag_rows);
 }
