@@ -214,6 +214,17 @@ enum out_manners {
 };
 unsigned board_out_manners(const struct board *b);
 bool board_out_pending(const struct board *b);
+/* True when the host has sent something, since this was asked last, while bytes of a board_in() were
+ * still waiting for it to read them. */
+bool board_out_early(struct board *b);
+/* A transfer that waits, looked at and not taken. */
+struct out_transfer {
+    uint64_t number; /* counts up; 0: none yet */
+    size_t len;
+    uint8_t head[16]; /* its first bytes */
+};
+/* The next one behind *t; waits for it. */
+int board_out_peek(struct board *b, struct out_transfer *t);
 void board_out_flush(struct board *b); /* forgets everything queued */
 
 /* Bulk IN, blocking until the host has taken it all. How the last packet ends: */

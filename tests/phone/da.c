@@ -8,7 +8,6 @@ enum {
     SPEED_SWITCH_MS = 100,     /* last status to leaving the bus */
     SPEED_SWITCH_OFF_MS = 300, /* off the bus; constructed */
     SHUTDOWN_MS = 200,         /* last status to leaving the bus */
-    FIFO_PACKETS = 2,          /* what a controller takes although nobody asks for it */
 };
 
 void da_leave(struct da *d, enum board_next next)
@@ -29,14 +28,7 @@ void da_die(struct da *d, const char *why)
         return;
     board_trace(d->b, "download agent is dead: %s", why);
     da_leave(d, NEXT_DEAD);
-    /* The controller still swallows two packets; a command among them is a mistake of the host. */
-    for (int i = 0; i < FIFO_PACKETS && !d->link.gone; i++) {
-        ptrdiff_t n = da_link_packet(&d->link);
-        if (n >= XFLASH_HEADER_BYTES && get_le32(d->link.held) == XFLASH_MAGIC)
-            board_violation(d->b, "xflash.command_to_dead_agent");
-    }
-    while (!d->link.gone)
-        da_sleep(d, 1000);
+    da_link_deaf(&d->link);
 }
 
 uint32_t da_send_status(struct da *d, uint32_t status)
@@ -164,6 +156,8 @@ static void command_loop(struct da *d)
 {
     while (!d->over && !d->link.gone) {
         uint32_t code = 0;
+        if (!d->link.spoiled)
+            da_link_burst(&d->link, 1);
         ptrdiff_t rc = d->link.spoiled ? DA_LINK_MAGIC : da_recv_word(d, &code);
         if (rc == DA_LINK_GONE)
             return;

@@ -71,8 +71,12 @@ bool da1_start(struct da *d)
     uint8_t alive = XFLASH_ALIVE; /* bare, in a packet of its own */
     if (d->link.gone || board_in(d->b, &alive, 1, IN_PACKETS, -1) < 0)
         return false;
+    da_link_burst(&d->link, 3);
     if (!expect_word(d, XFLASH_SYNC, false) || !expect_word(d, XFLASH_SETUP_ENVIRONMENT, true) ||
-        !environment(d) || !expect_word(d, XFLASH_SETUP_HW_INIT_PARAMS, true) || !hw_parameters(d))
+        !environment(d))
+        return false;
+    da_link_burst(&d->link, 2);
+    if (!expect_word(d, XFLASH_SETUP_HW_INIT_PARAMS, true) || !hw_parameters(d))
         return false;
     da_log(&d->link, "hardware and storage are up");
     da_send_word(&d->link, XFLASH_SYNC);
@@ -111,6 +115,7 @@ static bool emi_fits(const struct da *d, struct span block)
 void da1_init_ext_ram(struct da *d)
 {
     uint32_t announced;
+    da_link_burst(&d->link, 2);
     ptrdiff_t rc = da_recv_word(d, &announced);
     if (rc >= 0)
         rc = da_recv(&d->link, d->memory, MIN_OF(announced, (uint32_t)EMI_BLOCK_BYTES_MAX));
@@ -151,6 +156,7 @@ static bool da2_accepted(const struct da *d, struct span image)
 void da1_boot_to(struct da *d)
 {
     uint8_t raw[16] = {0};
+    da_link_burst(&d->link, 2);
     ptrdiff_t rc = da_recv(&d->link, raw, sizeof(raw));
     uint64_t length = get_le64(raw + 8);
     if (rc >= 0)

@@ -188,6 +188,8 @@ void da2_format_partition(struct da *d)
     ptrdiff_t rc = da_recv_name(d, name);
     if (rc >= 0)
         status = da_partition(d, name, &t);
+    if (rc >= 0 && status != XFLASH_OK)
+        board_violation(d->b, "xflash.format_of_unknown_name");
     if (status == XFLASH_OK && t.len > 0)
         erase_and_report(d, &t);
     else if (rc != DA_LINK_GONE)

@@ -6,7 +6,8 @@ enum {
     SHORT_MAX = 12,      /* up to here the drivers work byte by byte */
     PIECE_BYTES = 0xfc00 /* longest run that a driver sends without a zero-length packet */
     ,
-    OVERSIZED_BYTES = 0x40000000 /* what a faulty header promises */
+    OVERSIZED_BYTES = 0x40000000, /* what a faulty header promises */
+    DEAF_PACKETS = 2,             /* what the driver takes although nobody asks for it */
 };
 
 static const char header_surplus[] = "xflash.header_with_payload";
@@ -15,6 +16,7 @@ static const char payload_surplus[] = "xflash.payload_with_next_header";
 void da_link_init(struct da_link *l, struct board *b, size_t packet)
 {
     *l = (struct da_link){.b = b, .packet = packet};
+    (void)board_out_early(b); /* before the agent there is no such rule */
 }
 
 static enum usb_model model(const struct da_link *l)
@@ -168,6 +170,10 @@ static ptrdiff_t recv_header(struct da_link *l, size_t max)
         uint8_t header[XFLASH_HEADER_BYTES];
         if (!read_bytes(l, header, sizeof(header), header_surplus))
             return DA_LINK_GONE;
+        if (board_out_early(l->b) && !l->left_over)
+            board_violation(l->b, "xflash.answer_not_read");
+        l->burst -= l->burst > 0;
+        l->left_over -= l->left_over > 0;
         bool swallow = board_settings(l->b)->framing_swallow;
         uint32_t len = get_le32(header + 8);
         if (get_le32(header) != XFLASH_MAGIC) {
@@ -197,9 +203,36 @@ ptrdiff_t da_recv(struct da_link *l, void *dst, size_t max)
     return len;
 }
 
-ptrdiff_t da_link_packet(struct da_link *l)
+void da_link_burst(struct da_link *l, unsigned packets)
 {
-    return next_packet(l);
+    l->left_over = packets ? l->left_over + l->burst : 0;
+    l->burst = packets;
+}
+
+/* What a dead agent is sent: a header, or a payload and what is left of one. */
+static void overhear(struct da_link *l, const uint8_t *head, size_t len)
+{
+    if (len < XFLASH_HEADER_BYTES || get_le32(head) != XFLASH_MAGIC)
+        return;
+    if (l->burst)
+        l->burst--;
+    else
+        board_violation(l->b, "xflash.command_to_dead_agent");
+}
+
+void da_link_deaf(struct da_link *l)
+{
+    for (int i = 0; i < DEAF_PACKETS && !l->gone; i++) {
+        ptrdiff_t n = next_packet(l);
+        if (n > 0)
+            overhear(l, l->held, (size_t)n);
+    }
+    struct out_transfer t = {0};
+    while (!l->gone)
+        if (board_out_peek(l->b, &t) == BOARD_OK)
+            overhear(l, t.head, t.len);
+        else
+            (void)survives(l);
 }
 
 ptrdiff_t da_recv_drop(struct da_link *l, size_t max)

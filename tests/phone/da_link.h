@@ -24,6 +24,8 @@ struct da_link {
     size_t held_at, held_len;
     bool skip_first; /* buffered: an empty packet spoils the byte after it */
     uint8_t stale;   /* buffered: the byte that came out last */
+    unsigned burst;  /* packets that belong to what the host is saying, without those taken */
+    unsigned left_over; /* of bursts before, which errors of the agent cut short */
     bool spoiled; /* there was a framing error: what is left of it makes the next command unreadable
                    */
 };
@@ -34,8 +36,11 @@ void da_link_init(struct da_link *l, struct board *b, size_t packet);
 ptrdiff_t da_recv(struct da_link *l, void *dst, size_t max);
 /* The same for a payload that nobody looks at. */
 ptrdiff_t da_recv_drop(struct da_link *l, size_t max);
-/* The next USB packet, as it is, into l->held. Its length; negative when the phone is gone. */
-ptrdiff_t da_link_packet(struct da_link *l);
+/* The host is about to send so many packets without an answer in between; 0: it has said all. */
+void da_link_burst(struct da_link *l, unsigned packets);
+/* Hears nothing any more, until the phone is gone. Counts what the host sends beyond the present burst:
+ * whole packets, also those that wait behind what driver and controller have taken. */
+void da_link_deaf(struct da_link *l);
 void da_send(struct da_link *l, const void *payload, size_t len);
 void da_send_word(struct da_link *l, uint32_t word); /* status, SYNC, percentage */
 /* A line of the agent's log, when the host has asked for it over USB. */

@@ -193,6 +193,7 @@ static bool host_goes_on(struct writer *w, bool first)
 {
     struct da *d = w->d;
     uint32_t word;
+    da_link_burst(&d->link, 3); /* this word, checksum, data */
     ptrdiff_t rc = da_recv_word(d, &word);
     if (rc < 0) {
         da_send_word(&d->link, da_framing_status(rc));
@@ -202,9 +203,10 @@ static bool host_goes_on(struct writer *w, bool first)
         return true;
     if (word != (uint32_t)XFLASH_ABORT)
         board_violation(d->b, "xflash.host_status_in_write");
-    if (word >> 31) /* cancel: accepted chunks that are still held are dropped */
+    if (word >> 31) { /* cancel: accepted chunks that are still held are dropped */
+        da_link_burst(&d->link, 0);
         da_send_word(&d->link, word);
-    else if (!first)
+    } else if (!first)
         run_away(w);
     else
         da_send_word(&d->link,
@@ -324,6 +326,7 @@ void da2_download(struct da *d)
 {
     char name[XFLASH_NAME_MAX + 1];
     uint8_t length[8] = {0};
+    da_link_burst(&d->link, 2);
     if (da_recv_name(d, name) < 0) {
         da_send_word(&d->link, (uint32_t)XFLASH_PARTITION_NOT_FOUND);
         return;

@@ -31,6 +31,7 @@ struct rom {
     bool over; /* the command loop is left, for `next` */
     enum board_next next;
     struct rom_memory memory;
+    bool refused;       /* SEND_DA ended with an error: to the host the connection is lost */
     bool authenticated; /* an owner's authentication file was accepted */
     uint8_t *da;        /* DA_MEMORY_BYTES; the agent goes on using it */
     struct da_image image;
@@ -56,6 +57,7 @@ int rom_window_left(const struct rom_window *w)
  * the phone again, it goes on waiting. Cable or power lost: sets `gone`. */
 static bool survives(struct rom *r)
 {
+    r->refused = false;
     if (board_usb_configured(r->b, -1) != BOARD_OK)
         r->gone = true;
     return !r->gone;
@@ -394,12 +396,15 @@ static void send_da(struct rom *r)
     r->image.len = 0;
     enum brom_status status = send_da_check(r, &a);
     put_u16(r, (uint16_t)status);
+    r->refused = status != BROM_OK;
     if (status == BROM_SLA_REQUIRED) { /* the challenge comes as a command inside this one */
         uint8_t command;
         get(r, &command, 1);
         put_u8(r, command);
         if (command == BROM_CMD_SLA)
             sla(r);
+        else if (!r->gone)
+            board_violation(r->b, "rom.command_after_refused_da");
         return;
     }
     if (status != BROM_OK)
@@ -414,6 +419,7 @@ static void send_da(struct rom *r)
         status = BROM_DAA_SIG_VERIFY_FAILED;
     put_u16(r, sum);
     put_u16(r, (uint16_t)status);
+    r->refused = status != BROM_OK;
     if (status == BROM_OK)
         r->image = (struct da_image){a.address, a.length_bytes, a.signature_bytes};
     else if (status == BROM_DAA_SIG_VERIFY_FAILED) /* wipes the buffer and asserts */
@@ -597,6 +603,8 @@ enum board_next rom_command_loop(struct board *b, enum brom_stage stage, struct 
     while (!r.over && !r.gone) {
         uint8_t code;
         get(&r, &code, 1);
+        if (!r.gone && r.refused)
+            board_violation(b, "rom.command_after_refused_da");
         if (!r.gone)
             command(&r, code);
     }

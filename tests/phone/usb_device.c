@@ -358,6 +358,8 @@ static void submit_out(struct board *b, struct urb *u)
         return;
     }
     u->zlp = u->length == 0 || (u->zero_packet && u->length % d->gadget->packet == 0);
+    u->number = ++d->out_number;
+    d->out_early = d->out_early || d->in_left > 0;
     queue_put(&d->out, u);
     pthread_cond_broadcast(&b->wake);
     confirm_out(b);
@@ -794,6 +796,40 @@ bool board_out_pending(const struct board *b)
     return pending;
 }
 
+bool board_out_early(struct board *b)
+{
+    pthread_mutex_lock(&b->lock);
+    bool early = b->usb.out_early;
+    b->usb.out_early = false;
+    pthread_mutex_unlock(&b->lock);
+    return early;
+}
+
+/* The first request behind `number`, NULL: none waits. Lock held. */
+static const struct urb *out_behind(const struct board *b, uint64_t number)
+{
+    const struct urb *u = b->usb.out.head;
+    while (u && u->number <= number)
+        u = u->next;
+    return u;
+}
+
+int board_out_peek(struct board *b, struct out_transfer *t)
+{
+    const struct urb *u = NULL;
+    pthread_mutex_lock(&b->lock);
+    while (!usb_gone(b) && !(u = out_behind(b, t->number)))
+        board_wait(b, &b->wake, -1);
+    if (u) {
+        t->number = u->number;
+        t->len = u->length - u->done;
+        if (t->len)
+            memcpy(t->head, u->data + u->done, MIN_OF(t->len, sizeof(t->head)));
+    }
+    pthread_mutex_unlock(&b->lock);
+    return u ? BOARD_OK : BOARD_GONE;
+}
+
 void board_out_flush(struct board *b)
 {
     pthread_mutex_lock(&b->lock);
@@ -956,6 +992,7 @@ static void fill_in(struct board *b, struct in_source *s)
         taken = MIN_OF(s->left, room / packet * packet + packet);
     s->at += taken;
     s->left -= taken;
+    b->usb.in_left = s->left;
     if (!ends || u->done) {
         gather(u, src, n);
         if (!ends)
@@ -992,6 +1029,7 @@ int board_in(struct board *b, const void *src, size_t len, enum in_end end, int 
     int rc = BOARD_OK;
     pthread_mutex_lock(&b->lock);
     size_t packet = b->usb.gadget ? b->usb.gadget->packet : 1;
+    b->usb.in_left = len;
     while (s.left && in_head(b, until, &rc))
         fill_in(b, &s);
     if (rc == BOARD_OK && usb_gone(b))
@@ -1000,6 +1038,7 @@ int board_in(struct board *b, const void *src, size_t len, enum in_end end, int 
         empty_packet(b);
     if (rc == BOARD_OK && end == IN_FIELD && b->usb.in.head && b->usb.in.head->done)
         empty_packet(b);
+    b->usb.in_left = 0;
     pthread_mutex_unlock(&b->lock);
     return rc;
 }

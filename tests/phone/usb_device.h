@@ -41,6 +41,7 @@ struct urb {
     bool acked;       /* OUT: the host has its answer, the last packets wait in the FIFO */
     uint32_t done;    /* OUT: bytes the firmware has taken; IN: bytes gathered in `data` */
     uint8_t *data;    /* OUT: the payload; IN: NULL until packets have to be gathered */
+    uint64_t number;  /* OUT: counts up */
 };
 
 struct urb_queue {
@@ -72,6 +73,9 @@ struct usb_device {              /* guarded by the phone's lock */
     uint32_t answering[ANSWERING_MAX]; /* seqnums whose answers are on their way */
     unsigned answering_count;
     unsigned out_manners;      /* enum out_manners, of the last read; firmware thread only */
+    uint64_t out_number;       /* OUT requests so far */
+    size_t in_left;            /* bytes of board_in() that no request has taken yet */
+    bool out_early;            /* an OUT request came meanwhile */
     uint64_t transfers, bytes; /* bulk, since the program started: places for faults */
     uint32_t stays;            /* on the bus, before the present one */
     struct pace pace;          /* of both directions: one bus */

@@ -405,6 +405,8 @@ class Sweep:
         happened = self.rack.control(phone.index, "fault", clear=True)["dropped"] == 0
         outcome, wrong = self.judge(job, hang)
         mistakes = self.violations(phone) - mistakes
+        if case["kind"] in SPOILS_HOST_BYTES:  # told otherwise, the host does not know what the phone still has to say
+            mistakes.pop("xflash.answer_not_read", None)
         if mistakes and case["judged"] and not self.spoilt_after_all(phone, case, base["steps"]):
             wrong = wrong or f"host mistakes: {dict(mistakes)}"
         if "refused" in case:

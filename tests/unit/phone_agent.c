@@ -112,6 +112,42 @@ static void a_death_without_further_commands_is_no_second_mistake(void **state)
     host_deinit(&h);
 }
 
+/* What belongs to the chunk that the host was sending is no new command; what comes then is one, also
+ * behind more than the controller takes. */
+static void dead_agents_are_left_alone(void **state)
+{
+    (void)state;
+    static const uint8_t five[5] = {0};
+    AUTO(free_ptr) uint8_t *data = host_linear(1, 1, 8192);
+    EACH_MODEL(m)
+    {
+        struct host h;
+        at_da2(&h, BUILD_2018, m);
+        range_command(&h, XFLASH_WRITE_DATA, XFLASH_USER, MIB, 4096);
+        assert_int_equal(host_status(&h), 0);
+        host_word(&h, 0);
+        host_packet(&h, five, sizeof(five)); /* checksum */
+        assert_int_equal(host_status(&h), (uint32_t)XFLASH_PROTOCOL_BUFFER_OVERFLOW);
+        host_packet(&h, data, 4096);
+        host_quiet(&h);
+        expect_violations(&h, "xflash.packet_too_long");
+        host_dead(&h);
+        expect_violations(&h, "xflash.packet_too_long,xflash.command_to_dead_agent");
+        host_deinit(&h);
+
+        at_da2(&h, BUILD_2018, m);
+        range_command(&h, XFLASH_WRITE_DATA, XFLASH_USER, MIB, 4096);
+        assert_int_equal(host_status(&h), 0);
+        host_chunk(&h, data, 8192);
+        assert_int_equal(host_status(&h), (uint32_t)XFLASH_PROTOCOL_BUFFER_OVERFLOW);
+        host_quiet(&h);
+        expect_violations(&h, "xflash.packet_too_long");
+        host_dead(&h);
+        expect_violations(&h, "xflash.packet_too_long,xflash.command_to_dead_agent");
+        host_deinit(&h);
+    }
+}
+
 static void short_commands_do_not(void **state)
 {
     (void)state;
@@ -490,12 +526,15 @@ static void short_blocks_and_other_storage(void **state)
     (void)host_status(&h);
     expect_violations(&h, "xflash.short_command");
     host_deinit(&h);
-    at_da2(&h, BUILD_2018, MODEL_FIELD);
-    host_command(&h, XFLASH_READ_DATA);
-    host_packet(&h, "\1\0\0\0\x08\0\0\0", 8);
-    assert_int_equal(host_status(&h), 0);
-    expect_violations(&h, "xflash.short_parameters");
-    host_deinit(&h);
+    static const uint32_t ranged[] = {XFLASH_READ_DATA, XFLASH_WRITE_DATA, XFLASH_FORMAT};
+    for (size_t i = 0; i < ARRAY_LEN(ranged); i++) {
+        at_da2(&h, BUILD_2018, MODEL_FIELD);
+        host_command(&h, ranged[i]);
+        host_packet(&h, "\1\0\0\0\x08\0\0\0", 8);
+        assert_int_equal(host_status(&h), 0);
+        expect_violations(&h, "xflash.short_parameters");
+        host_deinit(&h);
+    }
     at_da2(&h, BUILD_2018, MODEL_FIELD);
     uint8_t block[XFLASH_RANGE_BYTES] = {0x30, 0, 0, 0, 8};
     host_command(&h, XFLASH_READ_DATA);
@@ -1225,6 +1264,7 @@ static void format_partition(void **state)
     host_packet(&h, "nosuch", 6);
     assert_int_equal(host_status(&h), (uint32_t)XFLASH_PARTITION_NOT_FOUND);
     host_alive(&h);
+    expect_violations(&h, "xflash.format_of_unknown_name");
     host_deinit(&h);
 }
 
@@ -1702,6 +1742,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_or_spoiled_commands_kill),
         cmocka_unit_test(a_death_without_further_commands_is_no_second_mistake),
+        cmocka_unit_test(dead_agents_are_left_alone),
         cmocka_unit_test(short_commands_do_not),
         cmocka_unit_test(framing_inside_a_transfer),
         cmocka_unit_test(parameter_blocks),

@@ -415,15 +415,18 @@ static const struct exchange exchanges[] = {
      BROM_TARGET_DAA,
      {"d7", "00200000", "00000010", "00000000"},
      "d7 00200000 00000010 00000000 1d15"},
-    {"sla: refused, and the answer is never right",
-     true,
-     BROM_TARGET_SLA,
-     {"d7", "00200000", "00000010", "00000000", "fd"},
-     "d7 00200000 00000010 00000000 1d0d fd"},
     {"fuses cannot be destroyed", false, 0, {"f0", "08825252"}, "f0 ffff"},
     {"power chip", false, 0, {"c6", "0010"}, "c6 0010 0000 0000 0000"},
     {"power chip write", false, 0, {"c7", "0010", "0001"}, "c7 0010 0001 0000 0000"},
 };
+
+static void exchange(struct host *h, const char *const out[6], const char *in)
+{
+    for (size_t i = 0; i < 6 && out[i]; i++)
+        host_hex(h, out[i]);
+    host_expect_hex(h, in);
+    host_quiet(h);
+}
 
 static void one_exchange(void **state)
 {
@@ -432,10 +435,7 @@ static void one_exchange(void **state)
     host_init(&h, HOST_USER_BYTES);
     board_settings(h.b)->target_config = row->target_config;
     (row->brom ? host_brom : host_preloader)(&h);
-    for (size_t i = 0; i < ARRAY_LEN(row->out) && row->out[i]; i++)
-        host_hex(&h, row->out[i]);
-    host_expect_hex(&h, row->in);
-    host_quiet(&h);
+    exchange(&h, row->out, row->in);
     expect_violations(&h, strstr(row->name, "fuses") ? "rom.zeroization" : "");
     host_deinit(&h);
 }
@@ -450,6 +450,73 @@ static void jump_without_agent_resets_a_preloader(void **state)
     host_hex(&h, "00200000");
     host_expect_hex(&h, "d5 00200000 7024");
     assert_int_equal(fake_board_end(h.b), NEXT_RESET);
+    host_deinit(&h);
+}
+
+/* SEND_DA that ends with an error is the end of the connection, also where the loop goes on. */
+static const struct refused_row {
+    const char *name;
+    bool brom;
+    uint32_t target_config;
+    const char *out[6], *in; /* SEND_DA */
+} refused_rows[] = {
+    {"empty",
+     false,
+     0,
+     {"d7", "00200000", "00000000", "00000000"},
+     "d7 00200000 00000000 00000000 1d13"},
+    {"odd address",
+     true,
+     0,
+     {"d7", "00200001", "00000002", "00000000"},
+     "d7 00200001 00000002 00000000 1d11"},
+    {"unsigned",
+     true,
+     BROM_TARGET_DAA,
+     {"d7", "00200000", "00000002", "00000000"},
+     "d7 00200000 00000002 00000000 1d15"},
+};
+
+static void command_after_refused_agent(void **state)
+{
+    const struct refused_row *row = ROW(state);
+    struct host h;
+    host_init(&h, HOST_USER_BYTES);
+    board_settings(h.b)->target_config = row->target_config;
+    (row->brom ? host_brom : host_preloader)(&h);
+    exchange(&h, row->out, row->in);
+    expect_violations(&h, "");
+    host_hex(&h, "fd");
+    host_expect_hex(&h, "fd 0788 0000");
+    expect_violations(&h, "rom.command_after_refused_da");
+    host_deinit(&h);
+}
+
+static void a_challenge_must_be_answered(void **state)
+{
+    (void)state;
+    static const char *const out[6] = {"d7", "00200000", "00000010", "00000000", "fd"};
+    struct host h;
+    host_init(&h, HOST_USER_BYTES);
+    board_settings(h.b)->target_config = BROM_TARGET_SLA;
+    host_brom(&h);
+    exchange(&h, out, "d7 00200000 00000010 00000000 1d0d fd");
+    expect_violations(&h, "rom.command_after_refused_da");
+    host_deinit(&h);
+}
+
+static void a_new_connection_may_begin_again(void **state)
+{
+    (void)state;
+    struct host h;
+    host_init(&h, HOST_USER_BYTES);
+    host_brom(&h);
+    exchange(&h, refused_rows[0].out, refused_rows[0].in);
+    fake_board_bus_reset(h.b);
+    fake_board_settle(h.b);
+    host_hex(&h, "fd");
+    host_expect_hex(&h, "fd 0788 0000");
+    expect_violations(&h, "");
     host_deinit(&h);
 }
 
@@ -644,6 +711,10 @@ static void da1_has_no_second_chance(void **state)
 
     to_alive(&h); /* step 2: no answer */
     host_word(&h, XFLASH_DEVICE_CTRL);
+    host_word(&h, XFLASH_SETUP_ENVIRONMENT); /* a host has no reason yet to stop here */
+    host_packet(&h, env, 20);
+    host_quiet(&h);
+    expect_violations(&h, "xflash.da1_start_order");
     host_dead(&h);
     expect_violations(&h, "xflash.da1_start_order,xflash.command_to_dead_agent");
     host_deinit(&h);
@@ -868,6 +939,8 @@ int main(void)
         cmocka_unit_test(jump_without_agent_resets_a_preloader),
         cmocka_unit_test(signed_agents_only),
         cmocka_unit_test(secure_preloader_takes_256_kib),
+        cmocka_unit_test(a_challenge_must_be_answered),
+        cmocka_unit_test(a_new_connection_may_begin_again),
         cmocka_unit_test(sla_wants_the_owners_file),
         cmocka_unit_test(faults_of_the_download),
         cmocka_unit_test(da1_has_no_second_chance),
@@ -878,5 +951,6 @@ int main(void)
         cmocka_unit_test(speed_switch_keeps_the_agent),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return failed + RUN_ROWS(one_exchange, exchanges) + RUN_ROWS(download_flag, flag_rows);
+    return failed + RUN_ROWS(one_exchange, exchanges) + RUN_ROWS(download_flag, flag_rows) +
+           RUN_ROWS(command_after_refused_agent, refused_rows);
 }
