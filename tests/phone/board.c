@@ -350,6 +350,14 @@ void board_boot_target_set(struct board *b, enum board_boot_target target, bool 
     b->download_bit = download_bit;
 }
 
+void board_shutdown_report(struct board *b, const char *how)
+{
+    pthread_mutex_lock(&b->lock);
+    snprintf(b->last_shutdown, sizeof(b->last_shutdown), "%s", how);
+    pthread_mutex_unlock(&b->lock);
+    board_trace(b, "shutdown: %s", how);
+}
+
 enum board_boot_target board_boot_target_take(struct board *b)
 {
     enum board_boot_target target = b->boot_target;

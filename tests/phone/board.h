@@ -133,6 +133,8 @@ bool board_cable(const struct board *b);
 int board_sleep(struct board *b, int ms, bool needs_cable);
 /* What the next start shall do; set by the download agent's SHUTDOWN and LK's reboot commands. */
 void board_boot_target_set(struct board *b, enum board_boot_target target, bool download_bit);
+/* How the download agent was told to end: for whoever watches the phone. */
+void board_shutdown_report(struct board *b, const char *how);
 enum board_boot_target board_boot_target_take(struct board *b); /* reads and forgets */
 bool board_download_bit_take(struct board *b);
 /* Why the phone started. Whatever the preloader hands over to, a start by the cable alone ends on the

@@ -126,6 +126,7 @@ static int do_state(struct rack *r, struct board *b, const json_t *command, json
                   "on_bus", on_bus, "imported", u->link != NULL, "configuration", u->configuration,
                   "transfers", (json_int_t)u->transfers, "bytes", (json_int_t)u->bytes,
                   "bytes_written", (json_int_t)b->bytes_written, "label", label_json(&b->label));
+    json_object_set_new(state, "last_shutdown", json_string(b->last_shutdown));
     if (on_bus) {
         char id[16];
         const uint8_t *desc = u->gadget->device_desc;

@@ -51,7 +51,7 @@ ptrdiff_t da_recv_word(struct da *d, uint32_t *out)
 /* ---- SHUTDOWN
  * ---------------------------------------------------------------------------------------- */
 
-static void shutdown_block(struct da *d)
+static ptrdiff_t shutdown_block(struct da *d)
 {
     bool lenient = board_settings(d->b)->shutdown_lenient;
     uint8_t block[32];
@@ -62,12 +62,28 @@ static void shutdown_block(struct da *d)
      */
     if (n > 0)
         memcpy(d->shutdown, block, MIN_OF((size_t)n, sizeof(d->shutdown)));
+    return n;
+}
+
+/* What comes of a block of `length` bytes, or DA_LINK_*. */
+static const char *shutdown_text(const struct xflash_shutdown *s, ptrdiff_t length)
+{
+    static const char *const targets[] = {[TARGET_NORMAL] = "reboot: normal",
+                                          [TARGET_HOME] = "reboot: home screen",
+                                          [TARGET_FASTBOOT] = "reboot: fastboot"};
+    if (length < 0)
+        return length == DA_LINK_LONG ? "none: block too long" : "none: no block";
+    if (s->reboot != 1)
+        return "power off";
+    if (s->download_bit == 1)
+        return "reboot: download mode";
+    return targets[s->target <= TARGET_FASTBOOT ? s->target : TARGET_NORMAL];
 }
 
 /* Answers before anything happens. Only 1 in the first word arms a reboot. */
 static void shutdown_agent(struct da *d)
 {
-    shutdown_block(d);
+    ptrdiff_t length = shutdown_block(d);
     struct xflash_shutdown s;
     if (xflash_shutdown_decode(span_of(d->shutdown, sizeof(d->shutdown)), &s, NULL) < 0)
         s = (struct xflash_shutdown){0};
@@ -76,8 +92,7 @@ static void shutdown_agent(struct da *d)
     da_sleep(d, SHUTDOWN_MS);
     if (d->link.gone)
         return;
-    board_trace(d->b, "shutdown: reboot %u, target %u, download bit %u", s.reboot, s.target,
-                s.download_bit);
+    board_shutdown_report(d->b, shutdown_text(&s, length));
     da_leave(d, s.reboot == 1 ? NEXT_RESET : NEXT_HALT);
     if (s.reboot != 1)
         return;

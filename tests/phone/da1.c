@@ -165,6 +165,10 @@ void da1_boot_to(struct da *d)
         da_send_word(&d->link, da_framing_status(rc));
         return;
     }
+    if (board_fault_due(d->b, "boot_silent", 0)) {
+        da_die(d, "a fault that was asked for");
+        return;
+    }
     bool accepted = da2_accepted(d, span_of(d->memory, (size_t)rc));
     if (da_send_status(d, accepted ? XFLASH_OK : (uint32_t)XFLASH_DA_HASH_MISMATCH) != XFLASH_OK)
         return;

@@ -156,16 +156,22 @@ static void flush(struct writer *w)
         w->error = XFLASH_MMC_ERR;
 }
 
+/* All that was accepted, in 2017, too. */
+static void drain(struct writer *w)
+{
+    flush(w);
+    if (!w->spool)
+        return;
+    rewind(w->spool);
+    for (size_t n; !w->d->link.gone && w->error == XFLASH_OK &&
+                   (n = fread(w->d->memory, 1, DA_GROUP_BYTES, w->spool)) > 0;)
+        put(w, span_of(w->d->memory, n));
+}
+
 /* After the last chunk. */
 static void finish(struct writer *w)
 {
-    flush(w);
-    if (w->spool) {
-        rewind(w->spool);
-        for (size_t n; !w->d->link.gone && w->error == XFLASH_OK &&
-                       (n = fread(w->d->memory, 1, DA_GROUP_BYTES, w->spool)) > 0;)
-            put(w, span_of(w->d->memory, n));
-    }
+    drain(w);
     if (w->sparse && w->error == XFLASH_OK && sparse_finish(w->sparse, NULL) < 0)
         w->error = (uint32_t)XFLASH_WRITE_SPARSE_IMAGE_FAIL;
 }
@@ -179,7 +185,7 @@ static void run_away(struct writer *w)
 {
     struct da *d = w->d;
     if (!board_settings(d->b)->positive_status_dead) {
-        flush(w);
+        drain(w);
         uint64_t at = w->to.at + w->written, size = board_area_size(d->b, w->to.area);
         size_t n = (size_t)MIN_OF((uint64_t)RUNAWAY_BYTES, size - MIN_OF(at, size));
         if (n)

@@ -71,6 +71,7 @@ struct board {
     struct board_ram ram;
     enum board_boot_target boot_target;
     bool download_bit;
+    char last_shutdown[32]; /* board_shutdown_report(); empty: no agent has ended yet */
     char *screen; /* JSON, NULL: nothing but what the stage shows */
 
     /* eMMC; the descriptors are used by the firmware thread only. */

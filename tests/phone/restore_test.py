@@ -86,6 +86,7 @@ class Bench(unittest.TestCase):
         passed, text = self.rack.check(index, self.package, finish)
         self.assertTrue(passed, text)
         self.assertEqual(self.rack.violations(), {})
+        self.assertEqual(self.rack.control(index, "state")["last_shutdown"], "reboot: home screen")
         label, screen = self.rack.labels[index], self.rack.screen(index)
         for name in ("serial", "imeis", "wlan_mac", "bt_mac"):
             self.assertEqual(screen[name], label[name])

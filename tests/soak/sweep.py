@@ -54,6 +54,7 @@ CONTROLS_MAX = 24  # that are looked for in one stay on the bus
 START, READS, WRITES = ("S4", "S18"), ("S5", "S6", "S9", "S18v", "S19"), ("S7", "S8", "S18w")
 FASTBOOT = ("S11", "S12", "S13", "S15")
 WORDS = {"da_checksum": START, "da_refused": START, "no_alive_byte": START, "emi_error": START, "digest_error": START,
+         "boot_silent": START,
          "oversized": START + READS, "da_status": READS + WRITES, "merged": READS + WRITES,
          "log_packet": READS + WRITES, "storage_read": READS, "storage_write": WRITES,
          "lying_write": WRITES + ("S13",), "flash_fails": ("S13", "S14"), "info_flood": FASTBOOT, "long_reply": FASTBOOT,

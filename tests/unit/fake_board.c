@@ -42,6 +42,7 @@ struct board {
     bool cable;
     enum board_boot_target target;
     bool download_bit;
+    char shutdown[32];
 
     int fd[4];
     uint64_t size[4];
@@ -90,6 +91,10 @@ void board_boot_target_set(struct board *b, enum board_boot_target target, bool 
 {
     b->target = target;
     b->download_bit = download_bit;
+}
+void board_shutdown_report(struct board *b, const char *how)
+{
+    snprintf(b->shutdown, sizeof(b->shutdown), "%s", how);
 }
 enum board_boot_target board_boot_target_take(struct board *b)
 {
@@ -610,6 +615,11 @@ void fake_board_fault(struct board *b, const char *kind, uint64_t at)
 const char *fake_board_violations(struct board *b)
 {
     return b->violations;
+}
+
+const char *fake_board_shutdown(struct board *b)
+{
+    return b->shutdown;
 }
 
 void fake_board_boot_target(struct board *b, enum board_boot_target *target, bool *download_bit)

@@ -56,6 +56,7 @@ void fake_board_fault(struct board *b, const char *kind, uint64_t at);
 /* Violations so far, comma separated, in order of their first appearance; "" when there are none.
  */
 const char *fake_board_violations(struct board *b);
+const char *fake_board_shutdown(struct board *b); /* what the agent reported */
 void fake_board_boot_target(struct board *b, enum board_boot_target *target, bool *download_bit);
 
 #endif

@@ -861,16 +861,16 @@ static void positive_host_status(void **state)
         expect_violations(&h, "xflash.host_status_in_write");
         host_deinit(&h);
     }
-    for (int spare = 0; spare < 2; spare++) { /* after one: damage, and dead */
+    for (int spare = 0; spare < 4; spare++) { /* after one: damage, and dead */
         struct host h;
-        at_da2(&h, BUILD_2018, MODEL_FIELD);
-        board_settings(h.b)->positive_status_dead = spare;
+        at_da2(&h, spare < 2 ? BUILD_2018 : BUILD_2017, MODEL_FIELD);
+        board_settings(h.b)->positive_status_dead = spare % 2;
         write_begin(&h, 8 * MIB, 2 * CHUNK);
         host_chunk(&h, data, 4096);
         assert_int_equal(host_status(&h), 0);
         host_word(&h, XFLASH_DEVICE_CTRL);
         host_dead(&h);
-        if (spare) {
+        if (spare % 2) {
             expect_zeros(&h, 8 * MIB, 2 * 4096);
         } else {
             uint8_t next[4096];
@@ -1619,17 +1619,74 @@ static const struct shutdown_case {
     enum board_next next;
     enum board_boot_target target;
     bool download_bit, clean;
+    const char *report;
 } shutdowns[] = {
-    {"power off", 24, {0}, false, NEXT_HALT, TARGET_NORMAL, false, true},
-    {"normal", 24, {1, 0, 0, 0}, false, NEXT_RESET, TARGET_NORMAL, false, true},
-    {"home screen", 24, {1, 100, 0, 1}, false, NEXT_RESET, TARGET_HOME, false, true},
-    {"fastboot", 24, {1, 0, 0, 2}, false, NEXT_RESET, TARGET_FASTBOOT, false, true},
-    {"download mode", 24, {1, 0, 0, 0, 1}, false, NEXT_RESET, TARGET_NORMAL, true, true},
-    {"2 arms nothing", 24, {2, 0, 0, 2}, false, NEXT_HALT, TARGET_NORMAL, false, true},
-    {"20 bytes work", 20, {1, 0, 0, 2}, false, NEXT_RESET, TARGET_FASTBOOT, false, false},
-    {"32 bytes do not", 32, {1, 0, 0, 2}, false, NEXT_HALT, TARGET_NORMAL, false, false},
-    {"28 bytes do not", 28, {1, 0, 0, 2}, false, NEXT_HALT, TARGET_NORMAL, false, false},
-    {"32 bytes, lenient", 32, {1, 0, 0, 2}, true, NEXT_RESET, TARGET_FASTBOOT, false, false},
+    {"power off", 24, {0}, false, NEXT_HALT, TARGET_NORMAL, false, true, "power off"},
+    {"normal", 24, {1, 0, 0, 0}, false, NEXT_RESET, TARGET_NORMAL, false, true, "reboot: normal"},
+    {"home screen",
+     24,
+     {1, 100, 0, 1},
+     false,
+     NEXT_RESET,
+     TARGET_HOME,
+     false,
+     true,
+     "reboot: home screen"},
+    {"fastboot",
+     24,
+     {1, 0, 0, 2},
+     false,
+     NEXT_RESET,
+     TARGET_FASTBOOT,
+     false,
+     true,
+     "reboot: fastboot"},
+    {"download mode",
+     24,
+     {1, 0, 0, 0, 1},
+     false,
+     NEXT_RESET,
+     TARGET_NORMAL,
+     true,
+     true,
+     "reboot: download mode"},
+    {"2 arms nothing", 24, {2, 0, 0, 2}, false, NEXT_HALT, TARGET_NORMAL, false, true, "power off"},
+    {"20 bytes work",
+     20,
+     {1, 0, 0, 2},
+     false,
+     NEXT_RESET,
+     TARGET_FASTBOOT,
+     false,
+     false,
+     "reboot: fastboot"},
+    {"32 bytes do not",
+     32,
+     {1, 0, 0, 2},
+     false,
+     NEXT_HALT,
+     TARGET_NORMAL,
+     false,
+     false,
+     "none: block too long"},
+    {"28 bytes do not",
+     28,
+     {1, 0, 0, 2},
+     false,
+     NEXT_HALT,
+     TARGET_NORMAL,
+     false,
+     false,
+     "none: block too long"},
+    {"32 bytes, lenient",
+     32,
+     {1, 0, 0, 2},
+     true,
+     NEXT_RESET,
+     TARGET_FASTBOOT,
+     false,
+     false,
+     "reboot: fastboot"},
 };
 
 static void one_shutdown(void **state)
@@ -1658,6 +1715,7 @@ static void one_shutdown(void **state)
             fake_board_boot_target(h.b, &target, &bit);
             assert_int_equal(target, row->target);
             assert_int_equal(bit, row->download_bit);
+            assert_string_equal(fake_board_shutdown(h.b), row->report);
             assert_null(fake_board_gadget(h.b));
             if (row->clean)
                 expect_violations(&h, "");

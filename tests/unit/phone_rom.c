@@ -849,6 +849,27 @@ static void da2_must_match_its_digest(void **state)
     host_deinit(&h);
 }
 
+/* What an agent without memory might do as well. */
+static void da2_may_stay_silent(void **state)
+{
+    (void)state;
+    uint8_t target[16] = {0}, image[32] = {0};
+    target[8] = sizeof(image);
+    struct host h;
+    host_init(&h, HOST_USER_BYTES);
+    host_brom(&h);
+    host_da1(&h);
+    fake_board_fault(h.b, "boot_silent", 0);
+    host_command(&h, XFLASH_BOOT_TO);
+    host_packet(&h, target, sizeof(target));
+    host_packet(&h, image, sizeof(image));
+    host_quiet(&h);
+    expect_violations(&h, "");
+    host_dead(&h);
+    expect_violations(&h, "xflash.command_to_dead_agent");
+    host_deinit(&h);
+}
+
 static void boot_rom_start_needs_memory_settings(void **state)
 {
     (void)state;
@@ -947,6 +968,7 @@ int main(void)
         cmocka_unit_test(da1_takes_parameters),
         cmocka_unit_test(storage_commands_are_for_da2),
         cmocka_unit_test(da2_must_match_its_digest),
+        cmocka_unit_test(da2_may_stay_silent),
         cmocka_unit_test(boot_rom_start_needs_memory_settings),
         cmocka_unit_test(speed_switch_keeps_the_agent),
     };

@@ -37,6 +37,7 @@ enum fault_actor { FAULT_BY_WIRE, FAULT_BY_PHONE };
     X(NO_ALIVE_BYTE, "no_alive_byte", PHONE, "DA1 never says C0")                                  \
     X(EMI_ERROR, "emi_error", PHONE, "INIT_EXT_RAM ends with C0040050")                            \
     X(DIGEST_ERROR, "digest_error", PHONE, "BOOT_TO ends with C0070004")                           \
+    X(BOOT_SILENT, "boot_silent", PHONE, "BOOT_TO is never answered")                              \
     X(DA_STATUS, "da_status", PHONE, "the agent ends a command with status (default C0010001)")    \
     X(OVERSIZED, "oversized", PHONE, "a reply of boot ROM, preloader or agent says it is huge")    \
     X(MERGED, "merged", PHONE, "a header and its payload come in one USB packet")                  \
