@@ -300,7 +300,7 @@ class Restore(Bench):
     def test_secure_boot_locks_what_must_be_written(self):
         self.open(settings=["target_config=1", "sbc_locked=lk_a"])
         self.prepare()
-        self.assert_failed(self.restore(), "flash_error", "lk_a", "locked against download")
+        self.assert_failed(self.restore(), "security_refused", "lk_a", "locked against download")
 
     def test_cable_pulled_while_writing(self):
         # the link breaks in the middle of S7; the person plugs the phone in again and the job goes on

@@ -715,10 +715,8 @@ int action_write(struct session *s, const struct recipe_step *step, struct err *
         int rc = session_write(s, i, false, err);
         if (rc < 0 && s->failure[0])
             return rc;
-        if (rc < 0) {
-            err_in(err, "write %s", s->plan->writes[i].partition);
-            return failed(s, "C8", err);
-        }
+        if (rc < 0) /* the error says whether flash, link or the phone's secure boot was it */
+            return err_in(err, "write %s", s->plan->writes[i].partition);
     }
     return 0;
 }
