@@ -96,7 +96,10 @@ struct board_settings {
     bool elabel_absent;              /* LK knows no partition of that name */
     bool unlocked;                   /* whatever seccfg says */
     bool split_response;             /* four letters, then the rest, in a transfer each */
-    char sbc_locked[64]; /* "": partitions that a phone with SBC on locks, "tee_a,tee_b" */
+    /* What a phone with SBC on protects: partitions, comma separated, without a slot both of them. */
+    char sbc_locked[64];   /* "": not written at all */
+    char sbc_verified[64]; /* "preloader,lk,boot,tee,vbmeta": signed images only, by name */
+    char sbc_bound[64];    /* "": images of the list only that the phone is bound to, by name */
 };
 struct board_settings *board_settings(struct board *b);
 void settings_default(struct board_settings *s);

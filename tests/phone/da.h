@@ -85,8 +85,9 @@ uint32_t da_target_check(struct da *d, const uint8_t raw[XFLASH_RANGE_BYTES],
 bool da_gpt_load(struct da *d); /* false: neither primary nor backup table is readable */
 /* A partition by name, in any case; XFLASH_OK, PARTITION_NOT_FOUND or INVALID_GPT. */
 uint32_t da_partition(struct da *d, const char *name, struct da_target *out);
-/* True when secure boot is on and a locked partition lies in the range. */
-bool da_locked(struct da *d, const struct da_target *t);
+/* What a phone with secure boot guards in the range: a mask. */
+enum da_guard { GUARD_LOCKED = 1, GUARD_VERIFIED = 2, GUARD_BOUND = 4 };
+unsigned da_guards(struct da *d, const struct da_target *t);
 /* XFLASH_OK or MMC_ERR; sets link.gone when power is lost. */
 uint32_t da_flash_read(struct da *d, enum board_area area, uint64_t at, void *dst, size_t len);
 uint32_t da_flash_write(struct da *d, enum board_area area, uint64_t at, const void *src,

@@ -133,7 +133,7 @@ static uint32_t erase(struct da *d, const struct da_target *t)
 /* An eMMC reports once, when everything is over; the value of the acknowledgement is ignored. */
 static void erase_and_report(struct da *d, const struct da_target *t)
 {
-    if (da_locked(d, t)) {
+    if (da_guards(d, t) & GUARD_LOCKED) {
         da_send_word(&d->link, (uint32_t)XFLASH_SEC_WRITE_DATA_NOT_ALLOWED);
         return;
     }

@@ -148,31 +148,42 @@ uint32_t da_partition(struct da *d, const char *name, struct da_target *out)
     return (uint32_t)XFLASH_PARTITION_NOT_FOUND;
 }
 
-/* True when `name` is in the comma-separated list. */
+/* True when the comma-separated list has `name`, or its name without the slot. */
 static bool listed(const char *list, const char *name)
 {
     size_t len = strlen(name);
+    size_t base = len > 2 && name[len - 2] == '_' ? len - 2 : len;
     for (const char *at = list; *at;) {
         size_t n = strcspn(at, ",");
-        if (n == len && strncasecmp(at, name, n) == 0)
+        if ((n == len || n == base) && strncasecmp(at, name, n) == 0)
             return true;
         at += n + (at[n] == ',');
     }
     return false;
 }
 
-bool da_locked(struct da *d, const struct da_target *t)
+static unsigned guards_of(const struct board_settings *set, const char *name)
+{
+    return (listed(set->sbc_locked, name) ? GUARD_LOCKED : 0u) |
+           (listed(set->sbc_verified, name) ? GUARD_VERIFIED : 0u) |
+           (listed(set->sbc_bound, name) ? GUARD_BOUND : 0u);
+}
+
+unsigned da_guards(struct da *d, const struct da_target *t)
 {
     const struct board_settings *set = board_settings(d->b);
-    if (!(set->target_config & BROM_TARGET_SBC) || t->area != AREA_USER || !da_gpt_load(d))
-        return false;
-    for (uint32_t i = 0; i < d->gpt.count; i++) {
+    if (!(set->target_config & BROM_TARGET_SBC) || t->len == 0)
+        return 0;
+    if (t->area != AREA_USER) /* both hold the preloader */
+        return t->area == AREA_RPMB ? 0 : guards_of(set, "preloader");
+    unsigned guards = 0;
+    uint32_t count = da_gpt_load(d) ? d->gpt.count : 0;
+    for (uint32_t i = 0; i < count; i++) {
         struct extent e = gpt_extent(&d->gpt, &d->gpt.entries[i]);
-        if (e.start_bytes < t->at + t->len && t->at < e.start_bytes + e.size_bytes &&
-            listed(set->sbc_locked, d->gpt.entries[i].name))
-            return true;
+        if (e.start_bytes < t->at + t->len && t->at < e.start_bytes + e.size_bytes)
+            guards |= guards_of(set, d->gpt.entries[i].name);
     }
-    return false;
+    return guards;
 }
 
 bool da_recv_range(struct da *d)

@@ -11,12 +11,14 @@
 #include <stdlib.h>
 
 #include "tests/phone/preloader_image.h"
+#include "tests/phone/synthetic_da.h"
 #include "usb/base/mem.h"
 #include "usb/format/sparse.h"
 
 enum {
     DL_INFO_BYTES = 0x4400,
-    RUNAWAY_BYTES = 0x10000, /* what a positive host status costs; constructed, a garbage length */
+    VERIFY_BYTES = 0x2000000, /* of memory in which an image is verified */
+    RUNAWAY_BYTES = 0x10000,  /* what a positive host status costs; constructed, a garbage length */
 };
 _Static_assert(DA_MEMORY_BYTES - DA_GROUP_BYTES >= XFLASH_DA2_WRITE_PACKET_BYTES,
                "a chunk must fit behind a group that is almost whole");
@@ -30,7 +32,8 @@ struct writer {
     uint32_t error;   /* first that was met; nothing is written after it */
     bool by_name;     /* DOWNLOAD: sparse images are recognised */
     bool boot_header; /* "preloader": the agent adds the storage header */
-    FILE *spool;      /* 2017 */
+    unsigned guards;  /* DOWNLOAD: what has to be true of the image before it is written */
+    FILE *spool;      /* 2017, and images that are verified first */
     struct sparse_reader *sparse;
 };
 
@@ -146,7 +149,7 @@ static void flush(struct writer *w)
 {
     struct span held = span_of(w->d->memory, w->held);
     w->held = 0;
-    if (build_of(w) != BUILD_2017) {
+    if (build_of(w) != BUILD_2017 && !w->guards) {
         put(w, held);
         return;
     }
@@ -156,10 +159,31 @@ static void flush(struct writer *w)
         w->error = XFLASH_MMC_ERR;
 }
 
+/* Our own convention of what a vendor's signature is, and of what a phone is bound to: synthetic_da.h. */
+static bool image_signed(const struct writer *w, struct span image)
+{
+    return w->boot_header ? preloader_file_whole(image) : synthetic_image_signed(image);
+}
+
+/* The whole image is in the spool, and nothing of it on flash. */
+static void verify(struct writer *w)
+{
+    size_t len = (size_t)w->total; /* at most VERIFY_BYTES */
+    AUTO(free_ptr) uint8_t *image = xcalloc(1, len + 1);
+    rewind(w->spool);
+    if (fread(image, 1, len, w->spool) != len)
+        w->error = XFLASH_MMC_ERR;
+    else if (!image_signed(w, span_of(image, len)))
+        w->error = w->guards & GUARD_VERIFIED ? (uint32_t)XFLASH_SEC_IMG_VFY_FAIL
+                                              : (uint32_t)XFLASH_SEC_HASH_BINDING_CHK_FAIL;
+}
+
 /* All that was accepted, in 2017, too. */
 static void drain(struct writer *w)
 {
     flush(w);
+    if (w->guards && w->spool && w->error == XFLASH_OK)
+        verify(w);
     if (!w->spool)
         return;
     rewind(w->spool);
@@ -184,7 +208,7 @@ static void finish(struct writer *w)
 static void run_away(struct writer *w)
 {
     struct da *d = w->d;
-    if (!board_settings(d->b)->positive_status_dead) {
+    if (!board_settings(d->b)->positive_status_dead && !w->guards) {
         drain(w);
         uint64_t at = w->to.at + w->written, size = board_area_size(d->b, w->to.area);
         size_t n = (size_t)MIN_OF((uint64_t)RUNAWAY_BYTES, size - MIN_OF(at, size));
@@ -303,7 +327,7 @@ void da2_write_data(struct da *d)
     uint32_t status = da_target_check(d, d->range, &w.to);
     if (status == XFLASH_OK && w.to.area == AREA_USER && !da_gpt_load(d))
         status = XFLASH_READ_PT_FAIL;
-    if (status == XFLASH_OK && da_locked(d, &w.to))
+    if (status == XFLASH_OK && da_guards(d, &w.to))
         status = XFLASH_SEC_WRITE_DATA_NOT_ALLOWED;
     if (status == XFLASH_OK && (w.to.at | w.to.len) % XFLASH_BLOCK_BYTES)
         board_violation(d->b, "xflash.unaligned_write");
@@ -325,7 +349,11 @@ static uint32_t download_target(struct da *d, const char *name, uint64_t total, 
         board_violation(d->b, "xflash.image_larger_than_partition");
     if (w->boot_header && total > XFLASH_DA2_WRITE_PACKET_BYTES)
         board_violation(d->b, "xflash.preloader_in_pieces");
-    return da_locked(d, &w->to) ? (uint32_t)XFLASH_SEC_DL_FORBIDDEN : XFLASH_OK;
+    unsigned guards = da_guards(d, &w->to);
+    w->guards = guards & (GUARD_VERIFIED | GUARD_BOUND);
+    if (guards & GUARD_LOCKED)
+        return (uint32_t)XFLASH_SEC_DL_FORBIDDEN;
+    return w->guards && total > VERIFY_BYTES ? (uint32_t)XFLASH_SEC_IMG_TOO_LARGE : XFLASH_OK;
 }
 
 void da2_download(struct da *d)

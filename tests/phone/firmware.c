@@ -396,6 +396,8 @@ static void image_make(struct firmware *f, const struct image_row *row)
         vbmeta_image(f, &image->file);
         break;
     }
+    if (!image->sparse)
+        synthetic_image_sign(&image->file);
     f->count++;
 }
 
@@ -412,6 +414,7 @@ int firmware_new(enum factory_profile profile, const char *version, struct firmw
     preloader_image(f, &f->preloader);
     buf_init(&f->lk_service, 1 << 20);
     lk_image(f, "service", &f->lk_service);
+    synthetic_image_sign(&f->lk_service);
     for (size_t i = 0; i < f->count; i++)
         if (buf_check(&f->images[i].file, err) < 0)
             return err_in(err, "image of %s", f->images[i].partition);

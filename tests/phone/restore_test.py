@@ -292,10 +292,48 @@ class Restore(Bench):
         self.assert_restored(self.restore())
 
     def test_secure_boot(self):
-        # verified partitions stay as they are; what a restore writes is not among them
+        # locked partitions stay as they are; what a restore writes is not among them, and signed where that is verified
         self.open(settings=["target_config=1", "sbc_locked=tee_a,tee_b"])
         self.prepare()
         self.assert_restored(self.restore())
+
+    def test_secure_boot_and_a_whole_package(self):
+        self.open(settings=["target_config=1", "sbc_bound=md1img"])
+        self.prepare()
+        self.assert_restored(self.restore(finish="upgrade"), finish="upgrade")
+
+    def spoilt_service_lk(self):
+        """One bit of its signature, and its line in the package's list of checksums."""
+        def change(name, before, after):
+            with open(os.path.join(self.package, name), "r+b") as f:
+                whole = f.read()
+                self.assertIn(before, whole)
+                f.seek(0)
+                f.write(whole.replace(before, after))
+        with open(os.path.join(self.package, "lk_service.img"), "rb") as f:
+            image = f.read()
+        spoilt = image[:-1] + bytes([image[-1] ^ 1])
+        change("lk_service.img", image, spoilt)
+        change("Checksum.ini", *(hashlib.md5(x).hexdigest().upper().encode() for x in (image, spoilt)))
+
+    def test_secure_boot_wants_signatures(self):
+        self.spoilt_service_lk()
+        self.open(settings=["target_config=1"])
+        self.prepare()
+        self.assert_failed(self.restore(), "security_refused", "lk_a", "signature")
+        self.assertEqual(self.rack.violations(), {})
+
+    def test_without_secure_boot_nobody_asks_for_signatures(self):
+        self.spoilt_service_lk()
+        self.open()
+        self.prepare()
+        self.assert_restored(self.restore())
+
+    def test_secure_boot_bound_to_other_images(self):
+        self.spoilt_service_lk()
+        self.open(settings=["target_config=1", "sbc_verified=", "sbc_bound=lk"])
+        self.prepare()
+        self.assert_failed(self.restore(), "security_refused", "lk_a", "bound")
 
     def test_secure_boot_locks_what_must_be_written(self):
         self.open(settings=["target_config=1", "sbc_locked=lk_a"])

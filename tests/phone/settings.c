@@ -80,6 +80,8 @@ static const struct setting {
     SETTING(unlocked, KIND_BOOL, NULL),
     SETTING(split_response, KIND_BOOL, NULL),
     SETTING(sbc_locked, KIND_TEXT, NULL),
+    SETTING(sbc_verified, KIND_TEXT, NULL),
+    SETTING(sbc_bound, KIND_TEXT, NULL),
 #undef SETTING
 };
 
@@ -102,6 +104,7 @@ void settings_default(struct board_settings *s)
         .version_bootloader = "pda-0.5",
         .version_baseband = "N/A",
         .hw_revision = "ca00",
+        .sbc_verified = "preloader,lk,boot,tee,vbmeta",
     };
 }
 

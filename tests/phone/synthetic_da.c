@@ -75,6 +75,26 @@ bool synthetic_signed(struct span image, size_t signature_bytes)
     return true;
 }
 
+enum { IMAGE_BLOCK = 512, IMAGE_SIGNATURE_BYTES = 0x100 };
+
+void synthetic_image_sign(struct buf *image)
+{
+    uint8_t signature[IMAGE_SIGNATURE_BYTES];
+    size_t over = (image->len + sizeof(signature)) % IMAGE_BLOCK;
+    buf_put_zeros(image, over ? IMAGE_BLOCK - over : 0);
+    synthetic_sign(buf_span(image), signature, sizeof(signature));
+    buf_put(image, signature, sizeof(signature));
+}
+
+bool synthetic_image_signed(struct span image)
+{
+    size_t end = image.len;
+    while (end && image.data[end - 1] == 0)
+        end--;
+    end = (end + IMAGE_BLOCK - 1) / IMAGE_BLOCK * IMAGE_BLOCK;
+    return end <= image.len && synthetic_signed(span_sub(image, 0, end), IMAGE_SIGNATURE_BYTES);
+}
+
 void synthetic_auth_put(struct buf *out)
 {
     buf_put(out, SYNTHETIC_AUTH_MARK, sizeof(SYNTHETIC_AUTH_MARK) - 1);

@@ -35,6 +35,12 @@ void synthetic_sign(struct span body, uint8_t *signature_out, size_t signature_b
 /* `image` ends in its signature; false also when signature_bytes is 0 or more than the image has. */
 bool synthetic_signed(struct span image, size_t signature_bytes);
 
+/* Vendor's image of a partition: whole blocks, of which the last 256 bytes are the signature of all before
+ * them; a host may have filled the partition with zeros behind it. A phone with secure boot asks for the
+ * signature: tests/phone/README.md, "Names". */
+void synthetic_image_sign(struct buf *image);
+bool synthetic_image_signed(struct span image);
+
 /* Authentication file of the phone's owner: the mark, then anything. */
 #define SYNTHETIC_AUTH_MARK "FR-SYNTHETIC-AUTH\n"
 void synthetic_auth_put(struct buf *out);

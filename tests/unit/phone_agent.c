@@ -2,7 +2,9 @@
  * states, host mistakes by name. */
 #include <stdio.h>
 
+#include "tests/phone/firmware.h"
 #include "tests/phone/preloader_image.h"
+#include "tests/phone/synthetic_da.h"
 #include "tests/unit/phone_host.h"
 #include "tests/unit/rows.h"
 #include "usb/base/hash.h"
@@ -1297,6 +1299,111 @@ static void locked_partitions_of_a_secure_phone(void **state)
     host_deinit(&h);
 }
 
+/* A secure phone takes signed images only, by name only, and writes none of an image that is not. */
+static const struct secure_row {
+    const char *name;
+    const char *verified, *bound; /* lists */
+    bool guarded;                 /* not to be written by its place */
+    bool spoilt;                  /* the image's signature does not hold */
+    uint32_t filled;              /* zeros that the host sends behind it */
+    uint32_t final;
+} secure_rows[] = {
+    {"not listed", "", "", false, true, 0, 0},
+    {"verified, signed", "boot,lk", "", true, false, 0, 0},
+    {"verified, not signed", "boot,lk", "", true, true, 0, 0xc0020007},
+    {"verified with its slot", "lk_a", "", true, true, 0, 0xc0020007},
+    {"the other slot is verified", "lk_b", "", false, true, 0, 0},
+    {"verified, signed, and zeros", "lk", "", true, false, 10240, 0},
+    {"verified, not signed, and zeros", "lk", "", true, true, 512, 0xc0020007},
+    {"bound, on the list", "", "lk", true, false, 0, 0},
+    {"bound, not on the list", "", "lk", true, true, 0, 0xc0020009},
+    {"both", "lk", "lk", true, true, 0, 0xc0020007},
+};
+
+static void secure_download(void **state)
+{
+    const struct secure_row *row = ROW(state);
+    AUTO(buf_deinit) struct buf image;
+    buf_init(&image, MIB);
+    for (int i = 0; i < 40000; i++)
+        buf_put_u8(&image, (uint8_t)(i * 7));
+    synthetic_image_sign(&image);
+    image.data[image.len - 9] ^= row->spoilt;
+    buf_put_zeros(&image, row->filled);
+    struct extent lk = host_partition("lk_a");
+    EACH_BUILD(build)
+    {
+        struct host h;
+        at_da2(&h, build, MODEL_FIELD);
+        struct board_settings *set = board_settings(h.b);
+        set->target_config = BROM_TARGET_SBC;
+        snprintf(set->sbc_verified, sizeof(set->sbc_verified), "%s", row->verified);
+        snprintf(set->sbc_bound, sizeof(set->sbc_bound), "%s", row->bound);
+        assert_int_equal(download_begin(&h, "lk_a", image.len), 0);
+        host_chunk(&h, image.data, image.len);
+        assert_int_equal(host_status(&h), 0);
+        assert_int_equal(host_status(&h), row->final);
+        host_alive(&h);
+        if (row->final)
+            expect_zeros(&h, lk.start_bytes, image.len);
+        else
+            expect_flash(&h, AREA_USER, lk.start_bytes, image.data, image.len);
+        range_command(&h, XFLASH_WRITE_DATA, XFLASH_USER, lk.start_bytes, 512);
+        assert_int_equal(host_status(&h),
+                         row->guarded ? (uint32_t)XFLASH_SEC_WRITE_DATA_NOT_ALLOWED : 0);
+        if (row->guarded)
+            host_alive(&h);
+        expect_violations(&h, "");
+        host_deinit(&h);
+    }
+}
+
+/* target_config alone protects what starts the phone. */
+static void a_secure_phone_by_default(void **state)
+{
+    (void)state;
+    struct extent lk = host_partition("lk_a"), nvram = host_partition("nvram");
+    struct host h;
+    at_da2(&h, BUILD_2018, MODEL_FIELD);
+    board_settings(h.b)->target_config = BROM_TARGET_SBC;
+    for (uint32_t section = XFLASH_BOOT1; section <= XFLASH_BOOT2; section++) {
+        range_command(&h, XFLASH_WRITE_DATA, section, 0, 512);
+        assert_int_equal(host_status(&h), (uint32_t)XFLASH_SEC_WRITE_DATA_NOT_ALLOWED);
+    }
+    range_command(&h, XFLASH_WRITE_DATA, XFLASH_USER, nvram.start_bytes, MIB + 512);
+    assert_int_equal(host_status(&h), (uint32_t)XFLASH_SEC_WRITE_DATA_NOT_ALLOWED);
+    range_command(&h, XFLASH_FORMAT, XFLASH_USER, lk.start_bytes, 512); /* locked ones alone */
+    assert_int_equal(host_status(&h), 0);
+    finish_format(&h);
+    host_alive(&h);
+    expect_violations(&h, "");
+    /* the boot areas: what the boot ROM would start */
+    struct firmware *f = NULL;
+    assert_int_equal(firmware_new(PROFILE_TINY, FACTORY_VERSION, &f, NULL), 0);
+    assert_int_equal(download(&h, "preloader", f->preloader.data, f->preloader.len), 0);
+    f->preloader.data[0x500] ^= 1;
+    assert_int_equal(download(&h, "preloader_backup", f->preloader.data, f->preloader.len),
+                     (uint32_t)XFLASH_SEC_IMG_VFY_FAIL);
+    f->preloader.data[0x500] ^= 1;
+    uint8_t none[512] = {0};
+    expect_flash(&h, AREA_BOOT1, BOOT_HEADER_BYTES, f->preloader.data, f->preloader.len);
+    expect_flash(&h, AREA_BOOT2, 0, none, sizeof(none));
+    firmware_free(&f);
+    /* what has to be verified has to fit the agent's memory */
+    assert_int_equal(download_begin(&h, "lk_a", 0x2000000 + 512),
+                     (uint32_t)XFLASH_SEC_IMG_TOO_LARGE);
+    host_alive(&h);
+    assert_int_equal(download_begin(&h, "lk_a", 0x2000000), 0);
+    host_word(&h, ABORT);
+    assert_int_equal(host_status(&h), ABORT);
+    host_alive(&h);
+    assert_int_equal(download_begin(&h, "nvram", 0x2000000 + 512), 0); /* nobody verifies it */
+    host_word(&h, ABORT);
+    assert_int_equal(host_status(&h), ABORT);
+    host_alive(&h);
+    host_deinit(&h);
+}
+
 /* ---- control codes
  * ---------------------------------------------------------------------------------------------- */
 
@@ -1833,6 +1940,7 @@ int main(void)
         cmocka_unit_test(format_2017_sections),
         cmocka_unit_test(format_partition),
         cmocka_unit_test(locked_partitions_of_a_secure_phone),
+        cmocka_unit_test(a_secure_phone_by_default),
         cmocka_unit_test(packet_lengths),
         cmocka_unit_test(gets_that_fail),
         cmocka_unit_test(registers),
@@ -1848,6 +1956,7 @@ int main(void)
     failed += RUN_ROWS(one_check, checks);
     failed += RUN_ROWS(one_late, lates);
     failed += RUN_ROWS(one_support, supports);
+    failed += RUN_ROWS(secure_download, secure_rows);
     failed += RUN_ROWS(service_code, service_rows);
     failed += RUN_ROWS(faulty_status, faulty_rows);
     return failed + RUN_ROWS(one_shutdown, shutdowns);
