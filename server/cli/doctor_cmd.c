@@ -7,6 +7,8 @@
 #include "server/cli/table.h"
 #include "usb/base/mem.h"
 
+#define DISK_FEW_BYTES ((int64_t)1 << 30)
+
 struct doctor {
     struct client *client;
     json_t *checks;     /* told so far */
@@ -65,6 +67,36 @@ static bool check_health(struct doctor *d)
     return true;
 }
 
+static bool disk_is_short(json_t *health)
+{
+    json_t *disk = json_object_get(health, "disk");
+    return json_is_false(json_object_get(health, "ok")) && disk &&
+           (text_of(disk, "trouble") ||
+            json_integer_value(json_object_get(disk, "free_bytes")) < DISK_FEW_BYTES);
+}
+
+/* A job's pre-image, its spool and its black box are some hundred megabytes before they are packed. */
+static void check_disk(struct doctor *d, json_t *health)
+{
+    static const char todo[] = "Make room in the data folder: flashrack backup prune, old copies/ "
+                               "and record/, other files on that disk.";
+    json_t *disk = json_object_get(health, "disk");
+    if (!disk)
+        return; /* a station of before */
+    const char *trouble = text_of(disk, "trouble");
+    int64_t free_bytes = json_integer_value(json_object_get(disk, "free_bytes"));
+    AUTO(free_ptr)
+    char *fact =
+        trouble ? xasprintf("nothing can be stored: %s", trouble)
+                : xasprintf("%lld MB are free in the data folder", (long long)(free_bytes >> 20));
+    bool few = free_bytes < DISK_FEW_BYTES;
+    tell(d, "disk",
+         trouble || (few && disk_is_short(health)) ? CHECK_FAIL
+         : few                                     ? CHECK_WARN
+                                                   : CHECK_OK,
+         fact, trouble || few ? todo : NULL);
+}
+
 static void check_ready(struct doctor *d)
 {
     struct err err = {0};
@@ -88,10 +120,11 @@ static void check_ready(struct doctor *d)
              "flashrack-portwatch does not run: no phone is seen, no job starts",
              "systemctl restart flashrack-portwatch; its log says why it ended (journalctl -u "
              "flashrack-portwatch). Without systemd start flashrackd again.");
-    } else {
+    } else if (!disk_is_short(health)) {
         tell(d, "ready", CHECK_FAIL, "the station says that it cannot work",
              "Look at its log (journalctl -u flashrackd).");
     }
+    check_disk(d, health);
 }
 
 /* The answer of a list, or NULL after telling why there is none. */

@@ -221,6 +221,9 @@ void station_on_event(struct station *s, station_event_fn *fn, void *arg)
     s->on_event_arg = arg;
 }
 
+/* Below it SQLite's logs and a spool's end hardly fit: better no new order than one that ends half-way. */
+enum { FREE_MIN_BYTES = 16 << 20 };
+
 json_t *station_health(struct station *s)
 {
     int busy = 0;
@@ -231,7 +234,12 @@ json_t *station_health(struct station *s)
     }
     bool up = !s->stopping && portwatch_is_up(s->portwatch);
     char damage[STORE_DAMAGE_BYTES];
+    struct store_disk disk;
     store_damage(s->store, damage);
-    return json_pack("{s:b, s:b, s:i, s:s?}", "ok", up && !damage[0], "portwatch", up, "jobs", busy,
-                     "damage", damage[0] ? damage : NULL);
+    store_disk(s->store, &disk);
+    bool room = !disk.trouble[0] && disk.free_bytes >= FREE_MIN_BYTES;
+    return json_pack("{s:b, s:b, s:i, s:s?, s:{s:I, s:s?}}", "ok", up && !damage[0] && room,
+                     "portwatch", up, "jobs", busy, "damage", damage[0] ? damage : NULL, "disk",
+                     "free_bytes", (json_int_t)disk.free_bytes, "trouble",
+                     disk.trouble[0] ? disk.trouble : NULL);
 }

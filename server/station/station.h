@@ -103,7 +103,8 @@ struct backup_import {
 };
 void station_backup_import(struct station *s, const struct backup_import *order,
                            station_done_fn *done, void *arg);
-/* {"ok":bool, "portwatch":bool, "jobs":n, "damage":text or null} for /readyz; damage: store_damage() */
+/* {"ok":bool, "portwatch":bool, "jobs":n, "damage":text or null, "disk":{free_bytes trouble}} for /readyz; damage:
+ * store_damage(), disk: store_disk() */
 json_t *station_health(struct station *s);
 
 #endif

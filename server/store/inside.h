@@ -1,4 +1,4 @@
-/* inside.h: the store itself, for lane.c, store.c, dbcopy.c and reseal.c only. */
+/* inside.h: the store itself, for lane.c, store.c, disk.c, dbcopy.c and reseal.c only. */
 #ifndef FLASHRACK_SERVER_STORE_INSIDE_H
 #define FLASHRACK_SERVER_STORE_INSIDE_H
 
@@ -36,6 +36,8 @@ struct store {
     pthread_mutex_t finished_lock;
     struct task_list finished;
     char damage[STORE_DAMAGE_BYTES]; /* under finished_lock; see store_damage() */
+    char disk_trouble[STORE_DAMAGE_BYTES]; /* likewise; see store_disk() */
+    bool disk_probed; /* on the loop: a probe is under way */
     store_event_fn *on_event;
     void *on_event_arg;
 };
@@ -46,6 +48,8 @@ int lane_start(struct store *s, enum lane_name name, const struct conn *conn, st
 /* Does what is queued, ends the threads. `now`: what they are doing is cut off (ERR_CANCELLED). */
 void lane_stop(struct lane *lane, bool now);
 void lane_deinit(struct lane *lane);
+/* From any lane, after each of its commits: what became of it, for store_disk(). */
+void disk_note(struct store *s, int code, const struct err *err);
 /* On the loop: runs the callbacks that are due, some at a time; how many. */
 int lane_deliver(struct store *s);
 

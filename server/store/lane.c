@@ -251,8 +251,10 @@ static bool writer_turn(struct lane *lane, struct conn *conn)
     if (!group.first)
         return false;
     struct err err = {0};
-    if (run_group(conn, &group, &err) < 0)
+    int code = run_group(conn, &group, &err);
+    if (code < 0)
         fail_group(conn, &group, &err);
+    disk_note(conn->store, code, &err);
     size_t count = group.count;
     finish(conn->store, &group);
     tell_through(lane, count);
@@ -280,6 +282,8 @@ static bool single_turn(struct lane *lane, struct conn *conn)
     if (!task)
         return false;
     task->code = conn->station ? run_in_snapshot(conn, task) : task->run(conn, task);
+    if (task->code == ERR_DISK && lane == &conn->store->lanes[LANE_INGEST])
+        disk_note(conn->store, task->code, &task->err);
     if (task->code >= 0 && task->then) {
         task->run = task->then;
         task->then = NULL;

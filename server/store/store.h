@@ -83,6 +83,14 @@ void store_check(struct store *s, store_done_fn *done, void *arg);
 /* What the last check found first, that of the start included, which may go on for long; "": nothing. */
 void store_damage(struct store *s, char out[STORE_DAMAGE_BYTES]);
 
+struct store_disk {
+    int64_t free_bytes;               /* in the data folder */
+    char trouble[STORE_DAMAGE_BYTES]; /* why the last commit failed on the disk; "": it did not */
+};
+/* While there is trouble each call has something small written, so that it ends by itself when the disk takes bytes
+ * again. On the loop. */
+void store_disk(struct store *s, struct store_disk *out);
+
 /* ---- ports: what survives a restart; mode, phone and state live in the station ---- */
 /* {"items":[{id label enabled takes_work last_job_id last_state last_text last_at created_at}]} */
 void store_port_list(struct store *s, store_done_fn *done, void *arg);

@@ -452,12 +452,21 @@ class Turns(Schedule):
         with self.assertRaises(bench.ApiError):
             self.verb(second, "cancel")
         self.station.process.ready("could not be stored")
+        with self.assertRaises(bench.ApiError) as caught:
+            self.station.call("GET", "/readyz")
+        self.assertEqual(caught.exception.status, 503)
+        self.assertIn("disk", caught.exception.problem["disk"]["trouble"])
+        doctor = subprocess.run([bench.program("flashrack"), "doctor", "--server", self.station.url],
+                                capture_output=True, text=True)
+        self.assertEqual(doctor.returncode, 1)
+        self.assertIn("nothing can be stored", doctor.stdout)
         os.kill(worker, signal.SIGKILL)
         self.station.process.ready("it is tried again")
         resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
         self.assertEqual(self.station.wait(job["id"], seconds=90)["state"], "interrupted")
         self.assertEqual(self.station.wait(second["id"], seconds=90)["state"], "cancelled")
         self.station.wait(third["id"], until=("prompt",), step="S3")
+        self.assertTrue(self.station.call("GET", "/readyz")["ok"])
 
 
 class HalfWritten(Schedule):

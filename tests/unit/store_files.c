@@ -220,10 +220,17 @@ static void a_full_disk_is_told_and_survived(void **state)
     }
     assert_int_equal(c.code, ERR_DISK);
     assert_non_null(strstr(c.err.text, "disk"));
+    struct store_disk disk;
+    store_disk(b->store, &disk);
+    assert_non_null(strstr(disk.trouble, "disk"));
+    assert_true(disk.free_bytes >
+                0); /* a limit, and not the disk: the number alone would not tell */
     size_t events = b->event_count;
     CALL(b, &c, store_job_log_add, job, "info", NULL, "still full");
     assert_int_equal(b->event_count, c.code < 0 ? events : events + 1);
     limit_files(RLIM_INFINITY);
+    for (store_disk(b->store, &disk); disk.trouble[0]; store_disk(b->store, &disk))
+        event_base_loop(b->base, EVLOOP_ONCE); /* it finds out by itself */
     CALL_OK(b, &c, store_step_begin, job, "S1", NULL);
     assert_int_equal(json_integer_value(json_object_get(c.body, "attempt")), good + 1);
     bench_reopen(b);
