@@ -24,7 +24,8 @@ void ask_done(void *arg, int code, const struct err *err, json_t *body)
 {
     struct ask *q = arg;
     if (code < 0) {
-        http_reply_err(q->call, err, NULL);
+        http_reply_failure(q->call, err, json_string_value(json_object_get(body, "code")),
+                           json_string_value(json_object_get(body, "advice")));
     } else {
         const char *id = json_string_value(json_object_get(body, "id"));
         if (q->location && id) {

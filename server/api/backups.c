@@ -13,7 +13,7 @@
 
 static void backups_list(struct http_call *call, void *arg)
 {
-    static const char *const names[] = {API_PAGE_NAMES, "phone_id", "serial", NULL};
+    static const char *const names[] = {API_PAGE_NAMES, "phone_id", "serial", "damaged", NULL};
     struct api *a = arg;
     struct err err;
     struct store_page page;
@@ -21,8 +21,15 @@ static void backups_list(struct http_call *call, void *arg)
     const char *phone = http_query(call, "phone_id");
     if (rc == 0 && phone && !store_id(phone))
         rc = err_set(&err, ERR_INPUT, "query parameter 'phone_id': not an id");
+    const char *damaged = http_query(call, "damaged");
+    if (rc == 0 && damaged && (strcmp(damaged, "true") != 0 || phone || http_query(call, "serial")))
+        rc = err_set(&err, ERR_INPUT,
+                     "query parameter 'damaged': must be true, and is given without phone_id and "
+                     "serial");
     if (rc < 0)
         http_reply_err(call, &err, NULL);
+    else if (damaged)
+        store_backup_damaged(a->store, &page, ask_done, ask_new(a, call, 200, NULL));
     else
         store_backup_list(a->store, phone ? store_id(phone) : 0, http_query(call, "serial"), &page,
                           ask_done, ask_new(a, call, 200, NULL));

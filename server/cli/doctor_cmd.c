@@ -196,6 +196,26 @@ static void check_firmware(struct doctor *d)
              "flashrack firmware unpack ARCHIVE -o DIR, then flashrack firmware add DIR");
 }
 
+/* What the last reading of each backup found: a phone whose identity is damaged here may have it nowhere else. */
+static void check_backups(struct doctor *d)
+{
+    AUTO(client_json_free)
+    json_t *list = list_get(d, "backups", CLIENT_API "/backups?damaged=true&limit=1000");
+    size_t i;
+    json_t *backup, *items = json_object_get(list, "items");
+    if (list && !json_array_size(items))
+        tell(d, "backups", CHECK_OK, "none is known to be damaged", NULL);
+    json_array_foreach(items, i, backup)
+    {
+        AUTO(free_ptr)
+        char *fact = xasprintf("backup %s of %s is damaged: %s", text_or_dash(backup, "id"),
+                               text_or_dash(backup, "serial"), text_or_dash(backup, "damage"));
+        tell(d, "backups", CHECK_FAIL, fact,
+             "Import the same dump, or save this phone, once more: what is damaged is put right by "
+             "it. Look after the disk: dmesg, smartctl.");
+    }
+}
+
 static void check_prompts(struct doctor *d)
 {
     AUTO(client_json_free)
@@ -225,6 +245,7 @@ static void station_checks(struct doctor *d, const struct client_options *common
     check_version(d);
     check_ports(d);
     check_firmware(d);
+    check_backups(d);
     check_prompts(d);
 }
 

@@ -73,6 +73,9 @@ void http_reply_json(struct http_call *call, int status, json_t *body); /* body 
 void http_reply_text(struct http_call *call, int status, const char *type, const char *text);
 /* The problem document of `err`; advice NULL: the general advice of the code. */
 void http_reply_err(struct http_call *call, const struct err *err, const char *advice);
+/* The same of an error that has a code of its own in the failure catalogue; failure NULL: the error's. */
+void http_reply_failure(struct http_call *call, const struct err *err, const char *failure,
+                        const char *advice);
 
 /* A body in parts with a known size. `more` runs on the loop when the part has left for the kernel;
  * `gone` instead when the peer went away, after which the call must not be touched. False: there is

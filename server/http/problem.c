@@ -1,5 +1,5 @@
-/* problem.c: RFC 9457 problem documents. `type` leads to web/problems.html, where each code is
- * explained; a test keeps the two in step. */
+/* problem.c: RFC 9457 problem documents. `type` leads to web/problems.html, where each ERR_* is
+ * explained; a test keeps the two in step. `code` is its name, too, or a more exact one of the failure catalogue. */
 #include "server/http/internal.h"
 
 #include <string.h>
@@ -49,10 +49,10 @@ static const struct explained *explained_of(int code)
     return explained_of(ERR_INTERNAL);
 }
 
-static void problem_send(struct http_call *call, int status, const char *code, const char *title,
-                         const char *detail, const char *advice)
+static void problem_send(struct http_call *call, int status, const char *kind, const char *code,
+                         const char *title, const char *detail, const char *advice)
 {
-    AUTO(free_ptr) char *type = xasprintf("/problems.html#%s", code);
+    AUTO(free_ptr) char *type = xasprintf("/problems.html#%s", kind);
     json_t *doc =
         json_pack("{s:s, s:s, s:i, s:s%, s:s, s:s}", "type", type, "title", title, "status", status,
                   "detail", detail, strlen(detail), "code", code, "advice", advice);
@@ -68,10 +68,16 @@ static void problem_send(struct http_call *call, int status, const char *code, c
 void http_reply_problem(struct http_call *call, int status, const char *code, const char *detail,
                         const char *advice)
 {
-    problem_send(call, status, code, "Not accepted", detail, advice);
+    problem_send(call, status, code, code, "Not accepted", detail, advice);
 }
 
 void http_reply_err(struct http_call *call, const struct err *err, const char *advice)
+{
+    http_reply_failure(call, err, NULL, advice);
+}
+
+void http_reply_failure(struct http_call *call, const struct err *err, const char *failure,
+                        const char *advice)
 {
     int code = err->code < 0 ? err->code : ERR_INTERNAL;
     const struct explained *e = explained_of(code);
@@ -80,6 +86,6 @@ void http_reply_err(struct http_call *call, const struct err *err, const char *a
                  LOG_KV({"method", call_method(call)}, {"path", evhttp_request_get_uri(call->req)},
                         {"err", err_name(code)}),
                  "%s", err->text);
-    problem_send(call, err_http_status(code), err_name(code), e->title,
-                 err->text[0] ? err->text : e->title, advice ? advice : e->advice);
+    problem_send(call, err_http_status(code), err_name(code), failure ? failure : err_name(code),
+                 e->title, err->text[0] ? err->text : e->title, advice ? advice : e->advice);
 }

@@ -157,6 +157,7 @@ struct job {
     int64_t told_ms; /* when progress was last published */
     int pending;     /* calls under way whose callback has this job */
     struct err prepare_err;
+    const char *prepare_failure; /* what that is called; NULL: by its code */
     TAILQ_ENTRY(job) queue; /* or returning: never both */
     LIST_ENTRY(job) link;
 };

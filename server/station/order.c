@@ -116,13 +116,10 @@ static void order_fail(struct order *o, const struct err *err)
         else if (err->code != ERR_CANCELLED) /* the store closes: the next start does it */
             stop_stored(o, err);
     } else {
-        struct err full = *err;
-        json_t *failure = o->failure ? json_object_get(o->s->failures, o->failure) : NULL;
-        const char *advice = json_string_value(json_object_get(failure, "advice"));
-        if (advice && strlen(full.text) + strlen(advice) + 3 < sizeof(full.text))
-            snprintf(full.text + strlen(full.text), sizeof(full.text) - strlen(full.text), ". %s",
-                     advice);
-        done_error(o->done, o->arg, &full);
+        json_t *failure =
+            o->failure ? failure_json(o->s, o->failure, err_name(err->code), err->text) : NULL;
+        o->done(o->arg, err->code, err, failure);
+        json_decref(failure);
     }
     order_free(o);
 }
@@ -399,17 +396,26 @@ static bool is_pruned(json_t *backup)
     return json_is_string(json_object_get(backup, "pruned_at"));
 }
 
+static int refuse_damaged(struct order *o, json_t *backup, struct err *err)
+{
+    o->failure = "A9";
+    return err_set(err, ERR_CONFLICT, "backup %s of %s is damaged: %s", member(backup, "id"),
+                   o->serial, member(backup, "damage"));
+}
+
 static void on_backup(void *arg, int code, const struct err *err, json_t *body)
 {
     struct order *o = arg;
-    struct err pruned = {0};
+    struct err why = {0};
     if (code >= 0 && is_pruned(body)) {
-        code = err_set(&pruned, ERR_CONFLICT,
+        code = err_set(&why, ERR_CONFLICT,
                        "retention deleted the images of backup %s on %s: name another backup of "
                        "this phone, or none",
-                       json_string_value(json_object_get(body, "id")),
-                       json_string_value(json_object_get(body, "pruned_at")));
-        err = &pruned;
+                       member(body, "id"), member(body, "pruned_at"));
+        err = &why;
+    } else if (code >= 0 && member(body, "damage")) {
+        code = refuse_damaged(o, body, &why);
+        err = &why;
     }
     if (code < 0) {
         order_fail(o, err);
@@ -419,36 +425,53 @@ static void on_backup(void *arg, int code, const struct err *err, json_t *body)
     check_plan(o);
 }
 
+static bool holds_identity(json_t *backup)
+{
+    const char *verdict = member(backup, "verdict");
+    return verdict && !is_pruned(backup) &&
+           (strcmp(verdict, "usable") == 0 || strcmp(verdict, "no_elabel") == 0);
+}
+
+/* The newest of this origin that is whole. A damaged one is remembered: it is why there is none. */
+static json_t *newest_of(json_t *items, const char *origin, json_t **damaged_out)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(items, i, item)
+    {
+        if (!holds_identity(item) || !member_is(item, "origin", origin))
+            continue;
+        if (!member(item, "damage"))
+            return item;
+        *damaged_out = *damaged_out ? *damaged_out : item;
+    }
+    return NULL;
+}
+
 /* No backup was named: the newest import for this serial, else one the station took itself while the phone
  * was whole. */
 static void on_backups(void *arg, int code, const struct err *err, json_t *body)
 {
     struct order *o = arg;
+    struct err none = {0};
     if (code < 0) {
         order_fail(o, err);
         return;
     }
-    static const char *const origins[] = {"import", "station"};
-    size_t i;
-    json_t *item;
-    for (size_t k = 0; k < ARRAY_LEN(origins) && !o->backup; k++) {
-        json_array_foreach(json_object_get(body, "items"), i, item)
-        {
-            const char *origin = json_string_value(json_object_get(item, "origin"));
-            const char *verdict = json_string_value(json_object_get(item, "verdict"));
-            bool whole = verdict && !is_pruned(item) &&
-                         (strcmp(verdict, "usable") == 0 || strcmp(verdict, "no_elabel") == 0);
-            if (!o->backup && whole && origin && strcmp(origin, origins[k]) == 0)
-                o->backup = json_incref(item);
-        }
-    }
-    if (!o->backup) {
-        struct err none = {0};
+    json_t *items = json_object_get(body, "items"), *damaged = NULL;
+    json_t *found = newest_of(items, "import", &damaged);
+    found = found ? found : newest_of(items, "station", &damaged);
+    if (!found && damaged) {
+        refuse_damaged(o, damaged, &none);
+    } else if (!found) {
         o->failure = "A1";
         err_set(&none, ERR_NOT_FOUND, "there is no usable backup for %s", o->serial);
+    }
+    if (!found) {
         order_fail(o, &none);
         return;
     }
+    o->backup = json_incref(found);
     o->backup_id = store_id(json_string_value(json_object_get(o->backup, "id")));
     check_plan(o);
 }

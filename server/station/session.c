@@ -20,7 +20,7 @@ enum { TELL_MS = 200 };
 /* A worker that has its inputs but no channel to portwatch ends first, see on_ended(). */
 void fail_before_start(struct job *j, const struct err *err)
 {
-    json_t *error = failure_json(j->s, NULL, err_name(err->code), err->text);
+    json_t *error = failure_json(j->s, j->prepare_failure, err_name(err->code), err->text);
     const char *phone = j->left_as[0] ? j->left_as : NULL;
     const char *state = j->permitted ? "interrupted" : "failed";
     if (j->permitted)
@@ -109,8 +109,10 @@ static void on_image(void *arg, int code, const struct err *err, int fd, int64_t
     (void)size_bytes;
     struct image_call *call = arg;
     struct job *j = call->job;
-    if (code < 0 && !j->prepare_err.code)
+    if (code < 0 && !j->prepare_err.code) {
         j->prepare_err = *err;
+        j->prepare_failure = code == ERR_VERIFY || code == ERR_FORMAT ? "A9" : NULL;
+    }
     if (code == 0 && !j->ended && j->image_count < JOB_IMAGES_MAX)
         add_image(j, call->name, fd);
     else if (fd >= 0)

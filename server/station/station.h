@@ -31,7 +31,8 @@ struct station_config {
     double time_scale;
 };
 
-/* Every answer: `code` is 0 or ERR_* with the sentence in err; body is borrowed, NULL on error. */
+/* Every answer: `code` is 0 or ERR_* with the sentence in err; body is borrowed; on error NULL, or the entry of the
+ * failure catalogue that it is (failure_json()). */
 typedef void station_done_fn(void *arg, int code, const struct err *err, json_t *body);
 /* Every change, for SSE: type is port|job|prompt|log|phone; id is the durable cursor, 0 for live progress
  * (which is not stored). The body is the resource in the API's shape, borrowed. */

@@ -195,3 +195,19 @@ void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
     json_t *args = json_pack("{s:o, s:s?}", "phone_id", id_or_null(phone_id), "serial", serial);
     page_submit(s, "backup_list", list, args, page, PAGE_NEWEST_FIRST, done, arg);
 }
+
+static const char list_damaged_sql[] =
+    "SELECT id FROM backup INDEXED BY backup_damaged WHERE damage IS NOT NULL AND pruned_ms IS NULL"
+    " AND" LIST_END;
+
+static int list_damaged(struct conn *conn, struct task *task)
+{
+    return page_resources(conn, task, list_damaged_sql, backup_read);
+}
+
+void store_backup_damaged(struct store *s, const struct store_page *page, store_done_fn *done,
+                          void *arg)
+{
+    page_submit(s, "backup_damaged", list_damaged, json_object(), page, PAGE_NEWEST_FIRST, done,
+                arg);
+}

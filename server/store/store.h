@@ -267,6 +267,9 @@ void store_backup_get(struct store *s, int64_t backup_id, store_done_fn *done, v
 /* Newest first. 0, NULL: any. */
 void store_backup_list(struct store *s, int64_t phone_id, const char *serial,
                        const struct store_page *page, store_done_fn *done, void *arg);
+/* Those of which the last reading found something damaged, newest first. */
+void store_backup_damaged(struct store *s, const struct store_page *page, store_done_fn *done,
+                          void *arg);
 /* Reads every image of a backup again and compares its hash; verified_at is the time of it, damage says what is
  * wrong. body: the backup. Damage is an audit row and an event `phone`. */
 void store_backup_verify(struct store *s, int64_t backup_id, store_done_fn *done, void *arg);

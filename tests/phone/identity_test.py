@@ -176,6 +176,56 @@ class Kept(Bench):
         self.assertEqual(self.flashrack("backup", "export", self.backup["id"], "-o", own + "2").returncode, 1)
         self.assertFalse(os.path.exists(own + "2"))
 
+    def refusal(self, **more):
+        """Why POST /jobs says no: status, code and advice."""
+        with self.assertRaises(bench.ApiError) as caught:
+            self.order(**more)
+        problem = caught.exception.problem
+        self.assertTrue(problem["advice"])
+        return problem["status"], problem["code"], problem["detail"]
+
+    def note_damage(self, backup):
+        """As a reading does that found it."""
+        with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "station.db"))) as db, db:
+            db.execute("UPDATE backup SET damage = 'nvram: the disk lost it' WHERE id = ?", (backup,))
+
+    def test_order_takes_no_damaged_backup(self):
+        self.open(profile="tiny", lost=False)
+        label = self.prepare()
+        look = self.station.post("/jobs", {"recipe": "x5-backup", "port": self.rack.port(0),
+                                           "firmware": self.firmware["id"]})
+        self.assertEqual(self.station.wait(look["id"])["state"], "succeeded")
+        taken = next(b for b in self.station.get("/backups")["items"] if b["origin"] == "station")
+        self.assertRegex(self.flashrack("doctor").stdout, "OK +backups +none is known to be damaged")
+        self.note_damage(self.backup["id"])
+        self.assertEqual(self.refusal()[:2], (409, "backup_damaged"))
+        job = self.order(backup=None)  # an import goes first, but not a damaged one
+        self.assertEqual(self.station.job(job["id"])["backup"], taken["id"])
+        self.note_damage(taken["id"])
+        status, code, detail = self.refusal(backup=None)
+        self.assertEqual((status, code), (409, "backup_damaged"))
+        self.assertIn("the disk lost it", detail)
+        self.assertRegex(self.flashrack("doctor").stdout,
+                         f"FAIL +backups +backup {taken['id']} of {label['serial']} is damaged: nvram")
+        damaged = self.station.get("/backups?damaged=true")["items"]
+        self.assertEqual([b["id"] for b in damaged], [taken["id"], self.backup["id"]])
+
+    def test_order_without_a_backup(self):
+        self.open(profile="tiny", hands="none")
+        self.firmware, self.backup = self.station.add_firmware(self.package), {"id": None}
+        self.assertEqual(self.refusal(backup=None)[:2], (404, "backup_missing"))
+
+    def test_damage_that_shows_at_the_start(self):
+        """No cable and no port would help there."""
+        self.open(profile="tiny", hands="none")
+        self.prepare()
+        first = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        job = self.order()
+        with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "backups.db"))) as db, db:
+            db.execute("UPDATE chunk SET packed = x'00'")
+        self.station.post(f"/jobs/{first['id']}/cancel")
+        self.assert_failed(self.station.wait(job["id"], seconds=30), "backup_damaged")
+
     def assert_pruned_is_refused(self, backup):
         """As soon as it is ordered, not when the phone is there."""
         with contextlib.closing(sqlite3.connect(os.path.join(self.station.data, "station.db"))) as db, db:

@@ -319,6 +319,8 @@ static void verifying_finds_damage(void **state)
     CALL_OK(b, &c, store_backup_verify, backup);
     assert_true(json_is_null(json_object_get(c.body, "damage")));
     assert_true(json_is_string(json_object_get(c.body, "verified_at")));
+    CALL_OK(b, &c, store_backup_damaged, NULL);
+    assert_int_equal(json_array_size(json_object_get(c.body, "items")), 0);
     CALL_OK(b, &c, store_backup_verify_due, 1000); /* long before it was stored: none is due */
     assert_null(c.body);
     bench_change(b, "backups.db", "UPDATE chunk SET packed = x'00' WHERE id = 2");
@@ -327,6 +329,8 @@ static void verifying_finds_damage(void **state)
     assert_non_null(strstr(text_of(c.body, "damage"), "nvram"));
     assert_string_equal(b->last_type, "phone");
     assert_int_equal(json_array_size(json_object_get(b->last_body, "damaged_backups")), 1);
+    CALL_OK(b, &c, store_backup_damaged, NULL);
+    assert_int_equal(id_of(item(&c, 0)), backup);
     CALL_OK(b, &c, store_audit_list, NULL);
     assert_string_equal(text_of(item(&c, 0), "action"), "backup.damaged");
     CALL(b, &c, store_backup_verify, 0);
