@@ -69,11 +69,14 @@ const MODES = {
 export const modeWord = (mode) => MODES[mode] ?? mode;
 export const jobState = (state) => JOB_STATES[state] ?? [state, "idle", "idle"];
 
-// What a port shows: the job on it, else the result of the job before (until the next phone), else itself.
+// The result of the job before, until a phone comes that may be another one.
+export const portResult = (port) => (port.last?.outdated ? null : port.last);
+
+// What a port shows: the job on it, else the result of the job before, else itself.
 export function portState(port, job, last) {
   if (port.state === "fault" || port.state === "disabled") return PORT_STATES[port.state];
   if (job) return jobState(job.state);
-  if (port.last) return jobState(last?.state ?? port.last.state);
+  if (portResult(port)) return jobState(last?.state ?? port.last.state);
   return PORT_STATES[port.state] ?? [port.state, "idle", "idle"];
 }
 

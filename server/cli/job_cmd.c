@@ -92,6 +92,8 @@ void job_print(json_t *job)
     line("waits", text_of(json_object_get(job, "waits_for"), "text"));
     line("again at", text_time(job, "retry_at"));
     line("step", text_of(job, "step"));
+    if (text_of(job, "pending"))
+        printf("  %-9s %s after this step\n", "pending", text_of(job, "pending"));
     line("died in", text_of(job, "crash_step"));
     progress_line(job);
     line("ordered", text_time(job, "created_at"));

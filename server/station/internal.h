@@ -32,11 +32,13 @@ struct loaded_recipe {
 struct port {
     char id[128], label[64];
     bool enabled;
+    bool known;      /* something was plugged in here once, or a person set it up; else a job named it */
     bool takes_work; /* also runs jobs that name no port: law 10's standing order to identify */
     char mode[16], serial[64]; /* what is on it now */
     int vid, pid, speed;       /* speed in USB/IP numbering, 0: nothing there */
     char trouble[200];         /* why the port does not work; empty when it does */
-    char last_job[24], last_state[16], last_text[200]; /* of the job before, until the next phone */
+    char last_job[24], last_state[16], last_text[200]; /* of the job before, until the next one begins */
+    bool last_outdated; /* a phone came since, which may be another one */
     struct job *job;                                   /* the one that has the port now */
     int held; /* it gives no job away: a worker of a former process is in its last step here, or the end of
                * a job is not stored yet */
@@ -134,6 +136,7 @@ struct job {
     bool resting;    /* waits for a person: it counts in no limit until it has returned */
     bool returning;  /* its worker waits before the next step until there is room for it */
     bool cancelling; /* a person wants it to end, its worker was told so */
+    bool pausing;    /* the same of a pause that it has not come to yet */
     struct err stopped; /* why the station told its worker to end; no code: it did not */
     bool queued, paused,
         permitted;         /* permitted: a permit was given, so its phone may be half written */
@@ -170,6 +173,8 @@ struct port *port_named(struct station *s, const char *name, struct err *err);
 struct port *port_add(struct station *s, const char *id); /* finds it when it is there already */
 /* Is this the name of a port that can exist here: one that was seen, or one of a configured rack? */
 bool port_id_possible(const struct station *s, const char *id);
+/* Is there such a socket, for all we know? One that only a job names is there while that job is open. */
+bool port_is_there(const struct port *p);
 json_t *port_json(const struct port *p);
 /* "high", numbered by USB/IP as by the kernel (enum usb_device_speed); NULL: nothing there. */
 const char *speed_word(int speed);

@@ -112,6 +112,14 @@ static json_t *retry_at_json(const struct job *j)
     return due ? json_string(text) : json_null();
 }
 
+/* What a person wants of it that its worker does after the step it is in. */
+static json_t *pending_json(const struct job *j)
+{
+    if (!j->worker || !(j->cancelling || j->pausing))
+        return json_null();
+    return json_string(j->cancelling ? "cancel" : "pause");
+}
+
 /* Live view of a running job; the whole resource comes from the store. */
 void job_publish(struct job *j)
 {
@@ -119,12 +127,12 @@ void job_publish(struct job *j)
         return;
     j->told_ms = clock_now_ms();
     const struct port *place = job_place(j);
-    json_t *body = json_pack("{s:o, s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:o, s:o}", "id",
-                             json_sprintf("%lld", (long long)j->id), "state", j->state, "step",
-                             j->step, "port", place ? place->id : NULL, "serial", j->serial,
-                             "progress", progress_json(j), "prompt",
-                             j->prompt ? json_incref(j->prompt) : json_null(), "waits_for",
-                             waits_json(j), "retry_at", retry_at_json(j), "seen_on", moved_json(j));
+    json_t *body = json_pack(
+        "{s:o, s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
+        json_sprintf("%lld", (long long)j->id), "state", j->state, "step", j->step, "port",
+        place ? place->id : NULL, "serial", j->serial, "progress", progress_json(j), "prompt",
+        j->prompt ? json_incref(j->prompt) : json_null(), "waits_for", waits_json(j), "retry_at",
+        retry_at_json(j), "seen_on", moved_json(j), "pending", pending_json(j));
     j->s->on_event(j->s->on_event_arg, 0, "job", body);
     json_decref(body);
 }
@@ -224,6 +232,7 @@ static void remember_result(struct port *p, const struct job *j, const char *sta
 {
     const char *message = json_string_value(json_object_get(error, "message"));
     snprintf(p->last_job, sizeof(p->last_job), "%lld", (long long)j->id);
+    p->last_outdated = false;
     WIRE_TEXT(p->last_state, state);
     WIRE_TEXT(p->last_text, message ? message : j->serial);
 }
@@ -327,7 +336,7 @@ static void forget_run(struct job *j)
     j->prompt = NULL;
     j->prepare_err = (struct err){0};
     j->prepare_failure = NULL;
-    j->has_done = j->deny_sent = false;
+    j->has_done = j->deny_sent = j->pausing = false;
     j->done_bytes = j->total_bytes = j->rate_from_ms = 0;
     j->bytes_per_s = 0;
 }
@@ -496,6 +505,7 @@ void station_job_overlay(struct station *s, json_t *job)
     json_object_set_new(job, "waits_for", waits_json(j));
     json_object_set_new(job, "retry_at", retry_at_json(j));
     json_object_set_new(job, "seen_on", moved_json(j));
+    json_object_set_new(job, "pending", pending_json(j));
 }
 
 static void answer_with_job(struct job *j, station_done_fn *done, void *arg)
@@ -677,14 +687,17 @@ static int resume(struct job *j, const char *port, struct err *err)
         return 0;
     }
     int rc = to && to != j->port ? move(j, to, err) : 0;
-    if (rc == 0)
+    if (rc == 0) {
+        j->pausing = false;
         job_control(j, "resume");
+    }
     return rc;
 }
 
 static int pause_job(struct job *j, struct err *err)
 {
     if (j->worker) {
+        j->pausing = strcmp(j->state, "paused") != 0;
         job_control(j, "pause");
         return 0;
     }
@@ -714,10 +727,12 @@ void station_job_verb(struct station *s, const char *job_id, const char *verb, c
     } else {
         rc = strcmp(verb, "pause") == 0 ? pause_job(j, &err) : resume(j, port, &err);
     }
-    if (rc < 0)
+    if (rc < 0) {
         done_error(done, arg, &err);
-    else
-        answer_with_job(j, done, arg);
+        return;
+    }
+    job_publish(j);
+    answer_with_job(j, done, arg);
 }
 
 void station_job_answer(struct station *s, const char *job_id, const char *prompt_id,

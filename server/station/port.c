@@ -73,12 +73,25 @@ struct port *port_named(struct station *s, const char *name, struct err *err)
     return NULL;
 }
 
+bool port_is_there(const struct port *p)
+{
+    const struct job *j;
+    if (p->known || p->job || p->kept_for)
+        return true;
+    LIST_FOREACH(j, &p->s->jobs, link)
+    {
+        if (j->wants == p)
+            return true;
+    }
+    return false;
+}
+
 static const char *port_state(const struct port *p)
 {
+    if (p->job) /* also of a port that was disabled meanwhile: bytes may move there */
+        return strcmp(p->job->state, "prompt") == 0 ? "prompt" : "busy";
     if (!p->enabled)
         return "disabled";
-    if (p->job)
-        return strcmp(p->job->state, "prompt") == 0 ? "prompt" : "busy";
     if (p->trouble[0])
         return "fault";
     return strcmp(p->mode, "none") == 0 ? "empty" : "connected";
@@ -106,15 +119,15 @@ json_t *port_json(const struct port *p)
 {
     json_t *last = json_null();
     if (p->last_job[0])
-        last = json_pack("{s:s, s:s, s:o}", "job_id", p->last_job, "state", p->last_state, "text",
-                         text_or_null(p->last_text));
+        last = json_pack("{s:s, s:s, s:o, s:b}", "job_id", p->last_job, "state", p->last_state,
+                         "text", text_or_null(p->last_text), "outdated", p->last_outdated);
     return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o}", "id",
                      p->id, "label", text_or_null(p->label), "state", port_state(p), "mode",
-                     p->mode, "phone_id", id_or_null(p->job ? p->job->phone_id : 0), "job_id",
-                     id_or_null(p->job ? p->job->id : 0), "usb_serial", text_or_null(p->serial),
-                     "enabled", p->enabled, "takes_work", p->takes_work, "speed",
-                     text_or_null(speed_word(p->speed)), "kept_for", id_or_null(p->kept_for),
-                     "trouble", text_or_null(p->trouble), "last", last);
+                     p->mode, "phone_id", id_or_null(p->job ? p->job->phone_id : p->phone_id),
+                     "job_id", id_or_null(p->job ? p->job->id : 0), "usb_serial",
+                     text_or_null(p->serial), "enabled", p->enabled, "takes_work", p->takes_work,
+                     "speed", text_or_null(speed_word(p->speed)), "kept_for",
+                     id_or_null(p->kept_for), "trouble", text_or_null(p->trouble), "last", last);
 }
 
 void port_publish(struct port *p)
@@ -138,16 +151,14 @@ static void phone_left(struct port *p)
 
 void port_seen(struct station *s, const struct wire_port *seen)
 {
-    bool known = port_find(s, seen->port) != NULL;
     struct port *p = port_add(s, seen->port);
-    if (!known)
+    if (!p->known)
         store_port_put(s->store, p->id,
                        &(struct store_port_settings){.enabled = -1, .takes_work = -1}, NULL, NULL);
-    /* the result of the last job stays until another phone comes */
+    p->known = true;
     bool there = strcmp(seen->mode, "none") != 0;
     bool came = strcmp(p->mode, "none") == 0 && there;
-    if (came && !p->job && strcmp(seen->mode, "android") != 0)
-        p->last_job[0] = '\0';
+    p->last_outdated |= came && !p->job && strcmp(seen->mode, "android") != 0;
     WIRE_TEXT(p->mode, seen->mode);
     WIRE_TEXT(p->serial, seen->serial);
     p->vid = (int)seen->vid;
@@ -168,7 +179,8 @@ json_t *station_ports(struct station *s)
     struct port *p;
     LIST_FOREACH(p, &s->ports, link)
     {
-        json_array_insert_new(list, 0, port_json(p));
+        if (port_is_there(p))
+            json_array_insert_new(list, 0, port_json(p));
     }
     return list;
 }
@@ -176,7 +188,7 @@ json_t *station_ports(struct station *s)
 json_t *station_port(struct station *s, const char *id)
 {
     struct port *p = port_find(s, id);
-    return p ? port_json(p) : NULL;
+    return p && port_is_there(p) ? port_json(p) : NULL;
 }
 
 struct port_change {
@@ -196,6 +208,7 @@ static void on_port_stored(void *arg, int code, const struct err *err, json_t *b
         free(c);
         return;
     }
+    c->port->known = true;
     if (c->settings.label)
         WIRE_TEXT(c->port->label, c->label);
     if (c->settings.enabled >= 0)

@@ -317,6 +317,7 @@ static void on_held(struct job *j, const struct wire_held *m)
 {
     store_job_log_add(j->s->store, j->id, "info", j->step,
                       m->held ? "paused before the next step" : "goes on", NULL, NULL);
+    j->pausing = false;
     if (m->held)
         schedule_rest(j);
     else

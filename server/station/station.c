@@ -112,6 +112,7 @@ static void on_ports_known(void *arg, int code, const struct err *err, json_t *b
         json_t *enabled = json_object_get(item, "enabled");
         WIRE_TEXT(p->label, json_string_value(json_object_get(item, "label")));
         p->enabled = !json_is_false(enabled);
+        p->known = true;
         p->takes_work = json_is_true(json_object_get(item, "takes_work"));
         WIRE_TEXT(p->last_job, json_string_value(json_object_get(item, "last_job_id")));
         WIRE_TEXT(p->last_state, json_string_value(json_object_get(item, "last_state")));

@@ -107,7 +107,7 @@ static json_t *rack_json(struct station *s, const char *address, json_t *placed)
     struct port *p;
     LIST_FOREACH(p, &s->ports, link)
     {
-        if (strncmp(p->id, prefix, strlen(prefix)) != 0)
+        if (strncmp(p->id, prefix, strlen(prefix)) != 0 || !port_is_there(p))
             continue;
         json_object_set_new(placed, p->id, json_true());
         json_array_append_new(sockets, json_pack("{s:s, s:n, s:o, s:n}", "id", p->id, "number",
@@ -132,7 +132,7 @@ json_t *station_topology(struct station *s)
     struct port *p;
     LIST_FOREACH(p, &s->ports, link)
     {
-        if (!json_object_get(placed, p->id))
+        if (!json_object_get(placed, p->id) && port_is_there(p))
             json_array_append_new(elsewhere, port_json(p));
     }
     json_decref(placed);

@@ -31,6 +31,7 @@ static void put_no_progress(json_t *job)
                                   "bytes_per_s", 0, "eta_s"));
     json_object_set_new(job, "waits_for", json_null());
     json_object_set_new(job, "seen_on", json_null());
+    json_object_set_new(job, "pending", json_null());
 }
 
 int job_read(struct conn *conn, int64_t job_id, json_t **out, struct err *err)

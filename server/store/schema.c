@@ -92,6 +92,17 @@ static int check_whole(struct db *db, const char *path, struct err *err)
     return code;
 }
 
+/* The copy is there when this program's version was what the newer one migrated from. */
+static int refuse_newer(const char *path, int64_t version, int known, struct err *err)
+{
+    AUTO(free_ptr) char *copy = xasprintf("%s.%d.bak", path, known);
+    AUTO(free_ptr) char *instead = xasprintf(", or put the copy %s in its place", copy);
+    return err_set(err, ERR_CONFLICT,
+                   "%s has schema version %lld, this program knows versions up to %d: start the "
+                   "newer program again%s",
+                   path, (long long)version, known, access(copy, F_OK) == 0 ? instead : "");
+}
+
 int schema_migrate(const struct schema *schema, const char *data_dir, struct err *err)
 {
     AUTO(free_ptr) char *path = xasprintf("%s/%s", data_dir, schema->file);
@@ -107,11 +118,7 @@ int schema_migrate(const struct schema *schema, const char *data_dir, struct err
     if (version < 0)
         return err_in(err, "%s", path);
     if (version > schema->version)
-        return err_set(
-            err, ERR_CONFLICT,
-            "%s has schema version %lld, this program knows versions up to %d: start the "
-            "newer program again, or put the copy %s.%d.bak in its place",
-            path, (long long)version, schema->version, path, schema->version);
+        return refuse_newer(path, version, schema->version, err);
     if (version > 0 && version < schema->version)
         code = check_whole(db, path, err);
     if (code == 0 && version > 0 && version < schema->version)

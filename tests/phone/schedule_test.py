@@ -528,6 +528,28 @@ class Again(Schedule):
         self.assertEqual(job["retries"], 0)
 
 
+class AfterTheJob(Schedule):
+    def test_phone_and_result_stay_with_the_port(self):
+        self.begin(hands="none", settings=["emmc_read_bytes_per_s=1000000"])
+        job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
+        self.download_mode(0)  # and the keys are kept: it comes up in the boot ROM again
+        self.station.wait(job["id"], until=("running",), step="S5", seconds=60)
+        self.verb(job, "cancel")
+        job = self.station.wait(job["id"], seconds=60)
+        self.assertEqual(job["state"], "cancelled", job["error"])
+        port = self.port(0)
+        self.assertEqual((port["job_id"], port["phone_id"]), (None, job["phone_id"]))
+        self.assertEqual((port["last"]["job_id"], port["last"]["outdated"]), (job["id"], False))
+        self.rack.control(0, "unplug")
+        self.until(lambda: self.port(0)["mode"] == "none", "it was taken away")
+        self.assertIsNone(self.port(0)["phone_id"])
+        self.rack.control(0, "plug")
+        self.until(lambda: self.port(0)["mode"] == "brom", "a phone comes")
+        last = self.port(0)["last"]
+        self.assertEqual((last["job_id"], last["state"], last["outdated"]), (job["id"], "cancelled", True))
+        self.assertIsNone(self.port(0)["phone_id"])
+
+
 class Moved(Schedule):
     def test_not_while_its_worker_holds_the_phone(self):
         """Paused between two steps the agent on the old port still answers: the next step would write there."""

@@ -368,9 +368,13 @@ class Queue(Processes):
         self.open(hands="none")
         self.prepare()
         job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        self.assertIsNone(job["pending"])
+        self.assertEqual(self.station.post(f"/jobs/{job['id']}/pause")["pending"], "pause")
+        self.assertIsNone(self.station.post(f"/jobs/{job['id']}/resume")["pending"])
         self.station.post(f"/jobs/{job['id']}/pause")
         self.download_mode()
         job = self.station.wait(job["id"], until=("paused",))
+        self.assertIsNone(job["pending"])
         self.assertEqual(self.station.get("/ports")["items"][0]["state"], "busy")
         self.station.post(f"/jobs/{job['id']}/resume")
         self.station.wait(job["id"], until=("running",), step="S5", seconds=60)
@@ -381,16 +385,33 @@ class Queue(Processes):
         port = self.rack.port(0)
         first = self.station.wait(self.order()["id"], until=("prompt",))
         second = self.order()
-        self.station.call("PATCH", "/api/v1/ports/" + port, {"enabled": False})
+        disabled = self.station.call("PATCH", "/api/v1/ports/" + port, {"enabled": False})
+        self.assertEqual((disabled["state"], disabled["enabled"]), ("prompt", False))  # its job goes on there
         with self.assertRaises(bench.ApiError):
             self.order()
         self.station.post(f"/jobs/{first['id']}/cancel")
         self.station.wait(first["id"])
+        self.assertEqual(self.station.get("/ports/" + port)["state"], "disabled")
         self.restart()
         time.sleep(1)
         self.assertIn(self.station.job(second["id"])["state"], ("queued", "waiting"))
         self.station.call("PATCH", "/api/v1/ports/" + port, {"enabled": True})
         self.station.wait(second["id"], until=("prompt",), step="S3")
+
+    def test_port_that_nobody_has_seen(self):
+        """A rack's phone that is off can be ordered for; a socket that only an order named is none afterwards."""
+        self.open(hands="none")
+        self.prepare()
+        port = self.rack.port(0).replace("-1-1", "-9-99")
+        self.assertNotEqual(port, self.rack.port(0))
+        label = self.rack.labels[0]
+        job = self.station.restore(port, label["serial"], firmware=self.firmware["id"])
+        self.station.wait(job["id"], until=("prompt",), step="S3")
+        self.assertEqual(self.station.get("/ports/" + port)["job_id"], job["id"])
+        self.assertEqual(self.station.post(f"/jobs/{job['id']}/cancel")["pending"], "cancel")
+        self.station.wait(job["id"])
+        self.assertNotIn(port, [p["id"] for p in self.station.get("/ports")["items"]])
+        self.assert_refused(lambda: self.station.get("/ports/" + port), "no port")
 
     def test_descriptors_over_many_jobs(self):
         self.open(hands="none")

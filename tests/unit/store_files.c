@@ -98,6 +98,13 @@ static void a_newer_schema_is_refused(void **state)
     assert_int_equal(store_open(&config, &b->store, &err), ERR_CONFLICT);
     assert_null(b->store);
     assert_non_null(strstr(err.text, "schema version 999"));
+    assert_null(strstr(err.text, ".bak")); /* a copy that is not there is no advice */
+    AUTO(free_ptr) char *copy = xasprintf("%s.%d.bak", path, schema_station.version);
+    FILE *f = fopen(copy, "w");
+    assert_non_null(f);
+    fclose(f);
+    assert_int_equal(store_open(&config, &b->store, &err), ERR_CONFLICT);
+    assert_non_null(strstr(err.text, copy));
 }
 
 static void one_process_a_folder(void **state)

@@ -80,6 +80,13 @@ function promptBox(job) {
         : el("p", { class: "note" }, "Goes on by itself when the phone shows up.")));
 }
 
+function pendingBox(job) {
+  if (!job.pending) return null;
+  const what = job.pending === "cancel" ? "is cancelled" : "pauses";
+  return el("section", { class: "prompt-box", "data-tone": "idle" }, icon("wait"),
+    el("div", null, el("h2", null, `The job ${what} after the step it is in.`)));
+}
+
 function waitsBox(job) {
   if (!job.waits_for) return null;
   const again = job.retry_at ? `Tried again at ${when(job.retry_at)}.` : null;
@@ -187,7 +194,7 @@ export function jobView(main, id) {
     if (key === shownSteps) return;
     shownSteps = key;
     fill(top, el("h1", null, `Job ${id}`), stateTag(job.state), el("div", { class: "actions" }, actions(job)));
-    fill(boxes, promptBox(job), movedBox(job), waitsBox(job), resultBox(job), errorBox(job));
+    fill(boxes, promptBox(job), movedBox(job), waitsBox(job), pendingBox(job), resultBox(job), errorBox(job));
     fill(about, jobFacts(job));
     steps.replaceChildren(...stepsTable(job, recipe));
   };

@@ -3,7 +3,7 @@ import { answerDialog, calibrateDialog, cancelDialog, portDialog } from "../dial
 import { recipeOnce } from "../api.js";
 import { el, fill, icon, setAttr, setIcon, setText, show, toast } from "../dom.js";
 import {
-  between, bytesOf, duration, isOpen, jobShare, modeWord, portName, portState, resultText, speed, stepIndex,
+  between, bytesOf, duration, isOpen, jobShare, modeWord, portName, portResult, portState, resultText, speed, stepIndex,
 } from "../format.js";
 import { changed, jobOf, live, onChange } from "../live.js";
 
@@ -34,7 +34,7 @@ function fitPrompt({ node, part }) {
 }
 
 const currentJob = (port) => (port.job_id ? jobOf(port.job_id) : undefined);
-const lastJob = (port) => (port.job_id ? undefined : jobOf(port.last?.job_id));
+const lastJob = (port) => (port.job_id ? undefined : jobOf(portResult(port)?.job_id));
 
 export const portTone = (port) => portState(port, currentJob(port), lastJob(port))[2];
 
@@ -98,7 +98,7 @@ function updateProgress(part, job) {
 
 function updateResult(part, port, job, last) {
   const shown = job ? null : last;
-  const text = port.trouble || (port.last && !job ? resultText(last, port.last) : "");
+  const text = port.trouble || (portResult(port) && !job ? resultText(last, port.last) : "");
   setText(part.result, text);
   show(part.result, Boolean(text));
   const advice = shown?.error?.advice;
@@ -114,7 +114,7 @@ function whoText(port, job, last) {
 
 function modeText(port, behind) {
   if (port.state === "disabled") return "This port takes no work.";
-  if (port.state === "empty" && !port.last && !port.job_id) return "Ready. Start a new job, then plug the phone in.";
+  if (port.state === "empty" && !portResult(port) && !port.job_id) return "Ready. Start a new job, then plug the phone in.";
   const mode = port.mode === "none" ? "No phone on the wire" : `Mode: ${modeWord(port.mode)}`;
   return behind ? `${mode} · ${behind} more ${behind === 1 ? "job" : "jobs"} queued` : mode;
 }
