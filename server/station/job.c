@@ -454,20 +454,25 @@ bool job_try_again(struct job *j, json_t *error)
     return true;
 }
 
+/* Where its worker died: before the first step counts as one. */
+static const char *crash_place(const struct job *j)
+{
+    return j->step[0] ? j->step : "start";
+}
+
 bool job_crashed_here(const struct job *j)
 {
-    return j->step[0] && strcmp(j->crash_step, j->step) == 0;
+    return strcmp(j->crash_step, crash_place(j)) == 0;
 }
 
 bool job_after_crash(struct job *j, json_t *error)
 {
     bool person = j->cancelling || strcmp(j->state, "paused") == 0; /* who wanted it to stop */
-    if (j->s->stopping || person || !j->step[0] || job_crashed_here(j) ||
-        j->retries >= j->s->retries_max)
+    if (j->s->stopping || person || job_crashed_here(j) || j->retries >= j->s->retries_max)
         return false;
     j->retries++;
     j->retry_at_ms = 0; /* at once: nothing has to pass first */
-    WIRE_TEXT(j->crash_step, j->step);
+    WIRE_TEXT(j->crash_step, crash_place(j));
     stay_with_its_phone(j);
     AUTO(free_ptr)
     char *why = xasprintf("%s; the station takes the job up again by itself, once in this step",

@@ -35,7 +35,7 @@ struct worker {
     STAILQ_HEAD(, outgoing) queue;
     struct worker_events events;
     void *arg;
-    bool taken, exited;
+    bool taken, exited, greeted;
     char why[160];
     LIST_ENTRY(worker) link;
 };
@@ -44,7 +44,7 @@ struct worker_pool {
     struct event_base *base;
     char *program;
     double time_scale;
-    int64_t beat_deadline_ms;
+    int64_t beat_deadline_ms, start_deadline_ms;
     struct event *sigchld, *respawn;
     struct worker *spare;
     LIST_HEAD(, worker) all;
@@ -97,13 +97,14 @@ static void deadline_restart(struct worker *w)
 {
     if (!w->deadline)
         return;
-    int64_t ms = clock_scaled(w->pool->beat_deadline_ms);
+    int64_t ms = clock_scaled(w->greeted ? w->pool->beat_deadline_ms : w->pool->start_deadline_ms);
     struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
     evtimer_add(w->deadline, &tv);
 }
 
 static void on_message(struct worker *w, struct wire_message *m)
 {
+    w->greeted = true;
     deadline_restart(w);
     if (m->type == WIRE_hello) {
         if (strcmp(m->u.hello.build, wire_build_id()) != 0)
@@ -315,6 +316,7 @@ int worker_pool_new(struct event_base *base, const struct worker_pool_config *co
     pool->program = xstrdup(config->program);
     pool->time_scale = config->time_scale > 0 ? config->time_scale : 1.0;
     pool->beat_deadline_ms = config->beat_deadline_ms > 0 ? config->beat_deadline_ms : 10000;
+    pool->start_deadline_ms = config->start_deadline_ms > 0 ? config->start_deadline_ms : 60000;
     LIST_INIT(&pool->all);
     pool->sigchld = evsignal_new(base, SIGCHLD, on_sigchld, pool);
     pool->respawn = evtimer_new(base, on_respawn, pool);

@@ -21,6 +21,8 @@ struct worker_pool_config {
     const char *program; /* path of flashrack-worker */
     double time_scale;
     int beat_deadline_ms; /* silence after which a busy worker is killed; 0: 10 000 */
+    /* The same before its first word: dozens that start at once share the processors; 0: 60 000. */
+    int start_deadline_ms;
 };
 
 int worker_pool_new(struct event_base *base, const struct worker_pool_config *config,
@@ -39,7 +41,7 @@ struct worker *worker_take_for_folder(struct worker_pool *pool, const char *fold
                                       struct err *err);
 /* Queues a message; m->fd is duplicated. Failure shows as `ended`. */
 void worker_send(struct worker *w, const struct wire_message *m);
-/* From now on silence of beat_deadline_ms means the worker hangs: SIGKILL. */
+/* From now on silence (see worker_pool_config) means the worker hangs: SIGKILL. */
 void worker_expect_beats(struct worker *w);
 /* Closes the channel; the worker ends after its step. `ended` follows. */
 void worker_let_go(struct worker *w);

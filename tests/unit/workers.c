@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/workers/workers.h"
@@ -40,10 +42,10 @@ static void on_ended(void *arg, struct worker *w, const char *why)
 
 static const struct worker_events events = {on_message, on_ended};
 
-static void bench_open(struct bench *b, int beat_deadline_ms)
+static void bench_open(struct bench *b, const char *run, int beat_deadline_ms)
 {
     struct worker_pool_config config = {
-        .program = program, .time_scale = 1, .beat_deadline_ms = beat_deadline_ms};
+        .program = run, .time_scale = 1, .beat_deadline_ms = beat_deadline_ms};
     *b = (struct bench){.base = event_base_new()};
     assert_int_equal(worker_pool_new(b->base, &config, &b->pool, NULL), 0);
 }
@@ -68,7 +70,7 @@ static void channels_are_not_mixed_up(void **state)
         /* leave holes there, so that channels get exactly these numbers */
         for (int fd = first; fd < first + HOLE; fd++)
             close(fd);
-        bench_open(&b, 0);
+        bench_open(&b, program, 0);
         int device = -1;
         struct worker *w = worker_take(b.pool, &events, &b, &device, NULL);
         assert_non_null(w);
@@ -93,10 +95,11 @@ static void silence_is_death(void **state)
 {
     (void)state;
     struct bench b;
-    bench_open(&b, 300);
+    bench_open(&b, program, 300);
     int device = -1;
     struct worker *w = worker_take(b.pool, &events, &b, &device, NULL);
     assert_non_null(w);
+    event_base_dispatch(b.base); /* it has started */
     kill((pid_t)worker_pid(w), SIGSTOP);
     worker_expect_beats(w);
     while (!b.ended)
@@ -106,11 +109,32 @@ static void silence_is_death(void **state)
     bench_close(&b);
 }
 
+/* Dozens that start at once share the processors: a worker that has said nothing so far does not hang. */
+static void slow_start_is_no_hang(void **state)
+{
+    (void)state;
+    char slow[] = "/tmp/flashrack-slow-XXXXXX";
+    int fd = mkstemp(slow), device = -1;
+    assert_true(fd >= 0 && fchmod(fd, 0700) == 0);
+    dprintf(fd, "#!/bin/sh\nsleep 1\nexec '%s' \"$@\"\n", program);
+    close(fd);
+    struct bench b;
+    bench_open(&b, slow, 300);
+    struct worker *w = worker_take(b.pool, &events, &b, &device, NULL);
+    assert_non_null(w);
+    worker_expect_beats(w);
+    event_base_dispatch(b.base); /* its first beat, or its end */
+    unlink(slow);
+    assert_int_equal(b.ended, 0);
+    close(device);
+    bench_close(&b);
+}
+
 static void owners_hear_that_the_pool_goes(void **state)
 {
     (void)state;
     struct bench b;
-    bench_open(&b, 0);
+    bench_open(&b, program, 0);
     int device = -1;
     assert_non_null(worker_take(b.pool, &events, &b, &device, NULL));
     worker_pool_free(&b.pool);
@@ -128,6 +152,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(channels_are_not_mixed_up),
         cmocka_unit_test(silence_is_death),
+        cmocka_unit_test(slow_start_is_no_hang),
         cmocka_unit_test(owners_hear_that_the_pool_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
