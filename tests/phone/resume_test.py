@@ -422,8 +422,8 @@ class NewerRecipe(Runs):
         self.upgrade("DELETE FROM recipe_version")
         job = self.station.wait(job["id"], seconds=60)
         self.assert_failed(job, "conflict", "order it again")
-        self.assertIsNone(self.port()["kept_for"])
         self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        self.assertIsNone(self.port()["kept_for"])
 
 
 class BeforeItsWorker(Runs):
