@@ -340,6 +340,12 @@ class Restore(Bench):
         self.prepare()
         self.assert_failed(self.restore(), "security_refused", "lk_a", "locked against download")
 
+    def test_a_name_that_was_spoilt_is_no_refusal(self):
+        # the first DOWNLOAD of S7 (transfers 716 to 735): the agent says that it has no partition of that name
+        self.open(faults=["1-1:da_status@step=2@transfer=719@status=0xc0040006"])
+        self.prepare()
+        self.assert_failed(self.restore(), "flash_error", "DOWNLOAD", "PARTITION_NOT_FOUND")
+
     def test_cable_pulled_while_writing(self):
         # the link breaks in the middle of S7; the person plugs the phone in again and the job goes on
         self.open(faults=["1-1:unplug@byte=5800000"])

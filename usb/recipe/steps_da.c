@@ -715,8 +715,12 @@ int action_write(struct session *s, const struct recipe_step *step, struct err *
         int rc = session_write(s, i, false, err);
         if (rc < 0 && s->failure[0])
             return rc;
-        if (rc < 0) /* the error says whether flash, link or the phone's secure boot was it */
-            return err_in(err, "write %s", s->plan->writes[i].partition);
+        if (rc < 0)
+            err_in(err, "write %s", s->plan->writes[i].partition);
+        /* A refusal has its name by the error. What else an agent says, of a name that it does not know or of an image that is
+         * too large, was compared with its own table before: that was spoilt on the way. */
+        if (rc < 0)
+            return rc == ERR_REFUSED ? rc : failed(s, "C8", err);
     }
     return 0;
 }
