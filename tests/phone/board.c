@@ -417,11 +417,11 @@ void board_trace(struct board *b, const char *fmt, ...)
     log_line(LOG_DEBUG, "phone", LOG_KV({"phone", b->name}), "%s", text);
 }
 
-bool board_fault_due(struct board *b, const char *kind, uint64_t at)
+bool board_fault_due(struct board *b, const char *kind)
 {
     bool due = fault_plan_due(&b->faults, kind, NULL, NULL);
     if (due)
-        board_trace(b, "fault %s at %llu", kind, (unsigned long long)at);
+        board_trace(b, "fault %s", kind);
     return due;
 }
 

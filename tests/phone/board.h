@@ -246,9 +246,8 @@ void board_violation(struct board *b, const char *name);
 /* A trace line for people, with --verbose. */
 void board_trace(struct board *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Faults that were asked for by --fault or the control socket and act inside the firmware rather than in
- * the transport (a storage error in chunk n, a lying write, a wrong checksum): asks whether `kind` is due
- * at this place; consumes it. */
-bool board_fault_due(struct board *b, const char *kind, uint64_t at);
+ * the transport (a wrong checksum, a silent DA2): asks whether `kind` is due now; consumes it. */
+bool board_fault_due(struct board *b, const char *kind);
 /* The same for a fault on flash: due when its place is one of the bytes [at, at + len) of the area. */
 bool board_fault_over(struct board *b, const char *kind, enum board_area area, uint64_t at,
                       uint64_t len);

@@ -64,7 +64,7 @@ static bool hw_parameters(struct da *d)
 
 bool da1_start(struct da *d)
 {
-    if (board_fault_due(d->b, "no_alive_byte", 0)) {
+    if (board_fault_due(d->b, "no_alive_byte")) {
         da_die(d, "a fault that was asked for");
         return false;
     }
@@ -124,7 +124,7 @@ void da1_init_ext_ram(struct da *d)
         return;
     }
     bool fits = emi_fits(d, span_of(d->memory, (size_t)rc));
-    if (board_fault_due(d->b, "emi_error", 0))
+    if (board_fault_due(d->b, "emi_error"))
         fits = false;
     if (da_send_status(d, fits ? XFLASH_OK : (uint32_t)XFLASH_EMI_SETTING_VERSION_ERROR) ==
         XFLASH_OK)
@@ -138,7 +138,7 @@ static bool da2_accepted(const struct da *d, struct span image)
 {
     const struct board_settings *set = board_settings(d->b);
     bool sha256 = set->da_build == BUILD_2019;
-    if (board_fault_due(d->b, "digest_error", 0))
+    if (board_fault_due(d->b, "digest_error"))
         return false;
     if (!board_ram(d->b)->dram_up) { /* there was no memory to receive it into */
         board_violation(d->b, "xflash.boot_to_without_dram");
@@ -165,7 +165,7 @@ void da1_boot_to(struct da *d)
         da_send_word(&d->link, da_framing_status(rc));
         return;
     }
-    if (board_fault_due(d->b, "boot_silent", 0)) {
+    if (board_fault_due(d->b, "boot_silent")) {
         da_die(d, "a fault that was asked for");
         return;
     }

@@ -278,9 +278,9 @@ static void write_bytes(struct da_link *l, const uint8_t *src, size_t len)
 static void send_kind(struct da_link *l, uint32_t kind, const void *payload, size_t len)
 {
     uint8_t both[XFLASH_HEADER_BYTES + 64];
-    bool oversized = kind == XFLASH_KIND_FLOW && board_fault_due(l->b, "oversized", 0);
+    bool oversized = kind == XFLASH_KIND_FLOW && board_fault_due(l->b, "oversized");
     xflash_header_store(kind, oversized ? OVERSIZED_BYTES : (uint32_t)len, both);
-    if (len <= sizeof(both) - XFLASH_HEADER_BYTES && board_fault_due(l->b, "merged", 0)) {
+    if (len <= sizeof(both) - XFLASH_HEADER_BYTES && board_fault_due(l->b, "merged")) {
         memcpy(both + XFLASH_HEADER_BYTES, payload, len);
         in(l, both, XFLASH_HEADER_BYTES + len, IN_FIELD);
         return;
@@ -304,7 +304,7 @@ void da_send_word(struct da_link *l, uint32_t word)
 
 void da_log(struct da_link *l, const char *text)
 {
-    if (!l->log_usb && !board_fault_due(l->b, "log_packet", 0))
+    if (!l->log_usb && !board_fault_due(l->b, "log_packet"))
         return;
     AUTO(buf_deinit) struct buf line, message;
     buf_init(&line, 256);

@@ -310,7 +310,7 @@ enum lk_outcome fb_command(struct lk *lk, struct span in)
     if (in.len)
         memcpy(text, in.data, MIN_OF(in.len, (size_t)LK_COMMAND_BYTES));
     board_trace(lk->b, "fastboot: %s", text);
-    if (board_fault_due(lk->b, "info_flood", 0)) {
+    if (board_fault_due(lk->b, "info_flood")) {
         enum lk_outcome outcome = info_flood(lk);
         if (outcome != LK_CONTINUE)
             return outcome;

@@ -25,7 +25,7 @@ static void device_make(struct fastboot_device *d, const struct lk *lk)
     memcpy(d->device_desc, head, sizeof(head));
     put_le16(d->device_desc + 8, s->fastboot_vid);
     put_le16(d->device_desc + 10, s->fastboot_pid);
-    if (board_fault_due(lk->b, "no_serial_string", 0))
+    if (board_fault_due(lk->b, "no_serial_string"))
         d->device_desc[16] = 0;
     d->strings[0] = "MediaTek";
     d->strings[1] = "Android";
@@ -58,8 +58,8 @@ respond(struct lk *lk, const char *kind, const char *fmt, va_list args)
     char text[LONG_RESPONSE_BYTES + 1];
     memcpy(text, kind, 4);
     vsnprintf(text + 4, LK_RESPONSE_BYTES + 1 - 4, fmt, args);
-    bool long_response = board_fault_due(lk->b, "long_reply", 0);
-    if (board_fault_due(lk->b, "reply_newline", 0))
+    bool long_response = board_fault_due(lk->b, "long_reply");
+    if (board_fault_due(lk->b, "reply_newline"))
         strcat(text, "\n");
     while (strlen(text) < LONG_RESPONSE_BYTES && long_response)
         strcat(text, ".");

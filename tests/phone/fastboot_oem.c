@@ -41,7 +41,7 @@ enum lk_outcome fb_oem_dm_verity(struct lk *lk, const char *arg)
 {
     char want[MD5_HEX_BYTES];
     arg = skip_blanks(arg);
-    if (board_fault_due(lk->b, "verity_unknown", 0))
+    if (board_fault_due(lk->b, "verity_unknown"))
         return fb_fail(lk, "unknown command");
     if (strlen(arg) != MD5_HEX_BYTES - 1)
         return fb_fail(lk, "argument size is wrong\n");
@@ -73,7 +73,7 @@ enum lk_outcome fb_oem_halt(struct lk *lk, const char *arg)
 {
     (void)arg;
     enum lk_outcome outcome = fb_okay(lk, "%s", "");
-    if (board_fault_due(lk->b, "halt_stays", 0))
+    if (board_fault_due(lk->b, "halt_stays"))
         return LK_DEAF; /* on the bus, but silent */
     lk->next = NEXT_HALT;
     return outcome == LK_CONTINUE ? LK_LEAVE : outcome;

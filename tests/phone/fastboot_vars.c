@@ -175,7 +175,7 @@ enum lk_outcome fb_getvar(struct lk *lk, const char *name)
     if (strcmp(name, "all") == 0)
         return getvar_all(lk);
     vars_walk(lk, var_match, &want);
-    if (board_fault_due(lk->b, "empty_getvar", 0))
+    if (board_fault_due(lk->b, "empty_getvar"))
         return fb_okay(lk, "%s", "");
     return want.found ? fb_okay(lk, "%s", want.value) : fb_fail(lk, "GetVar Variable Not found");
 }

@@ -63,7 +63,7 @@ static bool token_take(struct board *b, const uint8_t token[TOKEN_BYTES])
 /* "READY" in every round once a tool has opened the port; a host that does not read loses it. */
 static void announce(struct board *b, struct acm *acm)
 {
-    if (atomic_load(&acm->tool) || board_fault_due(b, "ready_noise", 0))
+    if (atomic_load(&acm->tool) || board_fault_due(b, "ready_noise"))
         (void)board_in(b, BROM_READY_TEXT, sizeof(BROM_READY_TEXT) - 1, IN_FIELD, ROUND_MS);
 }
 

@@ -174,7 +174,7 @@ static void get_target_config(struct rom *r)
 
 static void put_id(struct rom *r, const uint8_t *id, size_t len)
 {
-    put_u32(r, board_fault_due(r->b, "oversized", 0) ? OVERSIZED_BYTES : (uint32_t)len);
+    put_u32(r, board_fault_due(r->b, "oversized") ? OVERSIZED_BYTES : (uint32_t)len);
     put(r, id, len);
     put_u16(r, BROM_OK);
 }
@@ -412,10 +412,10 @@ static void send_da(struct rom *r)
     uint16_t sum = receive(r, r->da, DA_MEMORY_BYTES, a.length_bytes);
     if (r->gone)
         return;
-    if (board_fault_due(r->b, "da_checksum", 0))
+    if (board_fault_due(r->b, "da_checksum"))
         sum ^= 0x0101;
     status = send_da_verify(r, &a);
-    if (board_fault_due(r->b, "da_refused", 0))
+    if (board_fault_due(r->b, "da_refused"))
         status = BROM_DAA_SIG_VERIFY_FAILED;
     put_u16(r, sum);
     put_u16(r, (uint16_t)status);

@@ -50,7 +50,7 @@ unsigned fake_board_attached(struct board *b);           /* how often it came on
 
 /* Storage errors: any access of the area that covers this byte. */
 void fake_board_storage_fault(struct board *b, bool write, uint64_t at);
-/* board_fault_due() of this kind is due from `at` on, board_fault_over() of it over byte `at` of USER;
+/* board_fault_due() of this kind is due at once, board_fault_over() of it over byte `at` of USER;
  * board_fault_status() at the asking after `at` others; once. */
 void fake_board_fault(struct board *b, const char *kind, uint64_t at);
 /* Violations so far, comma separated, in order of their first appearance; "" when there are none.

@@ -216,9 +216,8 @@ void board_trace(struct board *b, const char *fmt, ...)
     (void)b;
     (void)fmt;
 }
-bool board_fault_due(struct board *b, const char *kind, uint64_t at)
+bool board_fault_due(struct board *b, const char *kind)
 {
-    (void)at;
     return strcmp(kind, b->fault) == 0;
 }
 
