@@ -86,10 +86,39 @@ static void worker_ended(struct worker *w)
     worker_destroy(w);
 }
 
+/* One line of /proc/PID/name; empty when there is none. */
+static void read_proc(const struct worker *w, const char *name, char *out, size_t size)
+{
+    AUTO(free_ptr) char *path = xasprintf("/proc/%d/%s", (int)w->pid, name);
+    AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, out, size - 1);
+    out[n > 0 ? n : 0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+}
+
+/* For whoever looks for the reason: what it waits for, and whether it got a processor at all. */
+static void log_hung(const struct worker *w)
+{
+    char stat[200], wchan[80], times[80];
+    read_proc(w, "stat", stat, sizeof(stat));
+    read_proc(w, "wchan", wchan, sizeof(wchan));
+    read_proc(w, "schedstat", times, sizeof(times));
+    const char *state = strrchr(stat, ')');
+    unsigned long long ran_ns = 0, waited_ns = 0;
+    (void)sscanf(times, "%llu %llu", &ran_ns, &waited_ns);
+    log_line(
+        LOG_WARN, "workers", NULL,
+        "worker %d has said nothing for too long: state %c, waits in %s, has run for %llu ms and "
+        "waited for a processor for %llu ms",
+        (int)w->pid, state && state[1] ? state[2] : '?', wchan[0] ? wchan : "?", ran_ns / 1000000,
+        waited_ns / 1000000);
+}
+
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
+    log_hung(arg);
     worker_kill(arg, "no heartbeat: the worker hung");
 }
 
