@@ -298,9 +298,8 @@ class Placeholder(Schedule):
 
     def in_fastboot(self, index):
         """As a person leaves it who holds the wrong key. Without proinfo LK says serial 0123456789ABCDEF."""
-        self.rack.control(index, "plug")
         self.rack.control(index, "hold", keys=["vol_down"])
-        self.rack.control(index, "power_long")
+        self.rack.control(index, "plug")  # no long power key: it would force the phone off again after twelve seconds
         shown = (self.rack.port(index), "fastboot")
         self.until(lambda: shown in [(p["id"], p["mode"]) for p in self.station.get("/ports")["items"]], "fastboot")
         self.rack.control(index, "release", keys=["vol_down"])
