@@ -76,7 +76,7 @@ struct port *port_named(struct station *s, const char *name, struct err *err)
 bool port_is_there(const struct port *p)
 {
     const struct job *j;
-    if (p->known || p->job || p->kept_for)
+    if (p->known || p->job || p->kept_for || strcmp(p->last_state, "interrupted") == 0)
         return true;
     LIST_FOREACH(j, &p->s->jobs, link)
     {

@@ -226,14 +226,14 @@ class AtTheStation(Station):
         follow = self.spawn("job", "1", "--follow")
         follow.ready("Phone wanted in download mode")
         self.refused("answer", "1", "--abort", words=["done at the phone", "Volume Up"])
+        port = self.rack.port(0)  # that only the order has named so far
+        self.assertIn("label A1", self.out("port", "label", port, "--set", "A1"))
         for verb in ("pause", "resume", "cancel"):
             self.assertIn("job 1 will", self.out(verb, "1"))
         self.assertEqual(follow.child.wait(30), 1)
         self.assertEqual(self.json("job", "1")["state"], "cancelled")
         self.assertIn("flashrack: job 1 cancelled", follow.tail())
         # any recipe, and what the port is called
-        port = self.rack.port(0)
-        self.assertIn("label A1", self.out("port", "label", port, "--set", "A1"))
         self.assertRegex(self.out("order", "--recipe", "x5-identify", "--port", "A1"), r"^job 2: x5-identify on usbip-\S+, \w+\n")
         self.refused("order", "--recipe", "x5-identify", "--backup", "1", words=["writes no backup", "leave it out"])
         self.refused("order", "--recipe", "x5-upgrade", "--port", "A1", words=["serial"])
