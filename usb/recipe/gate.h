@@ -30,7 +30,7 @@ int gate_see_layout(struct gate *g, const struct gpt *table, struct err *err);
 int gate_see_fastboot_serial(struct gate *g, const char *serial, struct err *err);
 /* What was saved of this phone: hash of the manifest, and whether every member of the set is in it. */
 void gate_see_backup(struct gate *g, const struct sha256 *manifest, bool complete);
-/* Rules V1 to V6 hold for this phone and the package, and its active slot is known (nokia-x5.md 7.3, S6). */
+/* Rules V1 to V6 hold for this phone and the package, and its active slot is known (README.md, "Gates"). */
 void gate_see_inspection(struct gate *g);
 int gate_permit(struct gate *g, const struct session_permit *permit, struct err *err);
 bool gate_is_open(const struct gate *g); /* a permit was accepted */
