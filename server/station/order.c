@@ -69,14 +69,26 @@ static void keep_its_port(struct station *s, json_t *job)
         port_keep(port_add(s, port), store_id(member(job, "id")));
 }
 
-/* A job that a former process left cannot be refused to anybody: it ends with the reason instead. Not when its phone may
- * be half written: what is in the way may be taken away, and then the job goes on. */
-static void take_up_later(struct station *s, json_t *job, const struct err *err);
-
-struct taking_up {
+struct taking_up { /* a job that a former process left */
     struct station *s;
     json_t *job;
 };
+
+static struct taking_up *taking_up_new(struct station *s, json_t *job)
+{
+    struct taking_up *c = xcalloc(1, sizeof(*c));
+    *c = (struct taking_up){s, json_incref(job)};
+    return c;
+}
+
+static void taking_up_free(void *arg)
+{
+    struct taking_up *c = arg;
+    json_decref(c->job);
+    free(c);
+}
+
+static void take_up_later(struct station *s, json_t *job, const struct err *err);
 
 static void on_stopped(void *arg, int code, const struct err *err, json_t *body)
 {
@@ -84,10 +96,11 @@ static void on_stopped(void *arg, int code, const struct err *err, json_t *body)
     struct taking_up *c = arg;
     if (passes(code))
         take_up_later(c->s, c->job, err);
-    json_decref(c->job);
-    free(c);
+    taking_up_free(c);
 }
 
+/* It cannot be refused to anybody: it ends with the reason instead. Not when its phone may be half written: what is in the
+ * way may be taken away, and then the job goes on. */
 static void stop_stored(struct order *o, const struct err *err)
 {
     json_t *error = failure_json(o->s, o->failure, err_name(err->code), err->text);
@@ -102,9 +115,8 @@ static void stop_stored(struct order *o, const struct err *err)
     log_line(LOG_WARN, "job", LOG_KV({"job", member(o->stored, "id")}, {"state", change.state}),
              "%s", err->text);
     store_job_log_add(o->s->store, o->resumed_job, "warn", NULL, err->text, NULL, NULL);
-    struct taking_up *c = xcalloc(1, sizeof(*c));
-    *c = (struct taking_up){o->s, json_incref(o->stored)};
-    store_job_change(o->s->store, o->resumed_job, &change, on_stopped, c);
+    store_job_change(o->s->store, o->resumed_job, &change, on_stopped,
+                     taking_up_new(o->s, o->stored));
     json_decref(error);
 }
 
@@ -672,24 +684,14 @@ static void take_up_again(void *arg)
 {
     struct taking_up *c = arg;
     order_requeue(c->s, c->job);
-    json_decref(c->job);
-    free(c);
-}
-
-static void take_up_no_more(void *arg)
-{
-    struct taking_up *c = arg;
-    json_decref(c->job);
-    free(c);
+    taking_up_free(c);
 }
 
 static void take_up_later(struct station *s, json_t *job, const struct err *err)
 {
     log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(err->code)}),
              "job %s is not taken up: %s; it is tried again", member(job, "id"), err->text);
-    struct taking_up *c = xcalloc(1, sizeof(*c));
-    *c = (struct taking_up){s, json_incref(job)};
-    station_later(s, take_up_again, take_up_no_more, c);
+    station_later(s, take_up_again, taking_up_free, taking_up_new(s, job));
 }
 
 /* What a job that ran has done is taken from its spool first, then it goes on (run_settle()). One that only waited,

@@ -44,7 +44,7 @@ struct host {
     struct wire_run run;
     int run_fd;
     int run_number; /* of this job, from 1 */
-    struct host_input *inputs; /* grows: most workers get few, and an array for the most would be half the program's data */
+    struct host_input *inputs; /* grows: an array for the most would be 130 KB that most workers never use */
     size_t input_count, input_cap;
     int record_fd;
     struct record *record; /* NULL: nothing is recorded */
