@@ -25,6 +25,7 @@ struct order {
     char *moved_to; /* a person named this port; NULL: where it was */
     bool unfit;     /* no plan can be made of it: that does not pass */
     bool any_port, paused, permitted, interrupted;
+    bool met_only; /* nobody has said of the phone that its last run met that it is the job's */
     bool backs_off;
     int retries;
     char crash_step[64];
@@ -250,6 +251,15 @@ static int order_take(const struct job_order *in, struct order *o, struct err *e
 
 /* ---- the way through the store ---------------------------------------------------------------------- */
 
+/* What a run has met is not the job's phone before a permit was given, and does not keep it on that port. */
+static void forget_whom_it_met(struct order *o, struct job *j)
+{
+    if (!o->met_only || (!member(o->stored, "phone_id") && !member(o->stored, "port")))
+        return;
+    job_store_change(j, &(struct store_job_change){.phone_id = o->phone_id ? o->phone_id : -1,
+                                                   .port_id = o->port ? o->port->id : ""});
+}
+
 static void on_added(void *arg, int code, const struct err *err, json_t *body)
 {
     struct order *o = arg;
@@ -283,6 +293,7 @@ static void on_added(void *arg, int code, const struct err *err, json_t *body)
         WIRE_TEXT(j->accept, o->accept);
         memcpy(j->imeis, o->imeis, sizeof(j->imeis));
         j->imei_count = o->imei_count;
+        forget_whom_it_met(o, j);
         if (j->permitted && j->wants)
             port_keep(j->wants, j->id);
         j->paused = o->paused;
@@ -605,14 +616,17 @@ static void take_stored(struct order *o)
 {
     struct err err = {0};
     json_t *job = o->stored, *imeis = json_object_get(job, "imeis");
+    bool anywhere = o->met_only && !o->done; /* else a person says: go on where it was */
     struct job_order in = {.recipe = member(job, "recipe"),
-                           .port = o->moved_to ? o->moved_to : member(job, "port"),
+                           .port = o->moved_to ? o->moved_to
+                                   : anywhere  ? NULL
+                                               : member(job, "port"),
                            .serial = member(job, "serial"),
                            .firmware = member(job, "firmware"),
                            .backup = member(job, "backup"),
                            .finish = member(job, "finish"),
                            .accept = member(job, "accept"),
-                           .phone_id = member(job, "phone_id")};
+                           .phone_id = member(job, o->met_only ? "ordered_phone_id" : "phone_id")};
     for (size_t i = 0; i < json_array_size(imeis) && i < PLAN_IMEIS_MAX; i++)
         in.imeis[i] = json_string_value(json_array_get(imeis, i));
     if (order_take(&in, o, &err) < 0)
@@ -665,10 +679,12 @@ static struct order *order_of(struct station *s, json_t *job, const char *port)
     o->moved_to = xstrdup(port);
     o->resumed_job = store_id(member(job, "id"));
     o->priority = (int)json_integer_value(json_object_get(job, "priority"));
-    o->any_port = json_is_true(json_object_get(job, "any_port")) && !port;
+    bool any_port = json_is_true(json_object_get(job, "any_port"));
+    o->any_port = any_port && !port;
     o->paused = member_is(job, "state", "paused");
     o->interrupted = member_is(job, "state", "interrupted");
     o->permitted = json_is_true(json_object_get(job, "permitted"));
+    o->met_only = any_port && !o->permitted;
     o->retries = (int)json_integer_value(json_object_get(job, "retries"));
     WIRE_TEXT(o->crash_step, member(job, "crash_step"));
     o->backs_off = member(job, "retry_at") != NULL;

@@ -254,7 +254,9 @@ static void on_changed(void *arg, int code, const struct err *err, json_t *body)
     if (code == 0 && store_job_closes(state))
         ports_keep_no_more(c->s, c->job_id);
     bool queued = code == 0 && strcmp(state, "queued") == 0;
-    if (queued && c->port)
+    bool its_port = !json_is_true(json_object_get(body, "any_port")) ||
+                    json_is_true(json_object_get(body, "permitted"));
+    if (queued && c->port && its_port)
         port_keep(c->port, c->job_id); /* it goes before those that wait for the port */
     if ((queued || (code == 0 && strcmp(state, "paused") == 0)) && !c->s->stopping)
         order_requeue(c->s, body);

@@ -13,8 +13,8 @@
     " j.phone_id AS \"phone_id:id\", j.serial, j.imeis AS \"imeis:json\","                         \
     " j.firmware_id AS \"firmware:id\", j.backup_id AS \"backup:id\", j.finish, j.accept, "        \
     "j.owner_ref,"                                                                                 \
-    " j.any_port AS \"any_port:bool\", j.retries, j.crash_step, j.retry_ms AS "                    \
-    "\"retry_at:time\","                                                                           \
+    " j.any_port AS \"any_port:bool\", j.ordered_phone_id AS \"ordered_phone_id:id\", j.retries, " \
+    "j.crash_step, j.retry_ms AS \"retry_at:time\","                                               \
     " EXISTS (SELECT 1 FROM permit p WHERE p.job_id = j.id) AS \"permitted:bool\","                \
     " j.client_ref, j.prompt AS \"prompt:json\", j.error AS \"error:json\","                       \
     " j.result AS \"result:json\", j.chip_id, j.phone_state, j.run_count, j.created_ms AS "        \
@@ -77,11 +77,11 @@ static int answer_with_job(struct conn *conn, struct task *task, int64_t job_id)
 static const char known_key_sql[] =
     "SELECT id, request_sha256 FROM job WHERE idempotency_key = :idempotency_key";
 static const char add_sql[] =
-    "INSERT INTO job (recipe, recipe_version, recipe_sha256, priority, port_id, phone_id, serial, "
-    "imeis, firmware_id, backup_id,"
+    "INSERT INTO job (recipe, recipe_version, recipe_sha256, priority, port_id, phone_id,"
+    " ordered_phone_id, serial, imeis, firmware_id, backup_id,"
     " finish, accept, owner_ref, client_ref, idempotency_key, request_sha256, any_port, created_ms)"
-    " VALUES (:recipe, :recipe_version, :recipe_sha256, :priority, :port_id, :phone_id, :serial, "
-    ":imeis, :firmware_id, :backup_id,"
+    " VALUES (:recipe, :recipe_version, :recipe_sha256, :priority, :port_id, :phone_id, :phone_id,"
+    " :serial, :imeis, :firmware_id, :backup_id,"
     " :finish, :accept, :owner_ref, :client_ref, :idempotency_key, :request_sha256,"
     " :port_id IS NULL, :now)";
 

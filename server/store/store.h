@@ -39,7 +39,8 @@ struct store_config {
     const char *const *copy_dirs; /* store_copy() may write below them; NULL-terminated, or NULL */
     /* Files of the key that backups are sealed with (usb/base/seal.h) and of the one before; NULL: none. */
     const char *backup_key, *old_backup_key;
-    bool new_station_key; /* DATA/station.key may be another one than that of the manifests so far */
+    bool
+        new_station_key; /* DATA/station.key may be another one than that of the manifests so far */
 };
 
 /* code is 0 or ERR_* with the sentence in err; body is borrowed, NULL on error and where nothing is
@@ -153,8 +154,8 @@ void store_conflict_resolve(struct store *s, int64_t conflict_id, const char *ac
 
 /* ---- jobs ---- */
 struct store_job_new {
-    const char *recipe; /* required */
-    int recipe_version; /* 0: not known, then no version is kept */
+    const char *recipe;                          /* required */
+    int recipe_version;                          /* 0: not known, then no version is kept */
     const char *recipe_sha256, *recipe_document; /* of and as JSON with sorted keys and no blanks */
     const char *port_id, *serial, *finish, *accept, *owner_ref, *client_ref;
     const char *imeis[4];
@@ -194,7 +195,7 @@ void store_job_change(struct store *s, int64_t job_id, const struct store_job_ch
                       store_done_fn *done, void *arg);
 /* id recipe state step progress steps[] prompt error{code message advice} created_at started_at
  * ended_at result port serial imeis[] phone_id firmware backup finish accept owner_ref client_ref
- * priority chip_id phone_state run_count crash_step; progress is all zeros (it is not stored). */
+ * priority chip_id phone_state run_count crash_step ordered_phone_id; progress is all zeros (it is not stored). */
 void store_job_get(struct store *s, int64_t job_id, store_done_fn *done, void *arg);
 struct store_job_filter { /* NULL or 0: any */
     const char *state, *port_id, *serial, *client_ref;

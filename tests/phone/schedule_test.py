@@ -115,6 +115,39 @@ class Anywhere(Schedule):
         self.verb(first, "resume", port=self.rack.port(0))
         self.station.wait(first["id"], until=("prompt",), step="S3")
 
+    def test_a_phone_that_was_met_is_not_the_ordered_one(self):
+        """A job that named no port has read a phone that lost its serial, and then its worker or the station ended:
+        nobody has said yet that it is this phone, and the next run asks, as the first one did."""
+        self.begin(phones=2, hands="none")
+        job = self.anywhere(0)
+        self.download_mode(1)
+        self.until(lambda: any(p["mode"] == "brom" for p in self.station.get("/ports")["items"]), "a boot ROM")
+        self.takes_work(1)
+        self.asked_about_the_phone(job)
+        before = self.rack.hashes(1)
+        os.kill(self.worker(job), signal.SIGKILL)
+        self.assertEqual(self.station.wait(job["id"])["state"], "interrupted")
+        self.verb(job, "resume")
+        self.asked_once_more(job, before)
+        self.restart(signal.SIGKILL)
+        job = self.asked_once_more(job, before)
+        self.answer(job, "abort")
+        self.waits_for(job, "phone")
+        self.until(lambda: self.station.job(job["id"])["phone_id"] is None, "the other phone is not the job's")
+        self.assertEqual(self.rack.hashes(1), before)
+
+    def asked_once_more(self, job, before):
+        runs = self.station.job(job["id"])["run_count"]
+        self.rack.control(1, "unplug")
+        self.rack.control(1, "power_long")
+        self.hands(1)
+        self.until(lambda: self.station.job(job["id"])["run_count"] > 1, "another run", 60)
+        job = self.asked_about_the_phone(job)
+        self.assertEqual((job["state"], job["permitted"]), ("prompt", False), job["step"])
+        self.assertIn("is the phone on port", job["prompt"]["text"].lower())
+        self.assertEqual(self.rack.hashes(1), before)
+        return job
+
 
 class FakePortwatch:
     """Ports that a test makes up: what portwatch would say of them. Hands no device to anybody."""
@@ -189,8 +222,11 @@ class MadeUpPorts(Schedule):
         for label in ("A1", "a1"):
             self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": label}), "has the label")
         self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": XHCI + "1"}), "id of a port")
-        job = self.anywhere(0, port="A1")
+        job = self.anywhere(0, port="a1")  # as it is typed in: one label, whatever its letters
         self.assertEqual(self.station.wait(job["id"], until=("running", "prompt"), seconds=30)["port"], XHCI + "1")
+        relabel = [bench.program("flashrack"), "port", "label", "a1", "--set", "a1", "--server", self.station.url]
+        subprocess.run(relabel, check=True, capture_output=True)
+        self.assertEqual(self.station.get("/ports/" + XHCI + "1")["label"], "a1")
         self.assertIsNone(self.station.call("PATCH", path + "1", {"label": ""})["label"])
         self.assert_refused(lambda: self.anywhere(0, port="A1"), "no port 'A1'")
         self.station.call("PATCH", path + "2", {"label": "A1"})
