@@ -1,22 +1,27 @@
 /* port_cmd.c: what a person calls a port. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "server/cli/client_cmd.h"
 #include "server/cli/table.h"
 #include "usb/base/mem.h"
 
-/* The port with this id or label, as the station lists it; borrowed from `ports`. */
+/* The port with this id or label, as the station lists it; borrowed from `ports`. Of labels a station knows one, whether
+ * its letters are capitals or not. */
 static json_t *port_by_name(json_t *ports, const char *name)
 {
-    static const char *const keys[] = {"id", "label"};
+    static const struct {
+        const char *key;
+        int (*compare)(const char *, const char *);
+    } names[] = {{"id", strcmp}, {"label", strcasecmp}};
     size_t i;
     json_t *port;
-    for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
+    for (size_t k = 0; k < ARRAY_LEN(names); k++) {
         json_array_foreach(json_object_get(ports, "items"), i, port)
         {
-            const char *value = text_of(port, keys[k]);
-            if (value && strcmp(value, name) == 0)
+            const char *value = text_of(port, names[k].key);
+            if (value && names[k].compare(value, name) == 0)
                 return port;
         }
     }

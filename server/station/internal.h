@@ -25,21 +25,23 @@ struct loaded_recipe {
     json_t *json;
     char *document; /* keys sorted, no blanks: what its hash is of */
     char sha256[SHA256_HEX_BYTES];
-    char *refusal; /* why no order may use it: this version was another document before; NULL: fine */
+    char *
+        refusal; /* why no order may use it: this version was another document before; NULL: fine */
     struct loaded_recipe *next; /* of former_recipes */
 };
 
 struct port {
     char id[128], label[64];
     bool enabled;
-    bool known;      /* something was plugged in here once, or a person set it up; else a job named it */
+    bool known; /* something was plugged in here once, or a person set it up; else a job named it */
     bool takes_work; /* also runs jobs that name no port: law 10's standing order to identify */
     char mode[16], serial[64]; /* what is on it now */
     int vid, pid, speed;       /* speed in USB/IP numbering, 0: nothing there */
     char trouble[200];         /* why the port does not work; empty when it does */
-    char last_job[24], last_state[16], last_text[200]; /* of the job before, until the next one begins */
+    char last_job[24], last_state[16],
+        last_text[200]; /* of the job before, until the next one begins */
     bool last_outdated; /* a phone came since, which may be another one */
-    struct job *job;                                   /* the one that has the port now */
+    struct job *job;    /* the one that has the port now */
     int held; /* it gives no job away: a worker of a former process is in its last step here, or the end of
                * a job is not stored yet */
     int64_t kept_for; /* the job whose half-written phone may still be plugged in here; 0: none */
@@ -75,13 +77,13 @@ struct station {
     struct worker_pool *workers;
     struct portwatch_link *portwatch;
     LIST_HEAD(, port) ports;
-    LIST_HEAD(, hub) hubs;    /* controllers and hubs of this machine, as portwatch told */
-    LIST_HEAD(, job) jobs;    /* those that have not ended */
-    LIST_HEAD(, job) unsaved; /* ended, but the store could not write that down yet */
-    struct job_queue queue;   /* those that wait for their turn, in the order of their turns */
+    LIST_HEAD(, hub) hubs;      /* controllers and hubs of this machine, as portwatch told */
+    LIST_HEAD(, job) jobs;      /* those that have not ended */
+    LIST_HEAD(, job) unsaved;   /* ended, but the store could not write that down yet */
+    struct job_queue queue;     /* those that wait for their turn, in the order of their turns */
     struct job_queue returning; /* waited for a person and want to go on; in the same order */
     struct event *poke;         /* looks at the queue */
-    int64_t start_ms; /* before that no worker is started: they come one after another */
+    int64_t start_ms;           /* before that no worker is started: they come one after another */
     struct admit_limits limits;
     int retries_max;
     struct {
@@ -90,8 +92,9 @@ struct station {
     } calibration;
     size_t recipe_count;
     struct loaded_recipe *recipes;
-    struct loaded_recipe *former_recipes; /* of jobs that were ordered before a newer version came */
-    json_t *failures; /* by id */
+    struct loaded_recipe
+        *former_recipes;   /* of jobs that were ordered before a newer version came */
+    json_t *failures;      /* by id */
     struct keeper *keeper; /* NULL: backups are not read again */
     struct retention *retention;
     station_event_fn *on_event;
@@ -133,10 +136,10 @@ struct job {
     json_t *prompt;
     struct wire_done done;
     bool has_done, ended, saved, deny_sent;
-    bool resting;    /* waits for a person: it counts in no limit until it has returned */
-    bool returning;  /* its worker waits before the next step until there is room for it */
-    bool cancelling; /* a person wants it to end, its worker was told so */
-    bool pausing;    /* the same of a pause that it has not come to yet */
+    bool resting;       /* waits for a person: it counts in no limit until it has returned */
+    bool returning;     /* its worker waits before the next step until there is room for it */
+    bool cancelling;    /* a person wants it to end, its worker was told so */
+    bool pausing;       /* the same of a pause that it has not come to yet */
     struct err stopped; /* why the station told its worker to end; no code: it did not */
     bool queued, paused,
         permitted;         /* permitted: a permit was given, so its phone may be half written */
@@ -150,24 +153,25 @@ struct job {
     int64_t not_before_ms, retry_at_ms; /* back-off: by our clock; UTC for people */
     json_t *end_error, *end_result;     /* of an ended job, until they are stored */
     struct event *save;                 /* stores again what the store did not take */
-    char why[200];              /* its worker ended, in words */
-    int run;                    /* of this job, from 1 */
+    char why[200];                      /* its worker ended, in words */
+    int run;                            /* of this job, from 1 */
     char pinned_chip[72];       /* the only phone that a later run may go on with; empty: any */
     struct phone_facts *before; /* what the runs before left on it; NULL until the run began */
-    char left_as[PHONE_NAME_MAX]; /* by the runs before, a word of phone_state(); empty: no run ended, or not known */
+    char left_as
+        [PHONE_NAME_MAX]; /* by the runs before, a word of phone_state(); empty: no run ended, or not known */
     int64_t done_bytes, total_bytes, rate_from_ms, rate_from_bytes;
     double bytes_per_s;
     int64_t told_ms; /* when progress was last published */
     int pending;     /* calls under way whose callback has this job */
     struct err prepare_err;
     const char *prepare_failure; /* what that is called; NULL: by its code */
-    TAILQ_ENTRY(job) queue; /* or returning: never both */
+    TAILQ_ENTRY(job) queue;      /* or returning: never both */
     LIST_ENTRY(job) link;
 };
 
 /* port.c */
 struct port *port_find(struct station *s, const char *id);
-/* By id; else by the label that stands beside the socket; else a socket that nothing was plugged into yet. NULL:
+/* By id; else by the label that stands beside the socket, in capitals or not; else a socket that nothing was plugged into yet. NULL:
  * there can be no such port. */
 struct port *port_named(struct station *s, const char *name, struct err *err);
 struct port *port_add(struct station *s, const char *id); /* finds it when it is there already */
@@ -283,7 +287,8 @@ bool permit_may_go_on(struct job *j, int code, const struct err *err, const char
 /* moved.c: has the phone that a job waits for come to another port? */
 void moved_look(struct station *s);
 json_t *moved_json(const struct job *j); /* {port by text} or null, a new reference */
-json_t *moved_stored_json(struct station *s, json_t *job); /* the same for one that is interrupted */
+json_t *moved_stored_json(struct station *s,
+                          json_t *job); /* the same for one that is interrupted */
 
 /* recognise.c: is this phone the one that the job is for? Goes on with permit_go_on() or permit_deny(). */
 #define RECOGNISE_PROMPT "is-it-this-phone"
@@ -334,8 +339,9 @@ void station_later(struct station *s, later_fn *again, later_fn *drop, void *arg
 void laters_free(struct station *s);
 
 /* topology.c: controllers, hubs, sockets */
-void topology_hub(struct station *s, const struct wire_hub *hub); /* there, or with 0 sockets gone */
-void topology_forget(struct station *s);                          /* all of them */
+void topology_hub(struct station *s,
+                  const struct wire_hub *hub); /* there, or with 0 sockets gone */
+void topology_forget(struct station *s);       /* all of them */
 
 /* station.c */
 void station_settled(struct station *s);

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "server/station/internal.h"
 #include "usb/base/log.h"
@@ -60,7 +61,7 @@ struct port *port_named(struct station *s, const char *name, struct err *err)
         return p;
     LIST_FOREACH(at, &s->ports, link)
     {
-        if (at->label[0] && strcmp(at->label, name) == 0)
+        if (at->label[0] && strcasecmp(at->label, name) == 0) /* as the store tells labels apart */
             return at;
     }
     if (port_id_possible(s, name))
