@@ -41,10 +41,11 @@ const struct cli_command offline_commands[] = {
      "--backup FILE  what GET /backups/ID answers; without it one that fits is assumed\n"
      "--finish       as of a job: lk (default) or upgrade",
      recipe_check_cmd},
-    {"report verify", "FILE [--key KEY] [--chain FILE...]",
+    {"report verify", "FILE [--key KEY]... [--chain FILE...]",
      "Is a job's report what its station signed, and is none missing?\n\n"
      "--key KEY      the station's public key: 64 digits, or a file of 'flashrack report key -o'.\n"
-     "               Without it the key in the report is taken: then compare its fingerprint\n"
+     "               Without it the key in the report is taken: then compare its fingerprint.\n"
+     "               Of a station that lost its key give each one it had, in their order\n"
      "--chain        all files, in the order of their numbers, are reports that follow each other",
      report_verify_cmd},
     {0},

@@ -99,14 +99,38 @@ int report_check(json_t *document, const struct sign_key *trusted, struct report
     return 0;
 }
 
-int report_follows(const struct report *before, const struct report *next, struct err *err)
+static int place_of(const struct report *r, const struct sign_key *keys, int count)
 {
-    if (memcmp(before->key.bytes, next->key.bytes, sizeof(next->key.bytes)) != 0)
+    for (int i = 0; i < count; i++)
+        if (memcmp(keys[i].bytes, r->key.bytes, sizeof(r->key.bytes)) == 0)
+            return i;
+    return -1;
+}
+
+/* The next report names the hash of the one before whoever signs it. Whose key that is the reports cannot say: the old one
+ * was lost and has signed nothing for the new one, and anybody can write a report that follows. */
+static int check_change(const struct report *before, const struct report *next,
+                        const struct sign_key *keys, int count, struct err *err)
+{
+    int from = place_of(before, keys, count), to = place_of(next, keys, count);
+    if (from >= 0 && to > from)
+        return 1;
+    if (from >= 0 && to >= 0)
         return err_set(err, ERR_VERIFY,
-                       "jobs %s and %s: signed with different keys. If the station lost its key "
-                       "between them (its audit says so, action station.key), check the reports "
-                       "before and from then on each with their --key",
+                       "jobs %s and %s: the second is signed with a key that the station had given "
+                       "up before the first",
                        before->job_id, next->job_id);
+    return err_set(err, ERR_VERIFY, "jobs %s and %s: signed with different keys", before->job_id,
+                   next->job_id);
+}
+
+int report_follows(const struct report *before, const struct report *next,
+                   const struct sign_key *keys, int count, struct err *err)
+{
+    bool changed = memcmp(before->key.bytes, next->key.bytes, sizeof(next->key.bytes)) != 0;
+    int rc = changed ? check_change(before, next, keys, count, err) : 0;
+    if (rc < 0)
+        return rc;
     if (next->sequence != before->sequence + 1)
         return err_set(
             err, ERR_VERIFY,
@@ -117,5 +141,5 @@ int report_follows(const struct report *before, const struct report *next, struc
         return err_set(err, ERR_VERIFY,
                        "number %lld does not name the hash of number %lld: the chain is broken",
                        (long long)next->sequence, (long long)before->sequence);
-    return 0;
+    return rc;
 }

@@ -21,7 +21,10 @@ struct report { /* what a good one says; texts are cut to their place */
  * key signed it. */
 int report_check(json_t *document, const struct sign_key *trusted, struct report *out,
                  struct err *err);
-/* `next` comes right after `before` in the chain of one station. ERR_VERIFY with what is wrong. */
-int report_follows(const struct report *before, const struct report *next, struct err *err);
+/* `next` comes right after `before` in the chain of one station. `keys`: those that are known to be the station's, in the
+ * order in which it had them; only from one of them to a later one may the key change: 1 then, else 0, or ERR_VERIFY with
+ * what is wrong. */
+int report_follows(const struct report *before, const struct report *next,
+                   const struct sign_key *keys, int count, struct err *err);
 
 #endif

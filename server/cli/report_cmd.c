@@ -33,7 +33,26 @@ static int key_of(const char *text, struct sign_key *out, struct err *err)
     return 0;
 }
 
-static int report_read(const char *path, const struct sign_key *trusted, json_t **json,
+struct
+    trusted { /* keys that the person knows to be the station's, in the order in which it had them */
+    struct sign_key keys[CLI_VALUES_MAX];
+    int count;
+};
+
+/* The one that this report says it was signed with; else the first, which then refuses it. NULL: none was given. */
+static const struct sign_key *key_for(json_t *report, const struct trusted *trusted)
+{
+    const char *text = json_string_value(json_object_get(report, "public_key"));
+    struct sign_key key;
+    if (!trusted->count || !text || !sign_key_parse(text, &key))
+        return trusted->count ? trusted->keys : NULL;
+    for (int i = 0; i < trusted->count; i++)
+        if (memcmp(trusted->keys[i].bytes, key.bytes, sizeof(key.bytes)) == 0)
+            return &trusted->keys[i];
+    return trusted->keys;
+}
+
+static int report_read(const char *path, const struct trusted *trusted, json_t **json,
                        struct report *out, struct err *err)
 {
     AUTO(free_ptr) char *text = NULL;
@@ -45,7 +64,7 @@ static int report_read(const char *path, const struct sign_key *trusted, json_t 
     *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
     if (!*json)
         return err_set(err, ERR_FORMAT, "%s line %d: %s", path, why.line, why.text);
-    rc = report_check(*json, trusted, out, err);
+    rc = report_check(*json, key_for(*json, trusted), out, err);
     return rc < 0 ? err_in(err, "%s", path) : 0;
 }
 
@@ -67,45 +86,85 @@ static void key_tell(const struct sign_key *key)
            hex);
 }
 
-static int verify_all(char **paths, int count, const struct sign_key *trusted, bool chain,
-                      struct err *err)
+static void key_digits(const struct sign_key *key, char digits[2 * SIGN_KEY_BYTES + 1])
+{
+    hex_encode(span_of(key->bytes, sizeof(key->bytes)), digits);
+}
+
+/* Where one key ends and the next begins: who knows both can check all of it as one chain. NULL: it is not that. */
+static char *change_advice(const struct report *before, json_t *next)
+{
+    struct report now;
+    char old[2 * SIGN_KEY_BYTES + 1], new[2 * SIGN_KEY_BYTES + 1];
+    if (report_check(next, NULL, &now, NULL) < 0 ||
+        memcmp(before->key.bytes, now.key.bytes, sizeof(now.key.bytes)) == 0)
+        return NULL;
+    key_digits(&before->key, old);
+    key_digits(&now.key, new);
+    return xasprintf(
+        "A station that lost its key goes on with a new one; its audit names both (action "
+        "station.key, "
+        "after number %lld). Are these two the station's, by what you have kept? Then give them in "
+        "their order:\n"
+        "  flashrack report verify --key %s --key %s --chain FILE...",
+        (long long)before->sequence, old, new);
+}
+
+static int verify_all(char **paths, int count, const struct trusted *trusted, bool chain,
+                      char **advice, struct err *err)
 {
     struct report before = {0}, now = {0};
     for (int i = 0; i < count; i++) {
         AUTO(client_json_free) json_t *json = NULL;
-        int rc = report_read(paths[i], trusted, &json, &now, err);
+        int changed = 0, rc = report_read(paths[i], trusted, &json, &now, err);
         if (rc == 0 && chain && i > 0)
-            rc = report_follows(&before, &now, err);
+            rc = changed = report_follows(&before, &now, trusted->keys, trusted->count, err);
+        if (rc < 0 && json && chain && i > 0 && trusted->count < 2)
+            *advice = change_advice(&before, json);
         if (rc < 0)
             return rc;
+        if (changed)
+            printf("here the station goes on with its next key\n");
         report_tell(&now);
         before = now;
     }
-    if (!trusted)
+    if (!trusted->count)
         key_tell(&now.key);
+    return 0;
+}
+
+static int keys_of(const char *const *texts, struct trusted *out, struct err *err)
+{
+    for (; texts[out->count]; out->count++) {
+        int rc = key_of(texts[out->count], &out->keys[out->count], err);
+        if (rc < 0)
+            return rc;
+    }
     return 0;
 }
 
 int report_verify_cmd(const struct cli_command *self, int argc, char **argv)
 {
-    const char *key_text = NULL;
+    const char *key_texts[CLI_VALUES_MAX + 1] = {NULL};
     bool chain = false;
     const struct cli_option options[] = {
-        {"key", &key_text, NULL, 0}, {"chain", NULL, &chain, 0}, {0}};
+        {"key", key_texts, NULL, CLI_REPEATS}, {"chain", NULL, &chain, 0}, {0}};
     argc = cli_options(self, argc, argv, options);
     if (argc < 0)
         return CLI_USAGE;
     if (argc == 0)
         return cli_usage(self, "a report is needed, as 'flashrack report get' writes it");
     struct err err = {0};
-    struct sign_key key;
-    int rc = key_text ? key_of(key_text, &key, &err) : 0;
+    struct trusted trusted = {0};
+    AUTO(free_ptr) char *advice = NULL;
+    int rc = keys_of(key_texts, &trusted, &err);
     if (rc == 0)
-        rc = verify_all(argv, argc, key_text ? &key : NULL, chain, &err);
+        rc = verify_all(argv, argc, &trusted, chain, &advice, &err);
     if (rc < 0)
-        return cli_fail(&err, rc == ERR_VERIFY
-                                  ? "Do not rely on it: get the report from its station again."
-                                  : NULL);
+        return cli_fail(&err, advice             ? advice
+                              : rc == ERR_VERIFY ? "Do not rely on it: get the report from its "
+                                                   "station again."
+                                                 : NULL);
     if (chain && argc > 1)
         printf("the chain of %d reports is whole\n", argc);
     return CLI_FINE;

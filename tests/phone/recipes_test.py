@@ -54,6 +54,29 @@ class Reports(Tiny):
                               capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def chain_across_a_lost_key(self, folder, old):
+        """Both keys given in their order make it one chain; with one of them the tool says what to give."""
+        self.assertEqual(self.station.stop(), 0)
+        os.unlink(os.path.join(self.station.data, "station.key"))
+        self.station.args.append("--new-station-key")
+        self.station.start()
+        job = self.order()
+        self.station.post(f"/jobs/{job['id']}/cancel")
+        self.station.wait(job["id"])
+        new = os.path.join(self.dir, "new.pub")
+        self.tool("report", "key", "-o", new)
+        self.tool("report", "get", "--all", "-o", folder)
+        chain = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+        said = self.tool("report", "verify", "--chain", "--key", old, "--key", new, *chain)
+        self.assertIn("next key\njob 3", said)
+        self.assertIn("chain of 3 reports is whole", said)
+        with open(old) as first, open(new) as second:
+            command = f"report verify --key {first.read()} --key {second.read()} --chain FILE..."
+        for keys in ((), ("--key", old)):
+            self.assertIn(command, self.tool("report", "verify", "--chain", *keys, *chain, status=1))
+        for keys in (("--key", new), ("--key", new, "--key", old)):
+            self.assertNotIn(command, self.tool("report", "verify", "--chain", *keys, *chain, status=1))
+
     def test_reports_of_closed_jobs(self):
         self.open(profile="tiny")
         label = self.prepare()
@@ -86,6 +109,8 @@ class Reports(Tiny):
         chain = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
         self.assertIn("chain of 2 reports is whole", self.tool("report", "verify", "--key", key, "--chain", *chain))
         self.assertIn("another key", self.tool("report", "verify", "--key", "00" * 32, files[0], status=1))
+
+        self.chain_across_a_lost_key(folder, key)
 
         with open(files[1]) as f:
             report = json.load(f)

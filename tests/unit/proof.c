@@ -188,7 +188,7 @@ static int chain_of(const struct report *reports, const size_t *order, size_t co
 {
     int rc = 0;
     for (size_t i = 1; i < count && rc == 0; i++)
-        rc = report_follows(&reports[order[i - 1]], &reports[order[i]], NULL);
+        rc = report_follows(&reports[order[i - 1]], &reports[order[i]], NULL, 0, NULL);
     return rc;
 }
 
@@ -301,7 +301,7 @@ static int64_t check_whole(struct bench *b, int64_t before)
             assert_int_equal(report_check(report, NULL, &now, NULL), 0);
             assert_int_equal(now.sequence, ++count);
             if (count > 1)
-                assert_int_equal(report_follows(&last, &now, NULL), 0);
+                assert_int_equal(report_follows(&last, &now, NULL, 0, NULL), 0);
         }
         snprintf(after, sizeof(after), "%lld", (long long)count);
         more = json_is_string(json_object_get(c.body, "next"));
@@ -440,6 +440,23 @@ static void check_note(struct bench *b, struct sign_key old)
     json_decref(c.body);
 }
 
+/* The chain goes on from a key to a later one, of those that a person knows; in no other order, and with no other key. */
+static void check_change_of_keys(struct bench *b, int64_t job, const struct report *now,
+                                 struct sign_key old)
+{
+    json_auto_t *report = report_of(b, job);
+    struct report before;
+    const struct sign_key keys[] = {old, now->key, old}, none[] = {{{0}}, now->key};
+    assert_int_equal(report_check(report, &old, &before, NULL), 0);
+    assert_int_equal(report_follows(&before, now, keys, 2, NULL), 1);
+    assert_int_equal(report_follows(&before, now, keys + 1, 2, NULL), ERR_VERIFY);
+    assert_int_equal(report_follows(&before, now, keys, 1, NULL), ERR_VERIFY);
+    assert_int_equal(report_follows(&before, now, none, 2, NULL), ERR_VERIFY);
+    assert_int_equal(report_follows(&before, now, NULL, 0, NULL), ERR_VERIFY);
+    before.sha256.bytes[0] ^= 1;
+    assert_int_equal(report_follows(&before, now, keys, 2, NULL), ERR_VERIFY);
+}
+
 /* A station that signed reports does not take another key on its own; with a person's word it does, once, and the change
  * is on record. */
 static void a_lost_key_is_not_replaced_silently(void **state)
@@ -451,7 +468,7 @@ static void a_lost_key_is_not_replaced_silently(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(try_start(b, false, &err), 0); /* nothing was signed so far */
     struct sign_key old = store_sign_key(b->store);
-    closed_job(b, "succeeded");
+    int64_t first = closed_job(b, "succeeded");
     assert_int_equal(rename(path, copy), 0);
     expect_refusal(b, "is missing");
     assert_int_equal(access(path, F_OK), -1);
@@ -464,6 +481,7 @@ static void a_lost_key_is_not_replaced_silently(void **state)
     struct report checked;
     struct sign_key key = store_sign_key(b->store);
     assert_int_equal(report_check(report, &key, &checked, &err), 0);
+    check_change_of_keys(b, first, &checked, old);
     assert_int_equal(rename(copy, path), 0); /* now the old one is the wrong one */
     expect_refusal(b, "is another key");
 }
