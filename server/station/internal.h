@@ -333,8 +333,9 @@ void adoptions_free(struct station *s);
 
 /* later.c: what failed for now is done again */
 bool passes(int code); /* the disk, or a queue that is full: nothing is wrong with what was asked */
-/* Two seconds from now again(arg), or drop(arg) when the station ends before. */
+/* Two seconds from now, or in `ms`: again(arg), or drop(arg) when the station ends before. */
 typedef void later_fn(void *arg);
+void station_after(struct station *s, int ms, later_fn *again, later_fn *drop, void *arg);
 void station_later(struct station *s, later_fn *again, later_fn *drop, void *arg);
 void laters_free(struct station *s);
 

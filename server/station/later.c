@@ -38,15 +38,20 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     call.again(call.arg);
 }
 
-void station_later(struct station *s, later_fn *again, later_fn *drop, void *arg)
+void station_after(struct station *s, int ms, later_fn *again, later_fn *drop, void *arg)
 {
     struct later *l = xcalloc(1, sizeof(*l));
     *l = (struct later){.s = s, .again = again, .drop = drop, .arg = arg};
     l->timer = evtimer_new(s->base, on_timer, l);
     LIST_INSERT_HEAD(&s->laters, l, link);
-    struct timeval tv = {AGAIN_MS / 1000, (AGAIN_MS % 1000) * 1000};
+    struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
     if (!l->timer || evtimer_add(l->timer, &tv) < 0)
         abort();
+}
+
+void station_later(struct station *s, later_fn *again, later_fn *drop, void *arg)
+{
+    station_after(s, AGAIN_MS, again, drop, arg);
 }
 
 void laters_free(struct station *s)

@@ -185,6 +185,7 @@ void station_stop(struct station *s)
     if (!s)
         return;
     s->stopping = true;
+    laters_free(s); /* who waits for an answer is told while the API is still there */
     jobs_save(s);
     worker_pool_free(&s->workers);
     portwatch_link_free(&s->portwatch);

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """The station's own life: workers that die in each phase, portwatch restarted, flashrackd ended in the middle of a
 job, queues, descriptors. Usage: station_test.py [CASE...]; without one all cases run."""
+import concurrent.futures
+import fcntl
 import json
 import os
 import shutil
@@ -187,6 +189,38 @@ class Lifetime(Processes):
 
     def test_station_killed_in_the_backup(self):
         self.station_ends(signal.SIGKILL)
+
+
+class InBetween(Processes):
+    """A person is faster than the station, which takes up what a former process left."""
+
+    def test_cancel_waits_until_the_job_is_taken_up(self):
+        self.open(hands="none")
+        self.prepare()
+        job = self.station.wait(self.order()["id"], until=("prompt",), step="S3")
+        pid = self.worker(job)
+        self.station.process.child.kill()
+        self.station.process.child.wait(30)
+        self.until(lambda: not os.path.exists(f"/proc/{pid}"), "its worker ends")
+        # what a worker of before that is still in its step does: it holds the spool
+        with open(os.path.join(self.station.data, "spool", f"job-{job['id']}.spool"), "rb") as spool, \
+                concurrent.futures.ThreadPoolExecutor(1) as threads:
+            fcntl.flock(spool, fcntl.LOCK_EX)
+
+            def cancel():
+                answer = threads.submit(self.station.post, f"/jobs/{job['id']}/cancel")
+                self.assertFalse(concurrent.futures.wait([answer], timeout=0.5).done)
+                return answer
+
+            self.station.start()
+            answer = cancel()
+            self.stop_station()  # it does not wait for this
+            self.assertIsNotNone(answer.exception(30))
+            self.station.start()
+            answer = cancel()
+            fcntl.flock(spool, fcntl.LOCK_UN)
+            self.assertEqual(answer.result(30)["state"], "cancelled")
+        self.until(lambda: self.spools() == [], f"spool files go: {self.spools()}")
 
 
 class Laws(Bench):
