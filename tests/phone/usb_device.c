@@ -429,8 +429,10 @@ static int gadget_request(struct board *b, const uint8_t setup[8], const uint8_t
 static int control_request(struct board *b, const struct control *c, uint8_t *in, size_t in_max)
 {
     struct usb_device *d = &b->usb;
-    if (!c->in && c->length < get_le16(c->setup + 6))
-        return -1; /* less data than the setup packet promises */
+    uint16_t promised = get_le16(c->setup + 6);
+    bool in_by_setup = c->setup[0] & 0x80;
+    if (promised && (in_by_setup != c->in || (!c->in && c->length < promised)))
+        return -1; /* data in the other direction than the setup packet's, or less than it promises */
     if ((c->setup[0] & 0x60) != 0)
         return gadget_request(b, c->setup, c->data, in, in_max);
     struct usb_state state = {d->configuration, d->halted};

@@ -295,10 +295,16 @@ bool client_silent(int fd)
 
 int client_control(int fd, uint32_t seqnum, const uint8_t setup[8], const void *out, void *in)
 {
+    bool is_in = setup[0] & 0x80 && (setup[6] || setup[7]);
+    return client_control_as(fd, seqnum, setup, is_in, out, in);
+}
+
+int client_control_as(int fd, uint32_t seqnum, const uint8_t setup[8], bool is_in, const void *out,
+                      void *in)
+{
     static __thread struct reply reply;
     uint8_t head[48];
     uint32_t len = (uint32_t)(setup[6] | setup[7] << 8);
-    bool is_in = setup[0] & 0x80 && len;
     head_of(head, 1, seqnum);
     put_be(head + 12, is_in);
     put_be(head + 24, len);

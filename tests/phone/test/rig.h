@@ -60,6 +60,9 @@ int client_reply(int fd, bool in, struct reply *out);
 bool client_silent(int fd);
 /* A control request and its answer: bytes or a negative status. */
 int client_control(int fd, uint32_t seqnum, const uint8_t setup[8], const void *out, void *in);
+/* The same in a direction that need not be the setup packet's. */
+int client_control_as(int fd, uint32_t seqnum, const uint8_t setup[8], bool is_in, const void *out,
+                      void *in);
 void client_configure(int fd);
 
 #endif

@@ -173,6 +173,11 @@ static void control_requests(void **state)
     assert_int_equal(client_control(fd, 90, store, "abc", NULL), 3);
     assert_int_equal(client_control(fd, 91, fetch, NULL, in), 3);
     assert_memory_equal(in, "abc", 3);
+    /* requests whose direction is not what their setup packet says: nobody brings the data, nobody takes it */
+    assert_int_equal(client_control_as(fd, 92, store, true, NULL, in), -32);
+    assert_int_equal(client_control_as(fd, 93, fetch, false, "xyz", NULL), -32);
+    assert_int_equal(client_control(fd, 94, fetch, NULL, in), 3);
+    assert_memory_equal(in, "abc", 3);
     close(fd);
 }
 
