@@ -237,11 +237,18 @@ class Restore(Bench):
     def test_android_9(self):
         # and a bootloader that tells little, in other words
         self.with_android("PDA-2150-0-00WW-B02", "9", "oem_reply=named", "text_style=newmtk",
-                          "vars_absent=has-slot,max-download-size,battery-voltage,product,unlocked,current-slot")
+                          "vars_absent=has-slot,max-download-size,battery-voltage,product,unlocked,current-slot,serialno")
 
     def test_android_10(self):
         # and a service bootloader that wants no permission
         self.with_android("PDA-3260-0-00WW-B01", "10", "auth=none", "set_active=unknown")
+
+    def test_bootloader_that_does_not_tell_its_serial(self):
+        self.open(settings=["vars_absent=serialno"], faults=["1-1:no_serial_string"])
+        self.prepare()
+        job = self.restore()
+        self.assert_failed(job, "serial_not_told", "neither when asked nor")
+        self.assertEqual((job["step"] or "").split(" ")[0], "S11")
 
     def test_challenge_instead_of_a_code(self):
         """A bootloader of a newer security version does not know the command and asks a question of its own."""
@@ -344,7 +351,20 @@ class Restore(Bench):
         # the first DOWNLOAD of S7 (transfers 716 to 735): the agent says that it has no partition of that name
         self.open(faults=["1-1:da_status@step=2@transfer=719@status=0xc0040006"])
         self.prepare()
-        self.assert_failed(self.restore(), "flash_error", "DOWNLOAD", "PARTITION_NOT_FOUND")
+        self.assert_failed(self.restore(), "request_refused", "DOWNLOAD", "PARTITION_NOT_FOUND")
+
+    def test_a_range_that_was_spoilt_is_asked_for_again(self):
+        # a chunk of S5: what was asked for lies inside what the phone says of itself
+        self.open(faults=["1-1:da_status@step=2@transfer=400@status=0xc004000b"])
+        self.prepare()
+        job = self.order()
+        end = time.monotonic() + 60
+        while not any(s["attempt"] > 1 for s in job["steps"]) and time.monotonic() < end:
+            time.sleep(0.1)
+            job = self.station.job(job["id"])
+            self.assertIn(job["state"], ("queued", "waiting", "running", "prompt"), job["error"])
+        log = [line["message"] for line in self.station.get(f"/jobs/{job['id']}/log?limit=1000")["items"]]
+        self.assertTrue(any("EXCEED_AVAILABLE_RANGE" in line and "trying again" in line for line in log), log)
 
     def test_cable_pulled_while_writing(self):
         # the link breaks in the middle of S7; the person plugs the phone in again and the job goes on

@@ -39,6 +39,13 @@ static void every_error_is_one_failure(void **state)
                 assert_string_not_equal(id, "G2");
         }
     assert_string_equal(failure_of_error(-1000, FAILURE_AT_STATION), "G2");
+    /* only what is refused for good is secure boot's word or the commercial bootloader's */
+    static const int arguments[] = {ERR_INPUT, ERR_NOT_FOUND, ERR_LIMIT, ERR_FORMAT};
+    for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++)
+        assert_string_equal(failure_of_error(arguments[i], FAILURE_IN_DOWNLOAD), "C12");
+    assert_string_equal(failure_of_error(ERR_REFUSED, FAILURE_IN_DOWNLOAD), "C9");
+    assert_string_equal(failure_of_error(ERR_NOT_FOUND, FAILURE_IN_FASTBOOT), "C12");
+    assert_string_equal(failure_of_error(ERR_REFUSED, FAILURE_IN_FASTBOOT), "D11");
 }
 
 static void codes_are_given_once(void **state)

@@ -247,12 +247,11 @@ const struct xflash_status_info *xflash_status_find(uint32_t status)
 /* Bits 23..16: what security checks say. */
 #define DOMAIN_SECURITY 2
 
-/* An error that no case of status_class() names. A security check says no before anything is done, and so does a check
- * of arguments. Words without detail, or that are in no list, leave open how far the agent came with the flash. */
+/* An error that no case of status_class() names. A security check says no before anything is done. All others, words without
+ * detail and those that are in no list, leave open how far the agent came with the flash. */
 static int error_class(uint32_t status)
 {
-    bool known = xflash_status_find(status) != NULL;
-    return known || (status >> 16 & 0xff) == DOMAIN_SECURITY ? ERR_REFUSED : ERR_STORAGE;
+    return (status >> 16 & 0xff) == DOMAIN_SECURITY ? ERR_REFUSED : ERR_STORAGE;
 }
 
 /* What the code tells the caller to do next. */
@@ -267,7 +266,23 @@ static int status_class(uint32_t status)
     case XFLASH_UNSUPPORT_CMD:
     case XFLASH_UNSUPPORT_CTRL_CODE:
     case XFLASH_UNSUPPORT_OP:
+    case XFLASH_INVALID_STAGE:
+    case XFLASH_NOT_IMPLEMENTED:
         return ERR_UNSUPPORTED;
+    /* Checks of arguments: nothing was done. */
+    case XFLASH_INSUFFICIENT_BUFFER:
+    case XFLASH_INVALID_PARAMETERS:
+    case XFLASH_INVALID_GPT:
+    case XFLASH_INVALID_FORMAT_PARAMETER:
+    case XFLASH_UNKNOWN_STORAGE_SECTION_TYPE:
+    case XFLASH_READ_PT_FAIL:
+    case XFLASH_UNKNOWN_STORAGE_TYPE:
+    case XFLASH_EXCEED_AVAILABLE_RANGE:
+    case XFLASH_REG_PERMISSION_DENIED:
+        return ERR_INPUT;
+    case XFLASH_SEC_AUTH_FILE_NOT_FOUND:
+    case XFLASH_SEC_AUTH_FILE_NEEDED:
+        return ERR_AUTH_NEEDED;
     case XFLASH_CHECKSUM_ERR:
         return ERR_VERIFY;
     case XFLASH_TOO_LARGE:

@@ -421,13 +421,14 @@ static int run_step(struct session *s, const struct recipe_step *step, int attem
     return rc < 0 ? rc : 0;
 }
 
-/* A link that broke is worth another try; a phone or law that said no is not. */
+/* A link that broke is worth another try; a phone or law that said no is not. What an agent takes for a wrong range, or for a
+ * command that it lacks, was mangled on its way, or the sizes were that it was measured by. */
 static bool worth_another_try(const struct session *s, int code, int attempt)
 {
     if (attempt == ATTEMPTS_MAX || s->gave_up)
         return false;
     return s->begin_again || link_broke(code) || code == ERR_VERIFY || code == ERR_STORAGE ||
-           (code == ERR_UNSUPPORTED && s->da_up);
+           ((code == ERR_UNSUPPORTED || code == ERR_INPUT) && s->da_up);
 }
 
 /* Did the phone say no before it touched its flash? After a broken link nobody knows what was written, and what
@@ -435,7 +436,7 @@ static bool worth_another_try(const struct session *s, int code, int attempt)
 static bool nothing_was_written(int code)
 {
     return code == ERR_REFUSED || code == ERR_UNSUPPORTED || code == ERR_NOT_FOUND ||
-           code == ERR_LIMIT;
+           code == ERR_LIMIT || code == ERR_INPUT;
 }
 
 /* Brings the phone back to where the failed step can run again. */

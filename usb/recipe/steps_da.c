@@ -717,10 +717,8 @@ int action_write(struct session *s, const struct recipe_step *step, struct err *
             return rc;
         if (rc < 0)
             err_in(err, "write %s", s->plan->writes[i].partition);
-        /* A refusal has its name by the error. What else an agent says, of a name that it does not know or of an image that is
-         * too large, was compared with its own table before: that was spoilt on the way. */
         if (rc < 0)
-            return rc == ERR_REFUSED ? rc : failed(s, "C8", err);
+            return rc == ERR_FORMAT ? failed(s, "B6", err) : rc; /* an image that is not what it says */
     }
     return 0;
 }

@@ -48,10 +48,25 @@ static void record_variables(struct session *s)
     s->host.facts(s->host.arg, facts);
 }
 
+/* The serial that LK has read. Where it does not know the variable, its USB descriptor shows the same one. */
+static int read_serial(struct session *s, char serial[FASTBOOT_RESPONSE_MAX], struct err *err)
+{
+    int rc = fb_getvar(&s->fb, "serialno", serial, err);
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    if (!s->identity.serial[0])
+        return fail(s, "D18", err, ERR_NOT_FOUND,
+                    "the bootloader tells its serial neither when asked nor in its USB descriptor");
+    note(s, "warn", "%s; taking the serial of the USB descriptor", err->text);
+    err_clear(err);
+    snprintf(serial, FASTBOOT_RESPONSE_MAX, "%s", s->identity.serial);
+    return 0;
+}
+
 static int check_serial(struct session *s, struct err *err)
 {
     char serial[FASTBOOT_RESPONSE_MAX];
-    int rc = fb_getvar(&s->fb, "serialno", serial, err);
+    int rc = read_serial(s, serial, err);
     if (rc < 0)
         return rc;
     if (strcmp(serial, SERIAL_LK_DEFAULT) == 0)
