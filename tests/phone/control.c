@@ -412,8 +412,11 @@ static bool answer_lines(struct client *c, char *buf, size_t *len)
     }
     *len -= (size_t)(line - buf);
     memmove(buf, line, *len);
-    if (*len == LINE_MAX_BYTES)
-        answer(c, refusal(ERR_LIMIT, "a line of more than 65535 bytes"));
+    if (*len == LINE_MAX_BYTES) {
+        char why[64];
+        snprintf(why, sizeof(why), "a line of more than %d bytes", LINE_MAX_BYTES - 1);
+        answer(c, refusal(ERR_LIMIT, why));
+    }
     return *len < LINE_MAX_BYTES;
 }
 

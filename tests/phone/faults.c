@@ -64,11 +64,11 @@ static void watch(struct fault_plan *p, bool in, const void *data, size_t len)
         memcpy(s->head, data, MIN_OF(len, (size_t)FAULT_HEAD_BYTES));
 }
 
-/* A step that never comes would be a fault that never happens. */
+/* A step that never comes would be a fault that never happens. Numbers are as step_fits() writes them. */
 static bool step_exists(const char *step)
 {
     static const char *const stages[] = {"brom", "preloader", "lk", "android"};
-    bool known = step[0] == '\0' || step[strspn(step, "0123456789")] == '\0';
+    bool known = step[0] == '\0' || (step[0] != '0' && step[strspn(step, "0123456789")] == '\0');
     for (size_t i = 0; i < ARRAY_LEN(stages); i++)
         known = known || strcmp(step, stages[i]) == 0;
     return known;
@@ -78,8 +78,10 @@ static int parse(const char *text, struct fault_spec *out, struct err *err)
 {
     int rc = fault_spec_parse(text, out, err);
     if (rc == 0 && !step_exists(out->step))
-        rc = err_set(err, ERR_INPUT, "'%s': a step is a number, brom, preloader, lk or android",
-                     text);
+        rc = err_set(err, ERR_INPUT,
+                     "'%s': a step is a number from 1, brom, preloader, lk or android", text);
+    if (rc == 0 && out->byte == 0 && !fault_kind_on_flash(out->kind))
+        rc = err_set(err, ERR_INPUT, "'%s': bytes count from 1, but those on flash", text);
     return rc;
 }
 

@@ -25,7 +25,9 @@ class Options(unittest.TestCase):
                               ("--firmware", "PDA-" + "1" * 40), ("--tac", "1234567"), ("--tac", "1234567x"),
                               ("--sys8-9", "mdlog"), ("--sys8-9", "mdlog,"), ("--sys8-9", "a,B"),
                               ("--hands-speed", "fast"), ("--listen", "nowhere"),
-                              ("--fault", "1-1:unplug@transfer=0"), ("--fault", "1-1:unplug@"), ("--fault", "stall"),
+                              ("--fault", "1-1:unplug@transfer=0"), ("--fault", "1-1:unplug@"),
+                              ("--fault", "1-1:unplug@byte=0"), ("--fault", "1-1:unplug@step=0"),
+                              ("--fault", "1-1:unplug@step=01"), ("--fault", "stall"),
                               ("--fault", "1-9:stall"), ("--set", "colour=red"), ("--set", "1-9:battery_mv=1"),
                               ("--set", "battery_mv")):
             with self.subTest(option=option, value=value):
