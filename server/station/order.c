@@ -322,6 +322,15 @@ static void add_to_store(struct order *o)
         answer_with_plan(o);
         return;
     }
+    if (o->interrupted) { /* somebody else may cancel it, or resume it, too */
+        const struct store_job_change change = {
+            .state = "queued",
+            .from = "interrupted",
+            .port_id = o->moved_to && o->port ? o->port->id : NULL,
+            .port_ordered = o->moved_to != NULL};
+        store_job_change(o->s->store, o->resumed_job, &change, on_added, o);
+        return;
+    }
     if (o->resumed_job) { /* it is in the store already */
         json_t *body = json_pack(
             "{s:o, s:s}", "id", json_sprintf("%lld", (long long)o->resumed_job), "state", "queued");

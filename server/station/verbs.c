@@ -68,7 +68,8 @@ static void on_cancelled(void *arg, int code, const struct err *err, json_t *bod
 static void cancel_interrupted(struct verb_call *c, json_t *job)
 {
     json_t *error = cancelled_error(c->s, job);
-    struct store_job_change change = {.state = "cancelled", .error = error};
+    struct store_job_change change = {
+        .state = "cancelled", .from = "interrupted", .error = error};
     store_job_change(c->s->store, c->job_id, &change, on_cancelled, c);
     json_decref(error);
 }

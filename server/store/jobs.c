@@ -189,14 +189,14 @@ static const char change_sql[] =
     " started_ms = CASE WHEN :state = 'running' THEN coalesce(started_ms, :now) ELSE started_ms "
     "END,"
     " ended_ms = CASE WHEN :state IN ('succeeded', 'failed', 'cancelled') THEN :now END"
-    " WHERE id = :id AND ended_ms IS NULL";
+    " WHERE id = :id AND ended_ms IS NULL AND (:from IS NULL OR state = :from)";
 
 /* A run does not outlive its job. */
 static const char end_run_sql[] =
     "UPDATE run SET ended_ms = :now, outcome = :state, error = :error WHERE job_id = :id AND"
     " ended_ms IS NULL AND :state IN ('succeeded', 'failed', 'cancelled', 'interrupted')";
 
-/* The update found no open job. */
+/* The update found no open job, or one in another state than was asked for. */
 static int explain_no_change(struct conn *conn, struct task *task, int64_t id)
 {
     json_auto_t *job = NULL;
@@ -205,7 +205,9 @@ static int explain_no_change(struct conn *conn, struct task *task, int64_t id)
         return found;
     if (found == 0)
         return err_set(&task->err, ERR_NOT_FOUND, "no job %" PRId64, id);
-    return err_set(&task->err, ERR_CONFLICT, "job %" PRId64 " has ended: %s", id,
+    bool open = json_is_null(json_object_get(job, "ended_at"));
+    return err_set(&task->err, ERR_CONFLICT, "job %" PRId64 " %s: %s", id,
+                   open ? "has gone on meanwhile" : "has ended",
                    json_string_value(json_object_get(job, "state")));
 }
 
@@ -259,8 +261,9 @@ static void set_document(json_t *args, const char *key, const char *set_key, jso
 void store_job_change(struct store *s, int64_t job_id, const struct store_job_change *c,
                       store_done_fn *done, void *arg)
 {
-    json_t *args = json_pack("{s:I, s:s?, s:s?, s:b, s:o, s:o, s:s?, s:o, s:s?, s:s?, s:I}", "id",
-                             (json_int_t)job_id, "state", c->state, "port_id", c->port_id,
+    json_t *args = json_pack("{s:I, s:s?, s:s?, s:s?, s:b, s:o, s:o, s:s?, s:o, s:s?, s:s?, s:I}",
+                             "id", (json_int_t)job_id, "from", c->from, "state", c->state,
+                             "port_id", c->port_id,
                              "port_ordered", c->port_ordered, "phone_id", id_or_null(c->phone_id),
                              "retries", id_or_null(c->retries), "crash_step", c->crash_step,
                              "retry_ms", id_or_null(c->retry_ms), "step", c->step, "serial",

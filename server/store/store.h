@@ -174,6 +174,7 @@ void store_job_add(struct store *s, const struct store_job_new *job, store_done_
 struct store_job_change {
     const char
         *state; /* queued waiting running prompt paused succeeded failed cancelled interrupted */
+    const char *from; /* only of a job in this state, else ERR_CONFLICT: two people may ask at once */
     const char *port_id; /* where it runs or waits; "": anywhere again */
     bool port_ordered;   /* true: from now on the port counts as ordered by a person */
     int64_t phone_id;    /* < 0: taken away */

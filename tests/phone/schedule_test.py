@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Whose turn it is, and where: jobs by serial, by phone, by nothing; limits, pause, retry, moved phones, a full disk.
 Usage: schedule_test.py [CASE...]; without one all cases run."""
+import concurrent.futures
 import http.client
 import json
 import os
@@ -266,6 +267,29 @@ class MadeUpPorts(Schedule):
         self.until(lambda: seen_on() == XHCI + "3", "an interrupted job's phone is seen")
         self.verb(job, "resume", port=XHCI + "3")
         self.assertEqual(self.station.job(job["id"])["port"], XHCI + "3")
+
+    def test_resumed_and_cancelled_at_once(self):
+        """Two people, one interrupted job: whoever is told that it is cancelled finds it cancelled."""
+        self.watch.port(XHCI + "1", mode="none", speed=0)
+        self.until(lambda: self.station.get("/ports")["items"], "a port")
+        for _ in range(4):
+            self.station.call("PATCH", "/api/v1/ports/" + XHCI + "1", {"enabled": True})
+            job = self.station.wait(self.anywhere(0, port=XHCI + "1")["id"], until=("prompt",), step="S3")
+            os.kill(self.worker(job), signal.SIGKILL)
+            self.assertEqual(self.station.wait(job["id"])["state"], "interrupted")
+            # a job that goes on is seen to wait here
+            self.station.call("PATCH", "/api/v1/ports/" + XHCI + "1", {"enabled": False})
+            with concurrent.futures.ThreadPoolExecutor() as people:
+                asked = [people.submit(self.verb, job, verb) for verb in ("resume", "cancel")]
+                resumed, cancelled = (person.exception() for person in asked)
+            if cancelled:  # the other one was faster by far
+                self.assertIsNone(resumed)
+                self.assertIn("gone on", str(cancelled))
+                self.verb(job, "cancel")
+            time.sleep(0.2)
+            now = self.station.job(job["id"])
+            self.assertEqual((now["state"], now["waits_for"]), ("cancelled", None))
+            self.assert_refused(lambda: self.verb(job, "resume"), "has ended")
 
     def test_empty_sockets_have_names(self):
         controller = XHCI.removesuffix("-usb-0:")

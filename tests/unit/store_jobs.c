@@ -107,6 +107,10 @@ static void states_set_the_times(void **state)
                         "Plug the phone in.");
     change_to(b, &c, job, "running");
     assert_true(json_is_null(json_object_get(c.body, "prompt")));
+    CALL(b, &c, store_job_change, job,
+         (&(struct store_job_change){.state = "cancelled", .from = "interrupted"}));
+    assert_int_equal(c.code, ERR_CONFLICT);
+    assert_non_null(strstr(c.err.text, "has gone on meanwhile: running"));
     json_auto_t *error = json_pack("{s:s, s:s}", "code", "F12", "message", "no");
     CALL_OK(b, &c, store_job_change, job,
             (&(struct store_job_change){.state = "failed", .error = error}));
