@@ -97,9 +97,9 @@ static void look_again(struct adoption *a, int ms)
     evtimer_add(a->timer, &tv);
 }
 
-static void keep_aside(struct adoption *a, const struct err *err)
+void spool_keep_aside(const struct station *s, int64_t job_id, const struct err *err)
 {
-    AUTO(free_ptr) char *path = spool_path(a->s, a->job_id);
+    AUTO(free_ptr) char *path = spool_path(s, job_id);
     AUTO(free_ptr) char *kept = xasprintf("%s.kept", path);
     (void)rename(path, kept);
     log_line(LOG_ERROR, "spool", LOG_KV({"err", err_name(err->code)}), "%s; kept as %s", err->text,
@@ -116,7 +116,7 @@ static void on_adopted(void *arg, int code, const struct err *err, json_t *body)
         return;
     }
     if (code < 0 && code != ERR_CANCELLED)
-        keep_aside(a, err);
+        spool_keep_aside(a->s, a->job_id, err);
     if (code != ERR_CANCELLED) /* the store closes: the next start does it */
         run_settle(a->s, a->job, a->owner, json_object_get(body, "records"), a->port);
     struct job *j = a->job;

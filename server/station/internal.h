@@ -324,6 +324,8 @@ json_t *cancelled_error(const struct station *s, json_t *job);
 /* adopt.c: spool files */
 int spool_open(const struct station *s, const char *name, struct err *err);
 void spool_remove(const struct station *s, int64_t job_id);
+void spool_keep_aside(const struct station *s, int64_t job_id,
+                      const struct err *err); /* nobody can make anything of it */
 /* Takes what a worker left in its spool into the store when it is gone, then run_settle(). What fails for now (a
  * full disk) is tried again; `port` (may be NULL) gives no job away before it is through. */
 void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *port);

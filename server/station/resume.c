@@ -336,11 +336,28 @@ static void end_found(struct settling *c, const char *state, const char *phone)
     }
 }
 
+/* The store refuses what the worker wrote down, as of a worker that lied or was of another version. The job ends all the
+ * same, as one whose spool cannot be read: nobody can say what was done to its phone. */
+static void settle_without(struct settling *c, const struct err *err)
+{
+    spool_keep_aside(c->s, c->job_id, err);
+    c->readable = false;
+    json_decref(c->done);
+    c->done = NULL;
+    json_array_clear(c->steps);
+    json_array_clear(c->extents);
+    settle(c);
+}
+
 static void on_taken(void *arg, int code, const struct err *err, json_t *body)
 {
     struct settling *c = arg;
     if (settles_later(c, code, err))
         return;
+    if (code < 0 && code != ERR_CANCELLED && code != ERR_NOT_FOUND && c->readable) {
+        settle_without(c, err);
+        return;
+    }
     if (code < 0) {
         log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
                  "what the last run of job %lld left is not taken in: %s", (long long)c->job_id,

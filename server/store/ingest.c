@@ -154,7 +154,7 @@ static int take_note(struct ingest *in, const struct spool_record *record, const
     if (record->offset < in->from_offset)
         return 0;
     if (json_array_size(in->records) == RECORDS_MAX)
-        return err_set(in->err, ERR_LIMIT, "more than %d records", RECORDS_MAX);
+        return err_set(in->err, ERR_FORMAT, "more than %d records", RECORDS_MAX);
     int code = spool_json_decode(record->payload, &body, in->err);
     if (code < 0)
         return code;

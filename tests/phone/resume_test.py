@@ -528,6 +528,19 @@ class GivenUp(Runs):
 
 
 class Journal(Runs):
+    def test_what_the_store_refuses(self):
+        """A worker that lied, or one of another version: its job goes on, and nobody claims to know what it did."""
+        job = self.begin("S7")
+        worker = self.worker(job)
+        self.station.process.child.kill()
+        self.station.process.child.wait()
+        self.until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker ends its step", 60)
+        self.change("CREATE TRIGGER refuse BEFORE INSERT ON write_extent BEGIN SELECT raise(ABORT, 'no'); END")
+        self.station.start()
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "the job goes on")
+        self.assertEqual(self.station.job(job["id"])["phone_state"], None)
+        self.assertIn(f"job-{job['id']}.spool.kept", self.spools())
+
     def test_what_nobody_heard(self):
         """Steps begun and ended after flashrackd died are in the list afterwards, with the times of the worker."""
         job = self.begin("S7")
