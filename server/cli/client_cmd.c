@@ -22,8 +22,8 @@ const struct cli_command client_commands[] = {
      "said to that phone, and no job begins meanwhile." STATION,
      calibrate_cmd},
     {"port label", "PORT --set LABEL | --remove " JSON,
-     "What is written beside the socket. PORT is its id or its label of before; no two ports have\n"
-     "the same label." STATION,
+     "What is written beside the socket.\n"
+     "PORT is its id or its label of before; no two ports have the same label." STATION,
      port_label_cmd},
     {"phones", "[--serial SERIAL] " JSON,
      "The phones that the station has met, and whose identity is whole." STATION, phones_cmd},
@@ -103,16 +103,18 @@ const struct cli_command client_commands[] = {
      "also where the station seals what it stores (flashrackd --backup-key)." STATION,
      backup_export_cmd},
     {"backup prune", "[--dry-run] " JSON,
-     "Lets go what retention does not keep: of each phone's pre-images the newest stay\n"
-     "(flashrackd --keep-backups), its last good one, pinned ones, those of open jobs and\n"
-     "conflicts, and every import. The station does so by itself every ten minutes.\n\n"
+     "Lets go what retention does not keep.\n"
+     "Of each phone's pre-images the newest stay (flashrackd --keep-backups), its last good one,\n"
+     "pinned ones, those of open jobs and conflicts, and every import. The station does so by\n"
+     "itself every ten minutes.\n\n"
      "--dry-run      only tells what would go, and why the rest stays" STATION,
      backup_prune_cmd},
     {"backup pin", "ID [--off] " JSON,
      "Keeps a backup from retention.\n\n--off          no longer" STATION, backup_pin_cmd},
     {"backup import", "DIR|TAR --serial SERIAL " JSON,
-     "Makes a backup of an exported one, which lies below a folder that the station may read\n"
-     "(flashrackd --import-dir): the folder of 'backup export', or the tar file of the API.\n"
+     "Makes a backup of an exported one.\n"
+     "It lies below a folder that the station may read (flashrackd --import-dir): the folder of\n"
+     "'backup export', or the tar file of the API.\n"
      "Every image is compared with SHA256SUMS and manifest.json; one that differs is named, and\n"
      "nothing is kept. The phone is asked for its label's serial as with any import. A chip id in\n"
      "manifest.json binds the backup: for another chip it takes an admin ('conflicts').\n\n"
@@ -142,9 +144,10 @@ const struct cli_command client_commands[] = {
      "PATH lies below a folder that the station may read (flashrackd --import-dir)." STATION,
      firmware_add_cmd},
     {"db backup", "[-o DIR] " JSON,
-     "Copies the station's databases while it works. The copy is checked, and appears when it is\n"
-     "whole. To go back to it: stop flashrackd, put station.db and backups.db of the copy into\n"
-     "the data folder, remove the -wal and -shm files there, start it again.\n"
+     "Copies the station's databases while it works.\n"
+     "The copy is checked, and appears when it is whole. To go back to it: stop flashrackd, put\n"
+     "station.db and backups.db of the copy into the data folder, remove the -wal and -shm files\n"
+     "there, start it again. Keys are not in it: keep station.key and the backup key, too.\n"
      "Exits 1 when the databases turn out to be damaged. It holds serial numbers and backups of\n"
      "phones: keep it as safe as the station.\n\n"
      "-o DIR         a new folder on the station, below DATA/copies or a folder that\n"

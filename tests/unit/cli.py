@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -58,6 +59,27 @@ class Program(Base):
             self.assertIn("usage: flashrack " + command, text)
         code, out, _ = run("--version")
         self.assertEqual((code, out.split()[0]), (0, "flashrack"))
+
+    def test_every_line_of_the_list_is_a_whole_sentence(self):
+        lines = [line for line in run("--help")[1].splitlines() if re.match(r" {6}[^ \[]", line)]
+        self.assertGreater(len(lines), 30)
+        self.assertEqual([line for line in lines if line[-1] not in ".?"], [])
+
+    def test_half_a_command_lists_the_others(self):
+        for args, status in ((("backup", "--help"), 0), (("backup",), 2), (("backup", "verfiy", "1"), 2)):
+            code, out, err = run(*args)
+            self.assertEqual(code, status, args)
+            text = err if status else out
+            self.assertIn("backup verify ID|--all", text)
+            self.assertNotIn("backups [", text)
+            self.assertNotIn("no command", text)
+
+    def test_the_station_may_be_named_before_the_command(self):
+        for args in (["--server", "http://127.0.0.1:1", "--json", "backup", "verify", "1"],
+                     ["--server=http://127.0.0.1:1", "backup", "verify", "1"]):
+            self.fails(1, "127.0.0.1:1", *args)
+        self.fails(2, "no command 'nonsense'", "--server", "http://127.0.0.1:1", "nonsense")
+        self.fails(2, "no command '--server'", "--server")
 
     def test_usage_is_2(self):
         self.fails(2, "usage")
