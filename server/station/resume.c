@@ -436,7 +436,6 @@ json_t *cancelled_error(const struct station *s, json_t *job)
                                      ? "cancelled after it was interrupted"
                                      : "cancelled in the middle: this phone must not be given "
                                        "away as it is");
-    json_object_del(error, "advice");
     error_add_phone(error, phone);
     return error;
 }

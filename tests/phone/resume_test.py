@@ -413,7 +413,10 @@ class NewerRecipe(Runs):
         self.assertEqual(self.port()["kept_for"], job["id"])
         self.refused_to_go_on(job, "conflict")
         self.station.post(f"/jobs/{job['id']}/cancel")
-        self.assertEqual(self.station.job(job["id"])["state"], "cancelled")
+        job = self.station.job(job["id"])
+        self.assertEqual(job["state"], "cancelled")
+        self.assertNotIn("esume", job["error"]["advice"])  # that is over
+        self.assertIn("Order the job again", job["error"]["advice"])
         self.assertIsNone(self.port()["kept_for"])
 
     def test_untouched_and_cannot_go_on(self):

@@ -88,6 +88,8 @@ static void row_test(void **state)
     json_auto_t *list = phone_facts_encode(facts);
     assert_int_equal(phone_facts_decode(list, again, NULL), 0);
     check(r, again);
+    /* a job that was cancelled or failed with the phone in that state cannot be resumed */
+    assert_null(strstr(phone_state_advice(phone_state(again)), "esume"));
 }
 
 static void bad_text(void **arg)

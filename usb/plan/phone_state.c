@@ -9,35 +9,40 @@ static const char *const kind_names[] = {"identity",   "service_lk", "nvram",
                                          "commercial", "extra",      "start"};
 static const char *const phase_names[] = {"intent", "sent", "verified", "differs"};
 
+/* What to do is the failure's advice: an interrupted job is resumed, one that has ended is ordered again. */
 static const struct {
     const char *state, *advice;
     bool releasable;
 } states[] = {
     {"untouched", "Nothing was written to the phone.", true},
     {"identity_partly_written",
-     "The phone's identity is partly written: do not start it; resume the job.", false},
+     "The phone's identity is partly written: do not start it before a job has finished it.",
+     false},
     {"service_lk_unverified",
      "The service bootloader may be torn: the phone may not start by itself, download mode still "
-     "answers; resume the job.",
+     "answers; a job must finish it.",
      false},
     {"identity_verified",
-     "The phone's identity is partly restored: it must not be given away; resume the job.", false},
+     "The phone's identity is partly restored: it must not be given away before a job has "
+     "finished it.",
+     false},
     {"service_lk_verified",
-     "The phone starts with the service bootloader: it must not be given away; resume the job.",
+     "The phone starts with the service bootloader: it must not be given away before a job has "
+     "finished it.",
      false},
     {"nvram_partly_written_do_not_boot",
      "Do not start the phone: its nvram is half written and Android would build a new one from "
-     "garbage. Resume the job.",
+     "garbage. A job must finish it first.",
      false},
     {"nvram_written_service_lk_in_place",
-     "The phone starts with the service bootloader: do not start it and do not give it away; "
-     "resume the job.",
+     "The phone starts with the service bootloader: do not start it and do not give it away "
+     "before a job has finished it.",
      false},
     {"commercial_firmware_partly_written",
-     "The firmware is partly written: do not start the phone; resume the job.", false},
+     "The firmware is partly written: do not start the phone before a job has finished it.", false},
     {"commercial_lk_verified",
      "The bootloader is the commercial one again; the identity was not verified after that: do "
-     "not start the phone, resume the job.",
+     "not start the phone before a job has finished it.",
      false},
     {"ready_to_start", "All is written and verified; the phone was not started yet.", true},
     {"first_start", "All is written and verified; only its first start was not seen.", true},
@@ -173,7 +178,8 @@ const char *phone_state_advice(const char *state)
     for (size_t i = 0; state && i < ARRAY_LEN(states); i++)
         if (strcmp(states[i].state, state) == 0)
             return states[i].advice;
-    return "It is not known what was written to the phone: do not start it; resume the job.";
+    return "It is not known what was written to the phone: do not start it before a job "
+           "has finished it.";
 }
 
 bool phone_state_releasable(const char *state)
