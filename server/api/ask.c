@@ -20,12 +20,24 @@ void ask_free(struct ask *q)
     free(q);
 }
 
+/* What is no id at all is asked of the store as 0: the answer names what the client wrote. */
+void ask_refuse(struct ask *q, const struct err *err, json_t *body)
+{
+    const char *id = http_param(q->call, "id");
+    struct err named;
+    if (err->code == ERR_NOT_FOUND && id && store_id(id) == 0 && !strstr(err->text, id)) {
+        err_set(&named, err->code, "'%s' is no id", id);
+        err = &named;
+    }
+    http_reply_failure(q->call, err, json_string_value(json_object_get(body, "code")),
+                       json_string_value(json_object_get(body, "advice")));
+}
+
 void ask_done(void *arg, int code, const struct err *err, json_t *body)
 {
     struct ask *q = arg;
     if (code < 0) {
-        http_reply_failure(q->call, err, json_string_value(json_object_get(body, "code")),
-                           json_string_value(json_object_get(body, "advice")));
+        ask_refuse(q, err, body);
     } else {
         const char *id = json_string_value(json_object_get(body, "id"));
         if (q->location && id) {
@@ -72,6 +84,17 @@ int api_body(struct http_call *call, struct fields *f, json_t **out, struct err 
     int rc = http_body_json(call, out, err);
     if (rc == 0)
         fields_open(f, *out, "");
+    return rc;
+}
+
+int api_no_body(struct http_call *call, struct err *err)
+{
+    struct fields f;
+    json_t *body = NULL;
+    int rc = api_body(call, &f, &body, err);
+    if (rc == 0)
+        rc = fields_close(&f, err);
+    json_decref(body);
     return rc;
 }
 

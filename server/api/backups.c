@@ -77,8 +77,12 @@ static void backup_post(struct http_call *call, void *arg)
 static void backup_verify(struct http_call *call, void *arg)
 {
     struct api *a = arg;
-    store_backup_verify(a->store, store_id(http_param(call, "id")), ask_done,
-                        ask_new(a, call, 200, NULL));
+    struct err err;
+    if (api_no_body(call, &err) < 0)
+        http_reply_err(call, &err, NULL);
+    else
+        store_backup_verify(a->store, store_id(http_param(call, "id")), ask_done,
+                            ask_new(a, call, 200, NULL));
 }
 
 static void backup_pin(struct http_call *call, void *arg)
@@ -177,11 +181,11 @@ static void partition_opened(void *arg, int code, const struct err *err, int fd,
 {
     struct ask *q = arg;
     struct http_call *call = q->call;
+    if (code < 0)
+        ask_refuse(q, err, NULL);
     ask_free(q);
-    if (code < 0) {
-        http_reply_err(call, err, NULL);
+    if (code < 0)
         return;
-    }
     struct download *d = xcalloc(1, sizeof(*d));
     d->fd = fd;
     d->size_bytes = size_bytes;

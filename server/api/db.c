@@ -29,16 +29,10 @@ static void db_check(struct http_call *call, void *arg)
 {
     struct api *a = arg;
     struct err err;
-    json_t *body = NULL;
-    struct fields f;
-    int rc = api_body(call, &f, &body, &err);
-    if (rc == 0)
-        rc = fields_close(&f, &err);
-    if (rc < 0)
+    if (api_no_body(call, &err) < 0)
         http_reply_err(call, &err, NULL);
     else
         store_check(a->store, ask_done, ask_new(a, call, 200, NULL));
-    json_decref(body);
 }
 
 static const struct http_route routes[] = {

@@ -208,7 +208,7 @@ static void export_found(void *arg, int code, const struct err *err, json_t *bac
         err = &pruned;
     }
     if (code < 0) {
-        http_reply_err(q->call, err, NULL);
+        ask_refuse(q, err, NULL);
         ask_free(q);
         return;
     }

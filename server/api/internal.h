@@ -35,7 +35,9 @@ void ask_free(struct ask *q);
 void api_unref(struct api *a);
 /* A store_done_fn and station_done_fn that passes the body or the error on. */
 void ask_done(void *arg, int code, const struct err *err, json_t *body);
-/* The same for a job, with what only the station knows about it; and for a list of jobs. */
+/* An error of the store or the station as the answer; body: NULL, or the failure it is. The caller frees q. */
+void ask_refuse(struct ask *q, const struct err *err, json_t *body);
+/* ask_done() for a job, with what only the station knows about it; and for a list of jobs. */
 void ask_job_done(void *arg, int code, const struct err *err, json_t *body);
 void ask_jobs_done(void *arg, int code, const struct err *err, json_t *body);
 
@@ -45,6 +47,8 @@ int api_page(const struct http_call *call, const char *const *names, struct stor
 #define API_PAGE_NAMES "limit", "after"
 /* The body's object opened for reading; owned by the caller. */
 int api_body(struct http_call *call, struct fields *f, json_t **out, struct err *err);
+/* Of a request that takes none: empty, or an empty object. */
+int api_no_body(struct http_call *call, struct err *err);
 
 /* Serial as it stands on the label, IMEI with its check digit: a failing field says what to do. */
 void api_check_serial(struct fields *f, const char *name, const char *serial);

@@ -107,13 +107,7 @@ static void calibration_get(struct http_call *call, void *arg)
 static void calibration_set(struct http_call *call, struct api *a, bool on)
 {
     struct err err;
-    json_t *body = NULL;
-    struct fields f;
-    int rc = api_body(call, &f, &body, &err);
-    if (rc == 0)
-        rc = fields_close(&f, &err); /* takes no fields */
-    json_decref(body);
-    if (rc < 0) {
+    if (api_no_body(call, &err) < 0) {
         http_reply_err(call, &err, NULL);
         return;
     }

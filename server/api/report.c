@@ -147,7 +147,9 @@ static void say_accepted(FILE *out, json_t *accepted)
     else if (strcmp(by, "usb") == 0)
         fputs("the serial that Android shows on USB is the label's.", out);
     else
-        fputs("a person read the numbers on the phone, they are the label's.", out);
+        fputs("a person read the numbers on the phone; the serial is the label's, and so is every "
+              "IMEI that the order names.",
+              out);
 }
 
 static void put_words(FILE *out, json_t *manifest)
@@ -289,7 +291,7 @@ static void on_page(void *arg, int code, const struct err *err, json_t *body)
 {
     struct ask *q = arg;
     if (code < 0) {
-        http_reply_err(q->call, err, NULL);
+        ask_refuse(q, err, NULL);
     } else {
         AUTO(free_ptr) char *page = page_of(body);
         http_reply_header(q->call, "Content-Security-Policy", PAGE_POLICY);

@@ -71,8 +71,11 @@ const struct cli_command client_commands[] = {
      order_cmd},
     {"answer", "ID [--serial SERIAL --imei IMEI... --wlan-mac MAC --bt-mac MAC] [--abort] " JSON,
      "Answers a job's question with what the phone shows (*#06# and About).\n"
+     "A question that wants no numbers is answered with ok by leaving them out.\n"
      "Exits 1 when the numbers do not fit; the job then asks again.\n\n"
-     "--abort        ends the job as failed: the numbers are not the label's" STATION,
+     "--abort        ends the job as failed: the numbers are not the label's; or, asked whether "
+     "it\n"
+     "               is the phone of the job: it is another one" STATION,
      answer_cmd},
     {"pause", "ID " JSON, "Lets a job wait after the step it is in." STATION, pause_cmd},
     {"resume", "ID [--port PORT] " JSON,

@@ -53,7 +53,7 @@ static void form_match(struct follow *f, json_t *job)
         return;
     }
     snprintf(f->prompt_id, sizeof(f->prompt_id), "%s", text_or_dash(prompt, "id"));
-    number_form_start(&f->form);
+    number_form_start(&f->form, prompt_wants_ok(prompt));
     number_form_ask(&f->form, f->view.out);
     client_stream_watch(f->stream, STDIN_FILENO);
 }

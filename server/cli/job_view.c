@@ -79,10 +79,20 @@ static void wrapped(const struct job_view *v, const char *margin, const char *te
     fputc('\n', v->out);
 }
 
+bool prompt_wants_ok(json_t *prompt)
+{
+    const char *wants = text_of(prompt, "wants");
+    return wants && strcmp(wants, "confirmation") == 0;
+}
+
 static void answer_hint(const struct job_view *v, json_t *job)
 {
     const char *id = text_or_dash(job, "id");
-    if (v->form_here)
+    if (prompt_wants_ok(json_object_get(job, "prompt"))) {
+        if (!v->form_here)
+            fprintf(v->out, "  Answer: flashrack answer %s (ok), or flashrack answer %s --abort\n",
+                    id, id);
+    } else if (v->form_here)
         wrapped(v, "  ", "Enter what the phone shows; 'abort' ends the job as failed.");
     else
         fprintf(v->out,

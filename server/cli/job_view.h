@@ -16,6 +16,8 @@ struct job_view {
 void job_view_init(struct job_view *v, FILE *out);
 /* What is new in `job`: its step, its state, a prompt, its progress. True when a prompt came, changed or went. */
 bool job_view_show(struct job_view *v, json_t *job);
+/* A person is asked for ok or abort, and for no numbers. */
+bool prompt_wants_ok(json_t *prompt);
 void job_view_log(struct job_view *v, json_t *line);
 /* A line of our own, with the time in front. */
 void job_view_say(struct job_view *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -11,14 +11,14 @@ static const char *const questions[NUMBER_FIELDS] = {"Serial (About)", "IMEI 1 (
                                                      "IMEI 2 (empty: none)", "Wi-Fi MAC (About)",
                                                      "Bluetooth MAC (About)"};
 
-void number_form_start(struct number_form *f)
+void number_form_start(struct number_form *f, bool confirm)
 {
-    *f = (struct number_form){.active = true};
+    *f = (struct number_form){.active = true, .confirm = confirm};
 }
 
 void number_form_ask(const struct number_form *f, FILE *out)
 {
-    fprintf(out, "  %-22s ", questions[f->at]);
+    fprintf(out, "  %-22s ", f->confirm ? "ok or abort?" : questions[f->at]);
     fflush(out);
 }
 
@@ -55,6 +55,8 @@ enum number_form_said number_form_line(struct number_form *f, const char *line, 
     squeeze(line, value);
     if (strcmp(value, "abort") == 0)
         return NUMBER_FORM_ABORT;
+    if (f->confirm)
+        return strcmp(value, "ok") == 0 ? NUMBER_FORM_FULL : NUMBER_FORM_MORE;
     if (!field_ok(f, value, why, sizeof(why))) {
         fprintf(out, "  %s ('abort' ends the job)\n", why);
         return NUMBER_FORM_MORE;

@@ -93,6 +93,9 @@ static json_t *waits_json(const struct job *j)
          "the phone of an interrupted job is still on its port: resume or cancel that job, or "
          "unplug the phone"},
         {"phone", "its phone has not shown up on a port that takes work"},
+        {"work_port",
+         "no port takes jobs that name none: switch that on in a port's settings, or order the job "
+         "for a port"},
         {"phone_busy", "another job runs for its phone"},
         {"calibration", "a person labels the ports by plugging a phone along the rack"},
         {"slot", "as many jobs run as the station's limits allow"},

@@ -22,13 +22,13 @@ static void ask(struct job *j)
     const char *name = j->port->label[0] ? j->port->label : j->port->id;
     json_decref(j->prompt);
     j->prompt = json_pack(
-        "{s:s, s:s, s:o, s:o, s:s}", "id", RECOGNISE_PROMPT, "step", j->step, "text",
+        "{s:s, s:s, s:o, s:o, s:s, s:s}", "id", RECOGNISE_PROMPT, "step", j->step, "text",
         json_sprintf("Is the phone on port %s the one with serial %s?", name, j->serial), "todo",
         json_sprintf(
-            "The phone on port %s has lost its own serial. Compare its label: answer ok when "
-            "it says %s, abort when it is another phone.",
+            "The phone on port %s has lost its own serial. Compare its label: OK when it says "
+            "%s, abort when it is another phone.",
             name, j->serial),
-        "answered_by", "person");
+        "answered_by", "person", "wants", "confirmation");
     schedule_rest(j);
     job_set_state(j, "prompt");
 }

@@ -141,6 +141,17 @@ static struct port *port_that_takes_work(struct job *j, int64_t now, int64_t *ne
     return NULL;
 }
 
+static bool some_port_takes_work(const struct station *s)
+{
+    const struct port *p;
+    LIST_FOREACH(p, &s->ports, link)
+    {
+        if (p->takes_work && p->enabled)
+            return true;
+    }
+    return false;
+}
+
 /* One phone, one job: also when it was moved and the other job waits for it elsewhere. */
 static bool phone_is_busy(const struct job *j)
 {
@@ -160,7 +171,11 @@ static struct port *choose_port(struct job *j, int64_t now, int64_t *next, const
         return NULL;
     if (!j->wants) {
         struct port *p = port_that_shows(j, now, next);
-        return p ? p : port_that_takes_work(j, now, next);
+        if (!p)
+            p = port_that_takes_work(j, now, next);
+        if (!p && !some_port_takes_work(j->s))
+            *why = "work_port";
+        return p;
     }
     *why = why_not_there(j->wants, j, now, next);
     return *why ? NULL : j->wants;

@@ -301,8 +301,10 @@ static void on_prompt(struct job *j, const struct wire_prompt *m)
         job_set_state(j, "running");
         return;
     }
-    j->prompt = json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", m->prompt_id, "step", m->step, "text",
-                          m->text, "todo", m->todo, "answered_by", m->answered_by);
+    bool person = strcmp(m->answered_by, "person") == 0;
+    j->prompt = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?}", "id", m->prompt_id, "step", m->step,
+                          "text", m->text, "todo", m->todo, "answered_by", m->answered_by, "wants",
+                          person ? "numbers" : NULL);
     if (strcmp(j->state, "prompt") == 0) { /* the text of an open prompt changed */
         struct store_job_change change = {.prompt = j->prompt};
         store_job_change(j->s->store, j->id, &change, NULL, NULL);

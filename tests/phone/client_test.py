@@ -216,6 +216,28 @@ class AtTheStation(Station):
         self.assertEqual(terminal.wait(), 0)
         self.assert_restored(self.station.job("1"))
 
+    def test_is_it_this_phone_at_the_terminal(self):
+        """A question that wants no numbers asks for none, and another shell is told how to answer it."""
+        self.open()
+        self.feed()
+        port = self.rack.port(0)
+        self.station.call("PATCH", f"/api/v1/ports/{port}", {"takes_work": True})
+        args = self.order_args()
+        del args[args.index("--port"):args.index("--port") + 2]
+        terminal = Terminal(self, [bench.program("flashrack"), *args, "--follow"])
+        terminal.until(r"Is the phone on port")
+        terminal.until(r"ok or abort\?")
+        self.assertNotIn("Serial (About)", terminal.text)
+        follow = self.spawn("job", "1", "--follow")
+        follow.ready(r"Answer: flashrack answer 1 \(ok\), or flashrack answer 1 --abort", WAIT)
+        terminal.type("perhaps")
+        terminal.until(r"perhaps\s+ok or abort\?")
+        terminal.type("abort")
+        job = self.station.wait("1", until=("waiting",))
+        self.assertEqual(job["waits_for"]["what"], "phone")
+        self.out("cancel", "1")
+        self.assertEqual((terminal.wait(), follow.child.wait(30)), (1, 1))
+
     def test_a_job_without_its_phone(self):
         self.open(hands="none")
         self.out("ports")
@@ -287,6 +309,10 @@ class AtTheStation(Station):
         self.refused("firmware", "add", "/etc", words=["import-dir"])
         self.refused("job", "99", words=["99"])
         self.refused("job", "99", "--follow", words=["99"])
+        self.refused("job", "abc", words=["'abc' is no id"])
+        with self.assertRaises(bench.ApiError) as refused:
+            self.station.post("/backups/1/verify", {"all": True})  # takes no fields
+        self.assertEqual(refused.exception.status, 422)
         self.refused("job", "../ports", words=["nothing at this address"])
         for verb in ("cancel", "pause", "resume", "answer"):
             self.refused(verb, "99", words=["99"])

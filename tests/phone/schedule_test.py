@@ -79,11 +79,11 @@ class Anywhere(Schedule):
     def test_next_phone_on_a_port_that_takes_work(self):
         self.begin(phones=3, hands="none")
         first, second = self.anywhere(0), self.anywhere(1)
-        self.waits_for(first, "phone")
+        self.waits_for(first, "work_port")
         self.assertIsNone(self.station.job(first["id"])["port"])
         self.download_mode(1)  # a phone that nobody asked about is only looked at
         self.until(lambda: any(p["mode"] == "brom" for p in self.station.get("/ports")["items"]), "a boot ROM")
-        self.waits_for(second, "phone")
+        self.waits_for(second, "work_port")
         before = self.rack.hashes(1)
         self.takes_work(1)
         # the first job meets it, and a person sees on the label that it is the other phone
@@ -205,14 +205,14 @@ class MadeUpPorts(Schedule):
             self.watch.port(XHCI + place, serial=shown)
         self.until(lambda: len(self.station.get("/ports")["items"]) == 4, "four ports")
         job = self.anywhere(0)
-        self.waits_for(job, "phone")  # two ports show it: a person must say which
+        self.waits_for(job, "work_port")  # two ports show it: a person must say which
         self.watch.port(XHCI + "1.4", mode="none", speed=0)
         job = self.station.wait(job["id"], until=("running", "prompt"), seconds=30)
         self.assertEqual(job["port"], XHCI + "1.3")
         port = self.station.get("/ports/" + XHCI + "1.3")
         self.assertEqual((port["speed"], port["usb_serial"], port["job_id"]), ("high", serial, job["id"]))
         other = self.anywhere(1)  # no placeholder is anybody's serial
-        self.waits_for(other, "phone")
+        self.waits_for(other, "work_port")
 
     def test_labels_and_ids(self):
         for place in ("1", "2"):

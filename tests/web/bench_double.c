@@ -176,8 +176,10 @@ static void step_end(json_t *job, const char *state)
 static void prompt_set(struct station *s, json_t *job, const char *id, const char *text,
                        const char *todo, const char *answered_by)
 {
-    json_t *prompt = json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", id, "step", text_of(job, "step"),
-                               "text", text, "todo", todo, "answered_by", answered_by);
+    const char *wants = strcmp(answered_by, "person") == 0 ? "numbers" : NULL;
+    json_t *prompt =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?}", "id", id, "step", text_of(job, "step"), "text",
+                  text, "todo", todo, "answered_by", answered_by, "wants", wants);
     json_object_set_new(job, "prompt", prompt);
     put_text(job, "state", "prompt");
     emit(s, true, "job", job);
