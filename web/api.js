@@ -47,7 +47,14 @@ export function orderKey() {
 
 const id = encodeURIComponent;
 
+// Answers 503 with the same body while something keeps the station from its work.
+async function ready() {
+  const response = await fetch("/readyz", { cache: "no-store", signal: AbortSignal.timeout(DEADLINE_MS) });
+  return response.json();
+}
+
 export const api = {
+  ready,
   ports: () => request("GET", "/ports"),
   topology: () => request("GET", "/ports/topology"),
   calibration: () => request("GET", "/calibration"),

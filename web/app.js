@@ -32,6 +32,7 @@ const SUMMARY = [["run", "Running", "run"], ["hand", "Need a hand", "hand"], ["d
 
 const main = document.getElementById("main");
 const lostLine = document.getElementById("lost");
+const troubleLine = document.getElementById("trouble");
 const counters = new Map();
 const links = new Map();
 let connection;
@@ -72,6 +73,8 @@ function updateHeader() {
   if (live.connection === "lost")
     setText(lostLine, `Connection to the station lost at ${live.lostAt.toLocaleTimeString([], { hour12: false })}. ` +
       "What you see is from before. Phones go on by themselves; leave the cables in. Trying again …");
+  show(troubleLine, live.connection === "live" && Boolean(live.trouble));
+  setText(troubleLine, live.trouble);
   const hands = sums.hand ? `(${sums.hand} need a hand) ` : "";
   if (document.title !== hands + title) document.title = hands + title;
 }

@@ -1,7 +1,7 @@
 // dialogs.js: what interrupts a person: a question of a job, "really?", a port's settings, labels along the rack.
-import { api, recipeOnce } from "./api.js";
+import { api } from "./api.js";
 import { el, fill, setText, toast } from "./dom.js";
-import { modeWord, portName, stepIndex } from "./format.js";
+import { modeWord, portName } from "./format.js";
 import { live, putJob } from "./live.js";
 
 export function problemBox(problem) {
@@ -10,7 +10,8 @@ export function problemBox(problem) {
 }
 
 function open(title, build) {
-  const dialog = el("dialog", { "aria-labelledby": "dialog-title" });
+  const titleId = `dialog-title-${document.querySelectorAll("dialog").length}`;
+  const dialog = el("dialog", { "aria-labelledby": titleId });
   const errors = el("div");
   const close = () => dialog.close();
   // Runs a request with the buttons off; a problem is shown and the dialog stays, as it does with `stay`.
@@ -28,7 +29,7 @@ function open(title, build) {
     }
   };
   const content = build(attempt, close);
-  dialog.append(el("h2", { id: "dialog-title" }, title), content, errors);
+  dialog.append(el("h2", { id: titleId }, title), content, errors);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
@@ -204,25 +205,36 @@ export async function calibrateDialog() {
   look();
 }
 
-export async function answerDialog(job) {
+function giveUpDialog(job, giveUp) {
+  open(`Give up job ${job.id}?`, (attempt, close) =>
+    el("div", null,
+      el("p", null, `The job on ${where(job)}${job.serial ? ` for ${job.serial}` : ""} ends as failed: the phone's numbers are not those of its label.`),
+      el("p", null, "What was written stays in the phone. Keep it at the bench."),
+      el("div", { class: "actions" },
+        el("button", { type: "button", autofocus: true, onclick: close }, "Keep the job"),
+        el("button", { type: "button", class: "danger", onclick: () => attempt(giveUp) }, "End it as failed"))));
+}
+
+export function answerDialog(job) {
   const prompt = job.prompt;
-  const recipe = await recipeOnce(job.recipe);
-  const step = recipe?.steps?.[stepIndex(recipe.steps, prompt.step ?? job.step)];
-  const wantsNumbers = step?.do === "accept";
+  const wantsNumbers = prompt.wants !== "confirmation";
   const send = (answer, form) => async () => {
     const body = { prompt_id: prompt.id, answer };
     if (answer === "ok" && wantsNumbers) typed.set(job.id, (body.values = valuesOf(form)));
     await putJob(job.id, api.jobAnswer(job.id, body));
     toast(`Job ${job.id}: answered.`);
   };
-  open(`${prompt.text} (${where(job)})`, (attempt, close) => {
+  const title = wantsNumbers ? `${prompt.text} (${where(job)})` : prompt.text;
+  open(title, (attempt, close) => {
+    const abort = send("abort");
     const form = el("form", { method: "dialog", class: "fields" },
       el("p", { class: "todo" }, prompt.todo),
       wantsNumbers ? numberFields(job) : null,
       el("div", { class: "actions" },
-        el("button", { class: "primary" }, wantsNumbers ? "These are the phone's numbers" : "Done"),
-        el("button", { type: "button", onclick: () => attempt(send("retry")) }, "Try the step again"),
-        el("button", { type: "button", class: "danger", onclick: () => attempt(send("abort")) }, "Give up"),
+        el("button", { class: "primary" }, wantsNumbers ? "These are the phone's numbers" : "OK"),
+        wantsNumbers
+          ? el("button", { type: "button", class: "danger", onclick: () => giveUpDialog(job, () => abort().then(close)) }, "They are not: give up")
+          : el("button", { type: "button", class: "danger", onclick: () => attempt(abort) }, "Abort: another phone"),
         el("button", { type: "button", onclick: close }, "Back")));
     form.addEventListener("submit", (e) => {
       e.preventDefault();

@@ -105,4 +105,6 @@ export function resultText(job, last) {
   return writes.every((w) => w.verified) ? `Restored: ${total} written and verified` : `${total} written`;
 }
 
+export const nameOf = (firmware) => [...new Set([firmware.name, firmware.version])].filter(Boolean).join(" · ");
+
 export const isOpen = (job) => !["succeeded", "failed", "cancelled", "interrupted"].includes(job.state);

@@ -6,6 +6,7 @@ import { isOpen } from "./format.js";
 
 const SILENCE_MS = 40000; // the station beats every 15 s
 const RETRY_MS = 2000;
+const READY_EVERY_MS = 5000; // no event tells of it
 const RECENT_JOBS = 100;
 
 export const live = {
@@ -15,7 +16,11 @@ export const live = {
   connection: "connecting", // connecting, live, lost
   lostAt: null,
   loaded: false,
+  trouble: "", // what keeps the station from its work, and what to do
 };
+
+// Is there a port for jobs that name none?
+export const takesWork = () => [...live.ports.values()].some((p) => p.takes_work && p.enabled !== false);
 
 const listeners = new Set(); // called after changes, at most once a frame
 const logListeners = new Set(); // called with each log line
@@ -78,6 +83,21 @@ export function jobOf(id) {
   return live.jobs.get(id);
 }
 
+// As `flashrack doctor` says it.
+function troubleOf(health) {
+  if (!health || health.ok) return "";
+  if (health.damage) return `A database of the station is damaged: ${health.damage}. Stop flashrackd, keep the damaged files, put the newest copy in their place.`;
+  if (!health.portwatch) return "flashrack-portwatch does not run: no phone is seen, no job starts. Restart it (systemctl restart flashrack-portwatch), or flashrackd.";
+  if (health.disk?.trouble) return `Nothing can be stored: ${health.disk.trouble}. Make room in the station's data folder; flashrack doctor says more.`;
+  return "The station's disk is as good as full: no new job is taken. Make room in its data folder; flashrack doctor says more.";
+}
+
+async function lookReady() {
+  const trouble = await api.ready().then(troubleOf, () => live.trouble); // a lost station is told otherwise
+  if (trouble !== live.trouble) changed();
+  live.trouble = trouble;
+}
+
 let early = null; // events that came while the state was being read
 
 async function reloadConflicts() {
@@ -117,7 +137,7 @@ async function everyOpenJob() {
 async function reload() {
   const since = [];
   early = since;
-  const [ports, recent, open] = await Promise.all([api.ports(), api.jobs({ limit: RECENT_JOBS }), everyOpenJob(), reloadConflicts()]);
+  const [ports, recent, open] = await Promise.all([api.ports(), api.jobs({ limit: RECENT_JOBS }), everyOpenJob(), reloadConflicts(), lookReady()]);
   if (early !== since) return; // a newer reload is under way
   early = null;
   asked.clear();
@@ -158,6 +178,7 @@ function connect() {
 
 export function start() {
   connect();
+  setInterval(() => live.connection === "live" && lookReady(), READY_EVERY_MS);
   setInterval(() => {
     if (performance.now() - lastHeardMs < SILENCE_MS) return;
     lost();

@@ -447,6 +447,118 @@ test("a job whose phone is seen elsewhere goes on there when a person confirms i
   });
 });
 
+// Answers of the station, bent before the page sees them.
+const bend = (page, pattern, change) => page.route(pattern, async (route) => {
+  const body = await (await route.fetch()).json();
+  change(body.items ?? [body]);
+  await route.fulfill({ json: body });
+});
+const JOBS = /\/api\/v1\/jobs(\/\d+)?(\?.*)?$/, PORTS = /\/api\/v1\/ports$/;
+const READ = ".card-in, .prompt, .prompt p, .result, .advice"; // what must not be cut
+const cutOf = (page) => page.evaluate((read) => [...document.querySelectorAll(read)].filter((n) => n.checkVisibility() &&
+  (n.scrollHeight > n.clientHeight + 2 || n.scrollWidth > n.clientWidth + 2)).map((n) => `${n.closest("article").dataset.port} ${n.className}`), READ);
+
+for (const ports of [3, 8, 32]) { // 3: on a small screen
+  test(`the longest texts are not cut, ${ports} ports`, onlyDouble, async () => {
+    await withDouble(["--scene", "--ports", String(ports)], async (bench) => {
+      await withPage(bench.url, ports === 3 ? { viewport: { width: 1280, height: 800 } } : {}, async (page) => {
+        await bend(page, PORTS, (items) => items.forEach((port) => port.last && (port.last.text = "download agent: INIT_EXT_RAM: status c0040050 EMI_SETTING_VERSION_ERROR: EMI data do not fit this DA: wrong preloader file")));
+        await bend(page, JOBS, (items) => items.forEach((job) => {
+          if (job.prompt) Object.assign(job.prompt, { text: "Is the phone on port A8 the one with serial PDAGAD0123456789?", todo: "The phone on port A8 has lost its own serial. Compare its label: OK when it says PDAGAD0123456789, abort when it is another phone." });
+          if (job.error) job.error.advice = "Nothing was written to the phone. Charge the phone; check that the package's preloader belongs to this phone.";
+        }));
+        await page.reload();
+        await page.locator("article").nth(ports - 1).waitFor();
+        await until("layout", () => page.locator(".bench.fit").count());
+        await shows(page.locator("article"), "Is the phone on port A8");
+        if (ports > 3) await shows(page.locator("article"), "INIT_EXT_RAM");
+        assert.deepEqual(await cutOf(page), []);
+      });
+    });
+  });
+}
+
+test("a station that cannot work says so above everything, and the cards make room", onlyDouble, async () => {
+  await withDouble(["--scene", "--ports", "8"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      const trouble = page.locator("#trouble");
+      const scrolls = () => page.evaluate(() => document.documentElement.scrollHeight - innerHeight);
+      await page.locator("article").nth(7).waitFor();
+      assert.ok(await trouble.isHidden());
+      let health = { ok: false, portwatch: false, jobs: 0, damage: null, disk: { free_bytes: 1e12, trouble: null } };
+      await page.route("**/readyz", (route) => route.fulfill({ status: health.ok ? 200 : 503, json: health }));
+      await shows(trouble, "flashrack-portwatch does not run: no phone is seen");
+      await until("room for the line", async () => (await scrolls()) <= 0);
+      for (const [change, words] of [[{ damage: "page 7 of station.db" }, "is damaged: page 7 of station.db"],
+        [{ damage: null, portwatch: true, disk: { free_bytes: 0, trouble: "the disk is full" } }, "Nothing can be stored: the disk is full"],
+        [{ disk: { free_bytes: 1024, trouble: null } }, "as good as full"]]) {
+        health = { ...health, ...change };
+        await shows(trouble, words);
+      }
+      health = { ...health, ok: true };
+      await trouble.waitFor({ state: "hidden" });
+    });
+  });
+});
+
+test("a paused job stays on the card of its phone, and goes on from there", onlyDouble, async () => {
+  await withDouble(["--no-hands"], async (bench) => {
+    await waitingJobs(bench, 2);
+    await withPage(bench.url, {}, async (page) => {
+      // as after a restart of the station: no worker, so the port has no job
+      await bend(page, PORTS, (items) => items.filter((p) => p.job_id === "2").forEach((p) => Object.assign(p, { state: "connected", job_id: null })));
+      await bend(page, JOBS, (items) => items.filter((j) => j.id === "2").forEach((j) => Object.assign(j, { state: "paused", prompt: null })));
+      await page.reload();
+      const card = cardOf(page, "usbip-127.0.0.1:3240-1-2");
+      await shows(card, "Paused");
+      assert.doesNotMatch(await card.textContent(), /queued/);
+      const [sent] = await Promise.all([page.waitForRequest((r) => r.method() === "POST"),
+        card.getByRole("button", { name: "Resume" }).click()]);
+      assert.match(sent.url(), /\/jobs\/2\/resume$/);
+    });
+  });
+});
+
+test("a question that wants no numbers asks for none; giving up asks first", onlyDouble, async () => {
+  await withDouble(["--scene", "--ports", "8"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      const sent = [];
+      page.on("request", (r) => r.method() === "POST" && sent.push(r.postDataJSON()));
+      await cardOf(page, "usbip-127.0.0.1:3240-1-8").getByRole("button", { name: "Answer" }).click();
+      await page.getByRole("button", { name: "They are not: give up" }).click();
+      await shows(page.locator("dialog"), "ends as failed");
+      assert.equal(await page.evaluate(() => document.activeElement.textContent), "Keep the job");
+      await page.keyboard.press("Enter");
+      await page.locator("dialog input[name=serial]").waitFor(); // back at the numbers
+      assert.deepEqual(sent, []);
+      await page.keyboard.press("Escape");
+      await bend(page, JOBS, (items) => items.forEach((j) => j.prompt && (j.prompt.wants = "confirmation")));
+      await page.reload();
+      await cardOf(page, "usbip-127.0.0.1:3240-1-8").getByRole("button", { name: "Answer" }).click();
+      await page.getByRole("button", { name: "Abort: another phone" }).waitFor();
+      assert.equal(await page.locator("dialog input").count(), 0);
+      await page.getByRole("button", { name: "OK", exact: true }).click();
+      await until("an answer", () => sent.length);
+      assert.deepEqual(sent, [{ prompt_id: "S21-1", answer: "ok" }]);
+    });
+  });
+});
+
+test("a job that no port would take is told so before it waits", onlyDouble, async () => {
+  await withDouble(["--ports", "2"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      const hint = "No port takes jobs that name none";
+      await page.goto(`${bench.url}/#/new`);
+      await page.locator("select[name=port] option").nth(2).waitFor({ state: "attached" });
+      assert.equal(await page.getByText(hint).count(), 0); // a port is chosen
+      await page.selectOption("select[name=port]", "");
+      await page.getByText(hint).waitFor();
+      await call(bench.url, "PATCH", "/api/v1/ports/usbip-127.0.0.1%3A3240-1-2", { takes_work: true });
+      await page.getByText(hint).waitFor({ state: "detached" });
+    });
+  });
+});
+
 test("the keyboard is enough", onlyDouble, async () => {
   await withDouble(["--scene", "--ports", "8"], async (bench) => {
     await withPage(bench.url, {}, async (page) => {

@@ -67,7 +67,7 @@ export function backupView(main, id) {
   return detailView(main, () => api.backup(id), (b) => [
     el("h1", null, `Backup ${b.id}`),
     b.damage ? el("div", { class: "problem" }, el("strong", null, `This backup is damaged: ${b.damage}.`),
-      el("p", null, "Do not rely on it. Restore backups.db from a copy of the station's data folder.")) : [],
+      el("p", null, "Do not rely on it. Import the same dump, or save the phone, once more: what is damaged is put right by it. Or restore backups.db from a copy (flashrack db backup). Then look after the station's disk.")) : [],
     facts([
       ["Serial", b.serial],
       ["Phone", b.phone_id ? el("a", { href: `#/phones/${b.phone_id}` }, `phone ${b.phone_id}`) : "not bound yet"],

@@ -2,9 +2,9 @@
 // serial empties, the next free port is chosen.
 import { api, orderKey } from "../api.js";
 import { problemBox } from "../dialogs.js";
-import { el, fill, toast } from "../dom.js";
-import { isOpen, portName, when } from "../format.js";
-import { live, onChange } from "../live.js";
+import { el, fill, setText, toast } from "../dom.js";
+import { isOpen, nameOf, portName, when } from "../format.js";
+import { live, onChange, takesWork } from "../live.js";
 
 const option = (value, text) => el("option", { value }, text);
 
@@ -48,7 +48,7 @@ async function choices(form) {
   form.recipe.addEventListener("change", () => fit(form, chosen()));
   if (recipes.items.some((r) => r.name === DEFAULT_RECIPE)) form.recipe.value = DEFAULT_RECIPE;
   if (chosen()) fit(form, chosen());
-  fill(form.firmware, option("", "none"), firmware.items.map((f) => option(f.id, [f.name, f.version].filter(Boolean).join(" · "))));
+  fill(form.firmware, option("", "none"), firmware.items.map((f) => option(f.id, nameOf(f))));
   if (firmware.items.length) form.firmware.value = firmware.items[0].id;
   return backups.items;
 }
@@ -71,6 +71,7 @@ function buildForm() {
   const form = {
     serial: input("serial", { required: true, maxlength: 64, class: "scan", autocapitalize: "characters", placeholder: "scan the label" }),
     port: el("select", { name: "port" }),
+    portHint: el("span"),
     firmware: el("select", { name: "firmware" }),
     backup: el("select", { name: "backup" }),
     recipe: el("select", { name: "recipe" }),
@@ -82,7 +83,7 @@ function buildForm() {
   };
   form.node = el("form", { class: "fields order" },
     labelled("Serial", form.serial, "On the phone's label or box; starts with PDA. An IMEI (15 digits) is refused."),
-    labelled("Port", form.port),
+    labelled("Port", form.port, form.portHint),
     labelled("Firmware", form.firmware, el("a", { href: "#/firmware" }, "Add firmware")),
     labelled("Backup", form.backup, el("a", { href: "#/backups" }, "Import a backup")),
     el("details", null, el("summary", null, "More"),
@@ -115,7 +116,12 @@ export function orderView(main) {
       if (!form.port.value) form.port.value = free;
       first = false;
     }
+    hint();
   };
+  // A job that no port takes would wait without a word.
+  const hint = () => setText(form.portHint, live.loaded && !form.port.value && !takesWork()
+    ? "No port takes jobs that name none: the job waits until one does. Open a port by its name on the bench and switch that on." : "");
+  form.port.addEventListener("change", hint);
   fill(main, el("h1", null, "New job"), form.node);
   form.serial.value = given.get("serial") ?? "";
   form.serial.addEventListener("input", () => fillBackups(form.backup, backups, form.serial.value.trim()));

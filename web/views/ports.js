@@ -1,11 +1,11 @@
 // views/ports.js: the bench. One card a port; a card is built once and then only its values change.
 import { answerDialog, calibrateDialog, cancelDialog, portDialog } from "../dialogs.js";
-import { recipeOnce } from "../api.js";
+import { api, recipeOnce } from "../api.js";
 import { el, fill, icon, setAttr, setIcon, setText, show, toast } from "../dom.js";
 import {
   between, bytesOf, duration, isOpen, jobShare, modeWord, portName, portResult, portState, resultText, speed, stepIndex,
 } from "../format.js";
-import { changed, jobOf, live, onChange } from "../live.js";
+import { changed, jobOf, live, onChange, putJob, takesWork } from "../live.js";
 
 const recipeSteps = new Map(); // recipe -> its steps, filled as recipes arrive
 
@@ -23,20 +23,31 @@ function stepText(job) {
   return at >= 0 ? `${at + 1}/${steps.length} ${steps[at].name}` : job.step ?? "";
 }
 
-// A prompt is never cut: a long one is set smaller until it fits its card.
-function fitPrompt({ node, part }) {
-  const inner = node.firstChild;
-  const cut = () => inner.scrollHeight > inner.clientHeight + 1 || part.promptTodo.scrollHeight > part.promptTodo.clientHeight + 1;
+// What a person must read is never cut: a long prompt or result is set smaller until it fits its card.
+function fitCard({ node, part }) {
+  const read = [node.firstChild, part.prompt, part.promptTodo, part.result, part.advice];
+  const cut = (n) => n.scrollHeight > n.clientHeight + 1 || n.scrollWidth > n.clientWidth + 1;
   for (const size of [null, "small", "smaller", "smallest"]) {
     setAttr(node, "data-fit", size);
-    if (part.prompt.hidden || !cut()) return;
+    if (!read.some((n) => !n.hidden && cut(n))) return;
   }
 }
 
-const currentJob = (port) => (port.job_id ? jobOf(port.job_id) : undefined);
-const lastJob = (port) => (port.job_id ? undefined : jobOf(portResult(port)?.job_id));
+// After a restart of the station a paused job holds no port, but its phone may lie there half written.
+const pausedOn = (port) => [...live.jobs.values()].find((j) => j.state === "paused" && j.port === port.id);
+const currentJob = (port) => (port.job_id ? jobOf(port.job_id) : pausedOn(port));
+const lastJob = (port) => (currentJob(port) || port.job_id ? undefined : jobOf(portResult(port)?.job_id));
 
 export const portTone = (port) => portState(port, currentJob(port), lastJob(port))[2];
+
+async function resume(id) {
+  try {
+    await putJob(id, api.jobVerb(id, "resume"));
+    toast(`Job ${id} goes on.`);
+  } catch (problem) {
+    toast(`${problem.message} ${problem.advice}`);
+  }
+}
 
 function buildCard(port) {
   const part = {
@@ -60,19 +71,21 @@ function buildCard(port) {
     advice: el("p", { class: "advice" }),
     link: el("a", { class: "button" }, "Job"),
     answer: el("button", { type: "button", class: "primary" }, "Answer"),
+    resume: el("button", { type: "button", class: "primary" }, "Resume"),
     cancel: el("button", { type: "button", class: "quiet" }, "Cancel"),
   };
   part.prompt.append(part.promptText, part.promptTodo);
   part.numbers.append(part.moved, part.rate, part.eta);
-  part.actions = el("div", { class: "actions" }, part.answer, part.link, part.cancel);
+  part.actions = el("div", { class: "actions" }, part.answer, part.resume, part.link, part.cancel);
   part.stateLine = el("p", { class: "state" }, part.symbol, part.state);
   const node = el("article", { class: "card", tabindex: 0, "data-port": port.id },
     el("div", { class: "card-in" },
       el("div", { class: "top" }, el("h2", null, part.label), part.stateLine), part.id,
       part.who, part.prompt, part.step, part.numbers, part.share, part.bar, part.result, part.advice, part.mode, part.actions));
-  const card = { node, part, job: null, promptKey: "" };
+  const card = { node, part, job: null, fitKey: "" };
   part.label.addEventListener("click", () => portDialog(live.ports.get(port.id)));
   part.answer.addEventListener("click", () => answerDialog(card.job));
+  part.resume.addEventListener("click", () => resume(card.job.id));
   part.cancel.addEventListener("click", () => cancelDialog(card.job));
   node.addEventListener("keydown", (e) => {
     if (e.target === node && e.key === "Enter" && part.link.href) part.link.click();
@@ -136,21 +149,22 @@ function updateCard(card, port, behind) {
   setText(part.mode, modeText(port, behind));
   const prompt = job?.prompt;
   show(part.prompt, Boolean(prompt));
-  const promptKey = prompt ? `${prompt.text}\n${prompt.todo}` : "";
   setText(part.promptText, prompt?.text);
   setText(part.promptTodo, prompt?.todo);
   setText(part.step, job && !prompt ? stepText(job) : "");
   updateProgress(part, job);
   updateResult(part, port, job, last);
   show(part.answer, prompt?.answered_by === "person");
+  show(part.resume, ["paused", "interrupted"].includes(card.job?.state));
   show(part.cancel, Boolean(job && isOpen(job)));
   show(part.link, Boolean(card.job));
   if (card.job) setAttr(part.link, "href", `#/jobs/${card.job.id}`);
   else part.link.removeAttribute("href");
   setText(part.link, card.job ? `Job ${card.job.id}` : "");
-  if (promptKey !== card.promptKey) {
-    card.promptKey = promptKey;
-    fitPrompt(card);
+  const fitKey = [part.promptText, part.promptTodo, part.result, part.advice].map((n) => n.textContent).join("\n");
+  if (fitKey !== card.fitKey) {
+    card.fitKey = fitKey;
+    fitCard(card);
   }
 }
 
@@ -162,9 +176,15 @@ function queuedJobs() {
     if (!isOpen(job)) continue;
     const port = live.ports.get(job.port);
     if (!job.port) anywhere++;
-    else if (port && port.job_id !== job.id) behind.set(port.id, (behind.get(port.id) ?? 0) + 1);
+    else if (port && currentJob(port)?.id !== job.id) behind.set(port.id, (behind.get(port.id) ?? 0) + 1);
   }
   return { behind, anywhere };
+}
+
+function anywhereWords(count) {
+  const jobs = `${count} ${count === 1 ? "job waits" : "jobs wait"}`;
+  return takesWork() ? `${jobs} for the next phone on a port that takes work.`
+    : `${jobs}, and no port takes jobs that name none: open a port by its name and switch that on.`;
 }
 
 // A1 before A2 before A10, whatever order they came in.
@@ -209,7 +229,7 @@ function arrows(grid, e) {
 function emptyBench() {
   return el("section", { class: "empty" }, icon("phone"),
     el("h2", null, "No port has shown a phone yet"),
-    el("p", null, "Plug a phone into any USB port of this station: the port appears here and keeps its place. Or name a port of a rack in a new job."),
+    el("p", null, "Plug a phone into any USB port of this station: the port appears here and keeps its place. So do those of a USB/IP rack (flashrackd --usbip)."),
     el("p", null, el("a", { class: "button primary", href: "#/new" }, "New job"), " ",
       el("a", { class: "button", href: "#/firmware" }, "Add firmware"), " ",
       el("button", { type: "button", onclick: () => calibrateDialog().catch((problem) => toast(problem.message)) }, "Label ports")));
@@ -220,8 +240,13 @@ export function portsView(main) {
   const anywhereText = el("span");
   const anywhere = el("p", { class: "anywhere", hidden: true }, anywhereText, " ", el("a", { href: "#/jobs" }, "Show jobs"));
   const cards = new Map();
-  let order = "";
+  let order = "", top = 0;
   main.className = "wide";
+  const resized = () => {
+    top = grid.offsetTop;
+    layout(grid, live.ports.size);
+    cards.forEach(fitCard);
+  };
 
   const update = () => {
     if (!live.loaded) {
@@ -240,17 +265,13 @@ export function portsView(main) {
       order = wanted;
       grid.replaceChildren(...ports.map((p) => cards.get(p.id).node));
       if (grid.parentNode !== main) fill(main, anywhere, grid);
-      layout(grid, ports.length);
-      cards.forEach((card) => (card.promptKey = null)); // measured anew below
+      top = 0; // laid out anew below
     }
     const queued = queuedJobs();
     show(anywhere, queued.anywhere > 0);
-    setText(anywhereText, `${queued.anywhere} ${queued.anywhere === 1 ? "job waits" : "jobs wait"} for the next phone on a port that takes work.`);
+    setText(anywhereText, anywhereWords(queued.anywhere));
     for (const port of ports) updateCard(cards.get(port.id), port, queued.behind.get(port.id) ?? 0);
-  };
-  const resized = () => {
-    layout(grid, live.ports.size);
-    cards.forEach(fitPrompt);
+    if (grid.offsetTop !== top) resized(); // a line above it came or went
   };
   const key = (e) => arrows(grid, e);
   const stop = onChange(update);
