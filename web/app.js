@@ -86,6 +86,7 @@ function route() {
   const path = decodeURI(location.hash.slice(1) || "/").split("?")[0];
   const found = ROUTES.find(([pattern]) => pattern.test(path));
   end?.();
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close()); // it was about the page before
   fill(main);
   main.className = "";
   if (found) {
