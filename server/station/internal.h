@@ -138,6 +138,7 @@ struct job {
     bool has_done, ended, saved, deny_sent;
     bool resting;       /* waits for a person: it counts in no limit until it has returned */
     bool returning;     /* its worker waits before the next step until there is room for it */
+    bool ending;        /* its worker has gone, what it left is not all in the store yet */
     bool cancelling;    /* a person wants it to end, its worker was told so */
     bool pausing;       /* the same of a pause that it has not come to yet */
     struct err stopped; /* why the station told its worker to end; no code: it did not */

@@ -339,7 +339,7 @@ static void forget_run(struct job *j)
     j->prompt = NULL;
     j->prepare_err = (struct err){0};
     j->prepare_failure = NULL;
-    j->has_done = j->deny_sent = j->pausing = false;
+    j->has_done = j->deny_sent = j->pausing = j->ending = false;
     j->done_bytes = j->total_bytes = j->rate_from_ms = 0;
     j->bytes_per_s = 0;
 }

@@ -464,6 +464,7 @@ static void on_ended(void *arg, struct worker *w, const char *why)
     struct job *j = arg;
     j->pending++;
     j->worker = NULL;
+    j->ending = true;
     schedule_remove(j);
     fd_close(&j->spool_fd); /* its lock goes with the last descriptor */
     WIRE_TEXT(j->why, why);

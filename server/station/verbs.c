@@ -218,11 +218,19 @@ static void pause_job(struct job *j)
     job_set_state(j, "paused");
 }
 
-/* With a worker, or queued for one; in between only its end can be asked for. */
+/* With a worker, or queued for one; in between only its end can be asked for. Not once the worker has gone: what it wrote
+ * to the phone is to stand in the job's report, and a job that has just succeeded is not cancelled any more. */
 static void verb_live(struct verb_call *c, struct job *j)
 {
     struct err err = {0};
     bool cancel = strcmp(c->verb, "cancel") == 0;
+    if (j->ending) {
+        err_set(&err, ERR_CONFLICT,
+                "what the last run of job %lld left is still being taken in: try again in a moment",
+                (long long)j->id);
+        verb_later(c, &err);
+        return;
+    }
     if (cancel && !j->worker) {
         cancel_without_worker(j, c->done, c->arg);
         free(c);

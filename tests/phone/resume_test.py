@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """A job survives whatever ends: workers, flashrackd and portwatch killed in each phase, upgrades, full disks, another
 phone at the resume. Usage: resume_test.py [CASE...]; without one all cases run."""
+import concurrent.futures
 import json
 import os
 import re
@@ -275,6 +276,23 @@ class DiskFull(Runs):
         self.assert_interrupted(job, "S13")
         self.assertEqual(job["phone_state"], LEFT["S13"])
         self.assertEqual(self.attempts(job, "S13")[-1]["state"], "interrupted")
+
+
+    def test_cancelled_while_the_journal_is_taken_in(self):
+        """The report of a job that a person gives up in that moment tells what its worker wrote all the same."""
+        job = self.begin("S13")
+        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+        os.kill(worker, signal.SIGKILL)
+        self.station.process.ready("it is tried again")
+        with concurrent.futures.ThreadPoolExecutor() as people:
+            cancelled = people.submit(self.station.post, f"/jobs/{job['id']}/cancel")
+            time.sleep(0.3)
+            resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
+            self.assertEqual(cancelled.result()["state"], "cancelled")
+        manifest = self.station.get(f"/jobs/{job['id']}/report.json")["manifest"]
+        self.assertEqual(manifest["phone_state"], LEFT["S13"])
+        self.assertIn("S13", {extent["step"].split()[0] for extent in manifest["journal"]})
 
 
 class StationKilled(Runs):
