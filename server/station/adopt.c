@@ -24,7 +24,7 @@ struct adoption {
     struct port *port; /* held until all is known; NULL: none */
     int64_t job_id, phone_id;
     struct job *job; /* of this process; NULL: see owner */
-    json_t *owner;   /* the job as stored */
+    json_t *owner;   /* the job as stored; NULL beside job NULL: the store does not know it */
     int fd;
     bool said;
     struct event *timer;
@@ -106,6 +106,24 @@ void spool_keep_aside(const struct station *s, int64_t job_id, const struct err 
              kept);
 }
 
+/* An older copy of the databases was put in place: nobody asks for this job any more, but what it saved of a phone may be
+ * all that is left of it. The journal stays beside it, for a person. */
+static void end_orphan(struct adoption *a, int code, const struct err *err, json_t *body)
+{
+    struct err why = {0};
+    size_t count = json_array_size(json_object_get(body, "backups"));
+    err_set(&why, ERR_NOT_FOUND,
+            "job %lld is not in the database, as after an older copy was put in place: %zu backups "
+            "of its spool were stored%s%s",
+            (long long)a->job_id, count, code < 0 ? ": " : "", code < 0 ? err->text : "");
+    struct station *s = a->s;
+    if (code != ERR_CANCELLED)
+        spool_keep_aside(s, a->job_id, &why);
+    adoption_free(a);
+    if (--s->settling == 0)
+        station_settled(s);
+}
+
 static void on_adopted(void *arg, int code, const struct err *err, json_t *body)
 {
     struct adoption *a = arg;
@@ -113,6 +131,10 @@ static void on_adopted(void *arg, int code, const struct err *err, json_t *body)
         log_line(LOG_ERROR, "spool", LOG_KV({"err", err_name(code)}),
                  "%s; job %lld waits, it is tried again", err->text, (long long)a->job_id);
         look_again(a, DISK_RETRY_MS);
+        return;
+    }
+    if (!a->job && !a->owner) {
+        end_orphan(a, code, err, body);
         return;
     }
     if (code < 0 && code != ERR_CANCELLED)
@@ -139,8 +161,18 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         return;
     }
     struct store_backup_meta meta = {
-        .job_id = a->job_id, .phone_id = a->phone_id, .origin = "station"};
+        .job_id = a->job || a->owner ? a->job_id : 0, .phone_id = a->phone_id, .origin = "station"};
     store_spool_ingest(a->s->store, a->fd, 0, &meta, on_adopted, a);
+}
+
+static struct adoption *adoption_new(struct station *s, int64_t job_id, int fd)
+{
+    struct adoption *a = xcalloc(1, sizeof(*a));
+    *a = (struct adoption){.s = s, .job_id = job_id, .fd = fd};
+    a->timer = evtimer_new(s->base, on_timer, a);
+    LIST_INSERT_HEAD(&s->adoptions, a, link);
+    look_again(a, 0);
+    return a;
 }
 
 void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *port)
@@ -154,18 +186,26 @@ void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *p
         run_settle(s, j, owner, nothing, port);
         return;
     }
-    struct adoption *a = xcalloc(1, sizeof(*a));
-    *a = (struct adoption){.s = s, .port = port, .job = j, .job_id = job_id};
+    struct adoption *a = adoption_new(s, job_id, STEAL_FD(fd));
+    a->port = port;
+    a->job = j;
     a->phone_id = j ? j->phone_id : store_id(text_of(owner, "phone_id"));
     a->owner = json_incref(owner);
-    a->fd = STEAL_FD(fd);
-    a->timer = evtimer_new(s->base, on_timer, a);
-    LIST_INSERT_HEAD(&s->adoptions, a, link);
     if (port)
         port->held++;
     if (j)
         j->pending++;
-    look_again(a, 0);
+}
+
+/* Nobody knows its port: no job begins before its worker has gone. */
+static void adopt_orphan(struct station *s, int64_t job_id)
+{
+    AUTO(free_ptr) char *path = spool_path(s, job_id);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    s->settling++;
+    adoption_new(s, job_id, fd);
 }
 
 /* ---- at start ----------------------------------------------------------------------------------------- */
@@ -192,7 +232,7 @@ static void on_owner(void *arg, int code, const struct err *err, json_t *job)
         const char *port = json_string_value(json_object_get(job, "port"));
         spool_adopt(s, NULL, job, port ? port_add(s, port) : NULL);
     } else if (code == ERR_NOT_FOUND) {
-        spool_remove(s, f->job_id);
+        adopt_orphan(s, f->job_id);
     }
     free(f);
     if (--s->settling == 0)

@@ -533,6 +533,33 @@ class ChangedPackage(Runs):
         self.assertEqual(job["phone_state"], "identity_partly_written")
 
 
+class OlderCopy(Runs):
+    def test_what_a_lost_job_has_saved(self):
+        """An older copy of the databases was put in place: the job is gone, what it read of its phone is not."""
+        self.open(profile="tiny", settings=[SLOW])
+        self.prepare()
+        self.assertEqual(self.station.stop(), 0)
+        copy = os.path.join(self.dir, "copy")
+        os.mkdir(copy)
+        for name in ("station.db", "backups.db"):
+            shutil.copy(os.path.join(self.station.data, name), copy)
+        self.station.start()
+        job = self.meet(self.order(), "S7")
+        worker = self.worker(job)
+        self.station.process.child.kill()
+        self.station.process.child.wait()
+        for name in ("station.db", "backups.db"):
+            shutil.copy(os.path.join(copy, name), self.station.data)
+            for log in ("-wal", "-shm"):
+                os.unlink(os.path.join(self.station.data, name + log))
+        self.station.start()
+        self.until(lambda: self.spools() == [f"job-{job['id']}.spool.kept"], "its spool is read", 60)
+        self.until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker has ended its step")
+        saved = [b for b in self.station.get("/backups")["items"] if b["origin"] == "station"]
+        self.assertEqual([(b["chip_id"], b["complete"], b["job_id"]) for b in saved],
+                         [(self.rack.labels[0]["chip_id"], True, None)])
+
+
 class GivenUp(Runs):
     def test_half_written_phone_is_not_releasable(self):
         job = self.begin("S13", station_extra=["--retries", "3"])
