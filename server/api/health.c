@@ -86,6 +86,22 @@ static void counters_print(FILE *out, const struct api *a)
             sse_clients(a->sse), (unsigned long long)sse_dropped(a->sse));
 }
 
+static void sealing_print(FILE *out, json_t *sealing)
+{
+    json_t *left = json_object_get(sealing, "chunks_left");
+    if (!json_is_integer(left))
+        return;
+    fprintf(out,
+            "# HELP flashrack_backup_chunks_unsealed Not sealed yet with the key of --backup-key.\n"
+            "# TYPE flashrack_backup_chunks_unsealed gauge\n"
+            "flashrack_backup_chunks_unsealed %lld\n"
+            "# HELP flashrack_backup_sealing_stopped Sealing failed and waits for the next start.\n"
+            "# TYPE flashrack_backup_sealing_stopped gauge\n"
+            "flashrack_backup_sealing_stopped %d\n",
+            (long long)json_integer_value(left),
+            json_is_string(json_object_get(sealing, "trouble")));
+}
+
 static void metrics_print(void *arg, int code, const struct err *err, json_t *body)
 {
     struct ask *q = arg;
@@ -97,6 +113,7 @@ static void metrics_print(void *arg, int code, const struct err *err, json_t *bo
         return;
     }
     json_t *jobs = json_object_get(body, "items"), *ports = station_ports(a->station), *job;
+    json_t *health = station_health(a->station);
     size_t i;
     json_array_foreach(jobs, i, job) station_job_overlay(a->station, job);
     AUTO(free_ptr) char *text = NULL, *process = http_process_metrics();
@@ -110,10 +127,12 @@ static void metrics_print(void *arg, int code, const struct err *err, json_t *bo
                  ports);
     bytes_print(out, jobs);
     counters_print(out, a);
+    sealing_print(out, json_object_get(health, "sealing"));
     fputs(process, out);
     fclose(out);
     http_reply_text(call, 200, "text/plain; version=0.0.4", text);
     json_decref(ports);
+    json_decref(health);
     ask_free(q);
 }
 

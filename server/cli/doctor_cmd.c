@@ -97,6 +97,38 @@ static void check_disk(struct doctor *d, json_t *health)
          fact, trouble || few ? todo : NULL);
 }
 
+/* The key of before is needed, and plain bytes are on the disk, until nothing is left. */
+static void check_sealing(struct doctor *d, json_t *health)
+{
+    json_t *sealing = json_object_get(health, "sealing"), *left;
+    const char *trouble = text_of(sealing, "trouble");
+    left = json_object_get(sealing, "chunks_left");
+    if (!json_is_object(sealing))
+        return;
+    AUTO(free_ptr)
+    char *count = json_is_integer(left) ? xasprintf("%lld", (long long)json_integer_value(left))
+                                        : xstrdup("some");
+    AUTO(free_ptr)
+    char *fact = trouble
+                     ? xasprintf("%s chunks of backups are not sealed with the key, and it does "
+                                 "not go on: %s",
+                                 count, trouble)
+                 : strcmp(count, "0") == 0
+                     ? xstrdup("all backups are sealed with the key of --backup-key")
+                     : xasprintf("%s chunks of backups are being sealed with the key of "
+                                 "--backup-key",
+                                 count);
+    tell(d, "sealing",
+         trouble                   ? CHECK_WARN
+         : strcmp(count, "0") == 0 ? CHECK_OK
+                                   : CHECK_INFO,
+         fact,
+         trouble ? "Put that right, then restart flashrackd: it goes on from there."
+         : strcmp(count, "0") == 0
+             ? NULL
+             : "Until then older backups lie there as before, and a key of before is needed.");
+}
+
 static void check_ready(struct doctor *d)
 {
     struct err err = {0};
@@ -125,6 +157,7 @@ static void check_ready(struct doctor *d)
              "Look at its log (journalctl -u flashrackd).");
     }
     check_disk(d, health);
+    check_sealing(d, health);
 }
 
 /* The answer of a list, or NULL after telling why there is none. */

@@ -226,6 +226,18 @@ void station_on_event(struct station *s, station_event_fn *fn, void *arg)
 /* Below it SQLite's logs and a spool's end hardly fit: better no new order than one that ends half-way. */
 enum { FREE_MIN_BYTES = 16 << 20 };
 
+/* Null when no key was given. */
+static json_t *sealing_json(struct station *s)
+{
+    struct store_sealing sealing;
+    store_sealing(s->store, &sealing);
+    if (!sealing.wanted)
+        return json_null();
+    return json_pack("{s:o, s:s?}", "chunks_left",
+                     sealing.left < 0 ? json_null() : json_integer(sealing.left), "trouble",
+                     sealing.trouble[0] ? sealing.trouble : NULL);
+}
+
 json_t *station_health(struct station *s)
 {
     int busy = 0;
@@ -240,8 +252,8 @@ json_t *station_health(struct station *s)
     store_damage(s->store, damage);
     store_disk(s->store, &disk);
     bool room = !disk.trouble[0] && disk.free_bytes >= FREE_MIN_BYTES;
-    return json_pack("{s:b, s:b, s:i, s:s?, s:{s:I, s:s?}}", "ok", up && !damage[0] && room,
+    return json_pack("{s:b, s:b, s:i, s:s?, s:{s:I, s:s?}, s:o}", "ok", up && !damage[0] && room,
                      "portwatch", up, "jobs", busy, "damage", damage[0] ? damage : NULL, "disk",
                      "free_bytes", (json_int_t)disk.free_bytes, "trouble",
-                     disk.trouble[0] ? disk.trouble : NULL);
+                     disk.trouble[0] ? disk.trouble : NULL, "sealing", sealing_json(s));
 }

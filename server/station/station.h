@@ -104,8 +104,8 @@ struct backup_import {
 };
 void station_backup_import(struct station *s, const struct backup_import *order,
                            station_done_fn *done, void *arg);
-/* {"ok":bool, "portwatch":bool, "jobs":n, "damage":text or null, "disk":{free_bytes trouble}} for /readyz; damage:
- * store_damage(), disk: store_disk() */
+/* {"ok":bool, "portwatch":bool, "jobs":n, "damage":text or null, "disk":{free_bytes trouble}, "sealing":{chunks_left
+ * trouble} or null} for /readyz; damage: store_damage(), disk: store_disk(), sealing: store_sealing() */
 json_t *station_health(struct station *s);
 
 #endif

@@ -37,6 +37,7 @@ struct store {
     struct task_list finished;
     char damage[STORE_DAMAGE_BYTES]; /* under finished_lock; see store_damage() */
     char disk_trouble[STORE_DAMAGE_BYTES]; /* likewise; see store_disk() */
+    struct store_sealing sealing;          /* likewise; see store_sealing() */
     bool disk_probed; /* on the loop: a probe is under way */
     store_event_fn *on_event;
     void *on_event_arg;

@@ -2,6 +2,7 @@
  * key before after a change of keys. Some at a time in one transaction of LANE_INGEST, so that spools come in meanwhile;
  * readers open either. A cut leaves some of each, and the next start goes on. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "server/store/chunks.h"
@@ -181,6 +182,43 @@ static int reseal_some(struct conn *conn, struct task *task, json_t *ids)
     return code;
 }
 
+static void note(struct store *s, int64_t left, const char *trouble)
+{
+    pthread_mutex_lock(&s->finished_lock);
+    s->sealing.wanted = true;
+    s->sealing.left = left;
+    snprintf(s->sealing.trouble, sizeof(s->sealing.trouble), "%.*s", STORE_DAMAGE_BYTES - 1,
+             trouble);
+    pthread_mutex_unlock(&s->finished_lock);
+}
+
+void store_sealing(struct store *s, struct store_sealing *out)
+{
+    pthread_mutex_lock(&s->finished_lock);
+    *out = s->sealing;
+    pthread_mutex_unlock(&s->finished_lock);
+}
+
+static const char left_sql[] = "SELECT (SELECT count(*) FROM chunk WHERE key_id IS NULL)"
+                               " + (SELECT count(*) FROM chunk WHERE key_id = :old) AS n";
+
+/* Counted once: what comes in meanwhile is sealed already. */
+static int count_left(struct conn *conn, size_t sealed, struct err *err)
+{
+    struct store_sealing now;
+    store_sealing(conn->store, &now);
+    if (now.left >= 0) {
+        note(conn->store, now.left - (int64_t)sealed, "");
+        return 0;
+    }
+    json_auto_t *row = NULL;
+    json_auto_t *args = json_pack("{s:I}", "old", (json_int_t)keys_old_id(conn->keys));
+    int code = db_row(conn->backups, left_sql, args, &row, err);
+    if (code > 0)
+        note(conn->store, json_integer_value(json_object_get(row, "n")), "");
+    return code < 0 ? code : 0;
+}
+
 static void submit(struct store *s, json_t *args);
 
 /* Queues the next turn behind what came meanwhile. Plain chunks first, then those of the old key. */
@@ -190,6 +228,8 @@ static int turn(struct conn *conn, struct task *task)
     int64_t old_id = keys_old_id(conn->keys);
     int code = reseal_some(conn, task, ids);
     size_t count = json_array_size(ids);
+    if (code >= 0)
+        code = count_left(conn, count, &task->err);
     if (code < 0)
         return code;
     bool plain = json_is_null(json_object_get(task->args, "from"));
@@ -208,23 +248,30 @@ static int turn(struct conn *conn, struct task *task)
 
 static void on_turn(void *arg, int code, const struct err *err, json_t *body)
 {
-    (void)arg, (void)body;
-    if (code < 0 && code != ERR_CANCELLED) /* the store is closing */
-        log_line(LOG_ERROR, "store", LOG_KV({"err", err_name(code)}),
-                 "not all backups are sealed with the key of --backup-key, the next start goes on: "
-                 "%s",
-                 err->text);
+    (void)body;
+    if (code >= 0 || code == ERR_CANCELLED) /* the store is closing */
+        return;
+    struct store *s = arg;
+    struct store_sealing now;
+    store_sealing(s, &now);
+    note(s, now.left, err->text);
+    log_line(LOG_ERROR, "store", LOG_KV({"err", err_name(code)}),
+             "not all backups are sealed with the key of --backup-key, the next start goes on: "
+             "%s",
+             err->text);
 }
 
 static void submit(struct store *s, json_t *args)
 {
-    lane_submit(s, LANE_INGEST, task_new("reseal", turn, args, on_turn, NULL));
+    lane_submit(s, LANE_INGEST, task_new("reseal", turn, args, on_turn, s));
 }
 
 void reseal_start(struct store *s)
 {
     int64_t key_id;
-    if (keys_now(s->keys, &key_id))
-        submit(s, json_pack("{s:n, s:i, s:i, s:i}", "from", "after", 0, "limit", CHUNKS_A_TURN,
-                            "sealed", 0));
+    if (!keys_now(s->keys, &key_id))
+        return;
+    note(s, -1, "");
+    submit(s, json_pack("{s:n, s:i, s:i, s:i}", "from", "after", 0, "limit", CHUNKS_A_TURN,
+                        "sealed", 0));
 }

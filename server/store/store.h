@@ -92,6 +92,13 @@ struct store_disk {
  * again. On the loop. */
 void store_disk(struct store *s, struct store_disk *out);
 
+struct store_sealing {
+    bool wanted;  /* a key was given: what is stored is sealed with it, by and by */
+    int64_t left; /* chunks that are not; -1: not counted yet */
+    char trouble[STORE_DAMAGE_BYTES]; /* why it does not go on before the next start; "": it does */
+};
+void store_sealing(struct store *s, struct store_sealing *out);
+
 /* ---- ports: what survives a restart; mode, phone and state live in the station ---- */
 /* {"items":[{id label enabled takes_work last_job_id last_state last_text last_at created_at}]} */
 void store_port_list(struct store *s, store_done_fn *done, void *arg);

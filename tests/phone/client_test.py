@@ -585,6 +585,16 @@ class Peer(Client):
         self.assertRegex(text, r"INFO +port +port usbip-2 is out of use")
         self.assertRegex(text, r"FAIL +firmware ")
 
+    def test_doctor_says_how_far_sealing_is(self):
+        self.answers["/healthz"] = [lambda h: self.reply(h, 200, b"ok\n", "text/plain")]
+        for sealing, words in (({"chunks_left": 0, "trouble": None}, r"OK +sealing +all backups are sealed"),
+                               ({"chunks_left": None, "trouble": None}, r"INFO +sealing +some chunks"),
+                               ({"chunks_left": 17, "trouble": None}, r"INFO +sealing +17 chunks .* being sealed"),
+                               ({"chunks_left": 3, "trouble": "disk full"}, r"WARN +sealing +3 chunks .*: disk full")):
+            ready = {"ok": True, "portwatch": True, "jobs": 0, "sealing": sealing}
+            self.answers["/readyz"] = [lambda h: self.reply(h, 200, json.dumps(ready).encode())]
+            self.assertRegex(self.run_client("doctor", status=1).stdout, words)
+
 
 COMMANDS = ("ports", "port label", "order", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups", "import-dump",
             "firmware list", "firmware add", "events", "doctor")

@@ -293,6 +293,11 @@ class Kept(Bench):
         self.station.args[self.station.args.index(outside)] = shutil.copy(outside, self.station.data)
         self.station.start()
         self.assertIn("lies in the data folder", self.station.process.tail(40))
+        doctor = subprocess.run([bench.program("flashrack"), "doctor", "--server", self.station.url],
+                                capture_output=True, text=True)
+        self.assertIn("all backups are sealed", doctor.stdout)
+        with urllib.request.urlopen(self.station.url + "/metrics", timeout=60) as answer:
+            self.assertIn("flashrack_backup_chunks_unsealed 0\n", answer.read().decode())
 
     def test_import_of_an_export(self):
         """The data folder is lost: what was exported before, as a folder and as a tar file, restores the phone. All of it

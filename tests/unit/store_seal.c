@@ -264,6 +264,38 @@ static void damage_of_before_the_key_is_put_right(void **state)
     expect_whole(b, backup);
 }
 
+static void expect_sealing(struct bench *b, bool wanted, int64_t left, const char *trouble)
+{
+    struct store_sealing now;
+    for (int tries = 0; tries < 500; tries++) { /* the loop hears of a failure after the lane */
+        event_base_loop(b->base, EVLOOP_NONBLOCK);
+        store_sealing(b->store, &now);
+        if (now.wanted == wanted && now.left == left && (now.trouble[0] != '\0') == !!trouble[0])
+            break;
+        usleep(10000);
+    }
+    assert_int_equal(now.wanted, wanted);
+    assert_int_equal(now.left, left);
+    assert_non_null(strstr(now.trouble, trouble));
+}
+
+/* How far it is, and why it does not go on, is told to whoever looks. */
+static void how_far_it_is(void **state)
+{
+    struct bench *b = *state;
+    add_backup(b, 1);
+    expect_sealing(b, false, 0, "");
+    bench_change(
+        b, "backups.db",
+        "CREATE TRIGGER no BEFORE UPDATE ON chunk WHEN old.id = 11 BEGIN SELECT raise(ABORT,"
+        " 'not this one'); END");
+    start(b, KEY_A, NULL);
+    expect_sealing(b, true, IMAGES - 8, "not this one"); /* after the first turn */
+    bench_change(b, "backups.db", "DROP TRIGGER no");
+    start(b, KEY_A, NULL);
+    expect_sealing(b, true, 0, "");
+}
+
 /* Backups from before are readable at once and sealed by and by; what came in plain is gone from the disk then. */
 static void older_backups_are_sealed(void **state)
 {
@@ -408,6 +440,7 @@ int main(void)
         WITH_BENCH(what_is_saved_again_is_whole),
         WITH_BENCH(damage_of_before_the_key_is_put_right),
         WITH_BENCH(older_backups_are_sealed),
+        WITH_BENCH(how_far_it_is),
         WITH_BENCH(sealed_twins_of_plain_chunks_are_joined),
         WITH_BENCH(keys_change),
         WITH_BENCH(a_change_of_keys_is_cut),

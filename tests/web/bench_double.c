@@ -566,8 +566,9 @@ void station_backup_import(struct station *s, const struct backup_import *order,
 json_t *station_health(struct station *s)
 {
     (void)s;
-    return json_pack("{s:b, s:b, s:i, s:n, s:{s:I, s:n}}", "ok", 1, "portwatch", 1, "jobs", 0,
-                     "damage", "disk", "free_bytes", (json_int_t)1 << 40, "trouble");
+    return json_pack("{s:b, s:b, s:i, s:n, s:{s:I, s:n}, s:{s:i, s:n}}", "ok", 1, "portwatch", 1,
+                     "jobs", 0, "damage", "disk", "free_bytes", (json_int_t)1 << 40, "trouble",
+                     "sealing", "chunks_left", 17, "trouble");
 }
 
 /* ---- the part of store.h that the API reads ---- */
