@@ -366,6 +366,22 @@ class Restore(Bench):
         log = [line["message"] for line in self.station.get(f"/jobs/{job['id']}/log?limit=1000")["items"]]
         self.assertTrue(any("EXCEED_AVAILABLE_RANGE" in line and "trying again" in line for line in log), log)
 
+    def test_an_agent_that_never_arrives_whole(self):
+        # the phone's sum of DA1 differs, each time: that is the cable, nobody asks for a signature
+        self.open(faults=["1-1:da_checksum"] * 4)
+        self.prepare()
+        job, pulled = self.order(), 1
+        end = time.monotonic() + 120
+        while job["state"] != "failed" and time.monotonic() < end:
+            time.sleep(0.1)
+            job = self.station.job(job["id"])
+            attempt = max([s["attempt"] for s in job["steps"]], default=1)
+            if attempt > pulled:  # sooner than the person would, who waits for something to happen
+                self.rack.control(0, "unplug")
+                pulled = attempt
+        self.assert_failed(job, "link_error", "checksum")
+        self.assertEqual(pulled, 4)
+
     def test_cable_pulled_while_writing(self):
         # the link breaks in the middle of S7; the person plugs the phone in again and the job goes on
         self.open(faults=["1-1:unplug@byte=5800000"])

@@ -151,18 +151,24 @@ int action_identify(struct session *s, const struct recipe_step *step, struct er
     return identify(s, err);
 }
 
+/* What the phone thinks of a file that it was sent: it asks for its owner's authentication, unless the sum says that the bytes
+ * were spoilt on their way. */
+static int upload_failed(struct session *s, struct err *err)
+{
+    return failed(s, err->code == ERR_VERIFY ? "C11" : "C6", err);
+}
+
 static int authenticate(struct session *s, struct err *err)
 {
     AUTO(buf_deinit) struct buf auth = {0};
     struct span file = {NULL, 0};
     if (session_input(s, "auth") >= 0) {
-        int rc = session_slurp(s, "auth", 1 << 20, &auth, err);
-        if (rc < 0)
-            return rc;
+        if (session_slurp(s, "auth", 1 << 20, &auth, err) < 0)
+            return failed(s, "B6", err);
         file = buf_span(&auth);
     }
     int rc = brom_authenticate(&s->link, &s->brom, file, err);
-    return rc < 0 ? failed(s, "C6", err) : 0;
+    return rc < 0 ? upload_failed(s, err) : 0;
 }
 
 static int start_agent(struct session *s, struct err *err)
@@ -177,11 +183,11 @@ static int start_agent(struct session *s, struct err *err)
     if (rc == 0)
         rc = brom_jump_da(&s->link, a.da1_address, err);
     if (rc < 0)
-        return failed(s, "C6", err);
+        return upload_failed(s, err);
     da_init(&s->da, &s->link);
     s->da_up = true;
     rc = da_bring_up(&s->da, DA_OPTIONS_DEFAULT, &a.images, err);
-    return rc < 0 ? failed(s, "C7", err) : 0;
+    return rc < 0 ? failed(s, rc == ERR_AUTH_NEEDED ? "C6" : "C7", err) : 0;
 }
 
 /* A boot ROM talks full speed; the agent comes back at high speed as another device. */
@@ -483,9 +489,9 @@ static int read_slot(struct session *s, struct err *err)
     uint8_t head[5 * SECTOR_BYTES];
     struct extent e;
     struct para para;
-    int rc = gpt_lookup(&s->gpt, "para", &e, err);
-    if (rc == 0)
-        rc = read_small(s, e.start_bytes, head, sizeof(head), err);
+    if (gpt_lookup(&s->gpt, "para", &e, err) < 0)
+        return failed(s, "B5", err);
+    int rc = read_small(s, e.start_bytes, head, sizeof(head), err);
     if (rc < 0)
         return rc;
     struct err why = {0};
@@ -563,11 +569,11 @@ static int holds_service_lk(struct session *s, char slot, bool *holds_out, struc
     if (!service || !commercial)
         return 0;
     int64_t size = image_bytes(s, service->image, err);
-    int rc = size < 0 ? (int)size : 0;
-    if (rc == 0)
-        rc = gpt_lookup(&s->gpt, service->partition, &e, err);
+    if (size < 0)
+        return failed(s, "B6", err);
+    int rc = gpt_lookup(&s->gpt, service->partition, &e, err);
     if (rc < 0)
-        return rc;
+        return failed(s, "B5", err);
     buf_init(&here, LK_FILE_BYTES_MAX);
     size_t len = ((size_t)size + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
     len = MIN_OF(len, (size_t)MIN_OF(e.size_bytes, (uint64_t)LK_FILE_BYTES_MAX));
@@ -718,7 +724,8 @@ int action_write(struct session *s, const struct recipe_step *step, struct err *
         if (rc < 0)
             err_in(err, "write %s", s->plan->writes[i].partition);
         if (rc < 0)
-            return rc == ERR_FORMAT ? failed(s, "B6", err) : rc; /* an image that is not what it says */
+            return rc == ERR_FORMAT ? failed(s, "B6", err)
+                                    : rc; /* an image that is not what it says */
     }
     return 0;
 }
