@@ -1,7 +1,9 @@
 /* The black box: what is written is read back, stays below its bound, and plays again. */
 #include "tests/unit/rows.h"
 
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "usb/base/hash.h"
 #include "usb/base/io.h"
@@ -130,6 +132,28 @@ static void is_bounded(void **state)
     assert_string_equal(p.comment, "the record is full");
 }
 
+/* A disk that takes half a packet: what was whole stays a file that can be read. */
+static void ends_with_a_whole_packet_on_a_full_disk(void **state)
+{
+    (void)state;
+    struct rlimit before, limit;
+    struct err err = {0};
+    AUTO(free_ptr) uint8_t *file = xcalloc(1, FILE_MAX);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t room = 600; room < 900; room += 50) {
+        struct pcapng_usb p;
+        limit = (struct rlimit){room, before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        size_t size = record(file, FILE_MAX, KEEP, 1), at = 0, packets = 0;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        while (pcapng_next(span_of(file, size), &at, &p, &err) > 0)
+            packets++;
+        assert_int_equal(err.code, 0);
+        assert_in_range(packets, 1, 10);
+    }
+}
+
 static void plays_again(void **state)
 {
     (void)state;
@@ -185,6 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_back),
         cmocka_unit_test(is_bounded),
+        cmocka_unit_test(ends_with_a_whole_packet_on_a_full_disk),
         cmocka_unit_test(plays_again),
         cmocka_unit_test(notices_another_host),
         cmocka_unit_test(what_was_cut_cannot_be_played),

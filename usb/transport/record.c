@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "usb/base/clock.h"
 #include "usb/base/hash.h"
@@ -17,6 +18,7 @@
 struct record {
     int fd;
     uint64_t left_bytes, last_id;
+    off_t end; /* of what was written whole */
     uint32_t keep_bytes;
     uint8_t device;
     char comment[PCAPNG_COMMENT_MAX];
@@ -36,12 +38,16 @@ static struct record_layer *self(struct transport *t)
 
 /* ---- the file ---------------------------------------------------------------------------- */
 
+/* A block that does not fit on the disk ends the record, and leaves no half behind. */
 static void block_write(struct record *r)
 {
-    if (buf_check(&r->block, NULL) < 0 || io_write(r->fd, r->block.data, r->block.len, NULL) < 0)
+    if (buf_check(&r->block, NULL) < 0 || io_write(r->fd, r->block.data, r->block.len, NULL) < 0) {
         r->left_bytes = 0;
-    else
+        (void)!ftruncate(r->fd, r->end);
+    } else {
         r->left_bytes -= r->block.len;
+        r->end += (off_t)r->block.len;
+    }
     buf_clear(&r->block);
 }
 
