@@ -101,7 +101,10 @@ static void buffered_read(struct da_link *l, uint8_t *dst, size_t len)
 {
     for (size_t i = 0; i < len && !l->gone; i++) {
         while (l->held_at == l->held_len) {
+            bool cut = i > 0 && l->held_len > 0 && l->held_len < l->packet;
             ptrdiff_t n = next_packet(l);
+            if (n > 0 && cut)
+                board_violation(l->b, "xflash.payload_in_short_pieces");
             if (n < 0)
                 return;
             if (n == 0) { /* an old byte comes out once more, and the next new one is lost */
