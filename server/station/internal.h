@@ -18,7 +18,9 @@ struct retention;
 struct adoption;
 struct later;
 
-enum { PORT_REFUSALS_MAX = 32 };
+/* PORTS_HEARD_MS: by then a portwatch that came up has looked at every port and rack, so that a port of which nothing was
+ * heard is empty. */
+enum { PORT_REFUSALS_MAX = 32, PORTS_HEARD_MS = 3000 };
 
 struct loaded_recipe {
     struct recipe recipe;
@@ -36,6 +38,7 @@ struct port {
     bool known; /* something was plugged in here once, or a person set it up; else a job named it */
     bool takes_work; /* also runs jobs that name no port: law 10's standing order to identify */
     char mode[16], serial[64]; /* what is on it now */
+    bool unheard;    /* that is what the portwatch of before said; this one has said nothing so far */
     int vid, pid, speed;       /* speed in USB/IP numbering, 0: nothing there */
     char trouble[200];         /* why the port does not work; empty when it does */
     char last_job[24], last_state[16],
@@ -76,6 +79,7 @@ struct station {
     LIST_HEAD(, later) laters;
     struct worker_pool *workers;
     struct portwatch_link *portwatch;
+    int64_t ports_heard_ms; /* then ports that are still unheard of are empty */
     LIST_HEAD(, port) ports;
     LIST_HEAD(, hub) hubs;      /* controllers and hubs of this machine, as portwatch told */
     LIST_HEAD(, job) jobs;      /* those that have not ended */
@@ -185,6 +189,8 @@ json_t *port_json(const struct port *p);
 const char *speed_word(int speed);
 void port_publish(struct port *p);
 void port_seen(struct station *s, const struct wire_port *seen);
+/* Another portwatch looks, or a rack answers again: of what went meanwhile nobody tells. */
+void ports_listen(struct station *s);
 void ports_free_all(struct station *s);
 
 /* recipes.c */

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "server/station/internal.h"
+#include "usb/base/clock.h"
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
@@ -157,6 +158,7 @@ void port_seen(struct station *s, const struct wire_port *seen)
         store_port_put(s->store, p->id,
                        &(struct store_port_settings){.enabled = -1, .takes_work = -1}, NULL, NULL);
     p->known = true;
+    p->unheard = false;
     bool there = strcmp(seen->mode, "none") != 0;
     bool came = strcmp(p->mode, "none") == 0 && there;
     p->last_outdated |= came && !p->job && strcmp(seen->mode, "android") != 0;
@@ -172,6 +174,33 @@ void port_seen(struct station *s, const struct wire_port *seen)
         calibration_arrival(s, p);
     port_publish(p);
     schedule_poke(s);
+}
+
+/* One whose rack does not answer may have its phone still. */
+static void sweep_unheard(void *arg)
+{
+    struct station *s = arg;
+    struct port *p;
+    if (!portwatch_is_up(s->portwatch) || clock_now_ms() < s->ports_heard_ms)
+        return; /* the next one up, or a later call, does it */
+    LIST_FOREACH(p, &s->ports, link)
+    {
+        struct wire_port none = {.mode = "none"};
+        WIRE_TEXT(none.port, p->id);
+        if (p->unheard && !p->trouble[0])
+            port_seen(s, &none);
+    }
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+void ports_listen(struct station *s)
+{
+    s->ports_heard_ms = clock_in(PORTS_HEARD_MS);
+    station_after(s, (int)clock_scaled(PORTS_HEARD_MS) + 1, sweep_unheard, nothing, s);
 }
 
 json_t *station_ports(struct station *s)

@@ -8,10 +8,7 @@
 #include "usb/base/clock.h"
 #include "usb/base/mem.h"
 
-/* START_GAP_MS: a dozen processes that exec, map and hash at once miss each other's windows.
- * EMPTY_LOOK_MS: by then portwatch has looked at every port and rack, so that a port of which nothing was
- * heard is empty. */
-enum { START_GAP_MS = 50, EMPTY_LOOK_MS = 3000 };
+enum { START_GAP_MS = 50 }; /* a dozen processes that exec, map and hash at once miss each other's windows */
 
 /* In the order of their turns. */
 static void insert(struct job_queue *queue, struct job *j)
@@ -43,7 +40,7 @@ void schedule_poke(struct station *s)
 void port_keep(struct port *p, int64_t job_id)
 {
     p->kept_for = job_id;
-    p->kept_ms = clock_in(EMPTY_LOOK_MS);
+    p->kept_ms = clock_in(PORTS_HEARD_MS);
 }
 
 void ports_keep_no_more(struct station *s, int64_t job_id)

@@ -32,6 +32,8 @@ static void on_trouble(void *arg, const char *id, const char *text)
         WIRE_TEXT(p->trouble, text);
         port_publish(p);
     }
+    if (!text[0])
+        ports_listen(s);
 }
 
 /* The worker goes on with the phone that it has open; for the next one it needs a channel to the new portwatch. */
@@ -72,9 +74,12 @@ static void on_portwatch(void *arg, bool up)
     struct port *p;
     LIST_FOREACH(p, &s->ports, link)
     {
+        p->unheard |= up && strcmp(p->mode, "none") != 0;
         if (up && p->kept_for)
             port_keep(p, p->kept_for); /* what is on it will be heard soon, or there is nothing */
     }
+    if (up)
+        ports_listen(s);
     schedule_poke(s);
 }
 

@@ -138,7 +138,6 @@ class Anywhere(Schedule):
         self.assertEqual(self.rack.hashes(1), before)
 
     def asked_once_more(self, job, before):
-        runs = self.station.job(job["id"])["run_count"]
         self.rack.control(1, "unplug")
         self.rack.control(1, "power_long")
         self.hands(1)
@@ -267,6 +266,17 @@ class MadeUpPorts(Schedule):
         self.until(lambda: seen_on() == XHCI + "3", "an interrupted job's phone is seen")
         self.verb(job, "resume", port=XHCI + "3")
         self.assertEqual(self.station.job(job["id"])["port"], XHCI + "3")
+
+    def test_phone_that_went_while_nobody_looked(self):
+        """portwatch died, and the next one says nothing of a port whose phone was taken away meanwhile."""
+        for place in ("1", "2"):
+            self.watch.port(XHCI + place, mode="fastboot", serial=self.rack.labels[0]["serial"])
+        self.until(lambda: len(self.station.get("/ports")["items"]) == 2, "two ports")
+        self.watch.peer.close()
+        self.watch.accept()
+        self.watch.port(XHCI + "2", mode="fastboot")
+        self.until(lambda: self.station.get("/ports/" + XHCI + "1")["state"] == "empty", "nothing is there", 10)
+        self.assertEqual(self.station.get("/ports/" + XHCI + "2")["mode"], "fastboot")
 
     def test_resumed_and_cancelled_at_once(self):
         """Two people, one interrupted job: whoever is told that it is cancelled finds it cancelled."""
