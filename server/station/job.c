@@ -280,13 +280,14 @@ void jobs_save(struct station *s)
     }
 }
 
-/* The port of a job that ended: its phone is still plugged in, and may be half written. */
+/* The port of a job that ended: its phone is still plugged in, and may be half written. Unless it was taken away before. */
 static void leave_port(struct job *j, const char *state, json_t *error)
 {
     struct port *p = j->port;
+    bool there = strcmp(p->mode, "none") != 0;
     p->job = NULL;
-    p->spent = true;
-    p->phone_id = j->phone_id;
+    p->spent = there;
+    p->phone_id = there ? j->phone_id : 0;
     if (strcmp(state, "interrupted") == 0 && j->permitted)
         port_keep(p, j->id);
     remember_result(p, j, state, error);

@@ -278,6 +278,21 @@ class MadeUpPorts(Schedule):
         self.until(lambda: self.station.get("/ports/" + XHCI + "1")["state"] == "empty", "nothing is there", 10)
         self.assertEqual(self.station.get("/ports/" + XHCI + "2")["mode"], "fastboot")
 
+    def test_next_phone_where_the_last_one_was_taken_away(self):
+        """Whoever takes the phone away before the job's end does not keep the next one on that port from work."""
+        self.watch.port(XHCI + "1", mode="brom")
+        self.until(lambda: self.station.get("/ports")["items"], "a port")
+        self.station.call("PATCH", "/api/v1/ports/" + XHCI + "1", {"takes_work": True})
+        job = self.station.wait(self.anywhere(0)["id"], until=("running", "prompt"), seconds=30)
+        self.watch.port(XHCI + "1", mode="none", speed=0)
+        self.until(lambda: self.station.get("/ports/" + XHCI + "1")["mode"] == "none", "it is taken away")
+        self.verb(job, "cancel")
+        self.station.wait(job["id"])
+        self.assertIsNone(self.station.get("/ports/" + XHCI + "1")["phone_id"])
+        self.watch.port(XHCI + "1", mode="brom")
+        job = self.station.wait(self.anywhere(1)["id"], until=("running", "prompt"), seconds=30)
+        self.assertEqual(job["port"], XHCI + "1")
+
     def test_resumed_and_cancelled_at_once(self):
         """Two people, one interrupted job: whoever is told that it is cancelled finds it cancelled."""
         self.watch.port(XHCI + "1", mode="none", speed=0)
