@@ -20,7 +20,7 @@ enum {
     DA1_BYTES = 0x10000,
     DA2_BYTES = PHONE_DA2_BYTES,
     SIGNATURE_BYTES = 0x100,
-    PATIENCE_MS = 20000,
+    PATIENCE_MS = 20000, /* by the clock on the wall: a slow machine is slow at every time scale */
     IMPORT_MS = 2000,
     POLL_US = 10000,
 };
@@ -111,7 +111,7 @@ void phone_put_away(struct board *b)
 {
     board_keys_release(b, KEY_VOL_UP | KEY_VOL_DOWN);
     board_cable_set(b, false);
-    int64_t until = clock_in(PATIENCE_MS);
+    int64_t until = clock_now_ms() + PATIENCE_MS;
     while (stage_of(b) != STAGE_OFF && clock_now_ms() < until)
         board_power_long(b);
     assert_int_equal(stage_of(b), STAGE_OFF);
@@ -126,7 +126,8 @@ static int import(struct transport **out, struct usb_identity *id_out, struct er
     AUTO(fd_close) int fd = -1;
     if (phone_bench.open)
         return phone_bench.open(out, id_out, err);
-    int rc = usbip_import(phone_bench.host, phone_bench.port, "1-1", IMPORT_MS, &fd, &device, err);
+    int rc = usbip_import(phone_bench.host, phone_bench.port, "1-1",
+                          (int64_t)(IMPORT_MS / clock_scale()), &fd, &device, err);
     if (rc == 0)
         rc = transport_usbip_open(fd, usbip_devid(&device), (int)device.speed, out, id_out, err);
     if (rc == 0)
@@ -137,7 +138,7 @@ static int import(struct transport **out, struct usb_identity *id_out, struct er
 void phone_take(struct phone_session *s, uint16_t pid)
 {
     struct err err = {0};
-    int64_t until = clock_in(PATIENCE_MS);
+    int64_t until = clock_now_ms() + PATIENCE_MS;
     transport_close(&s->transport);
     while (!phone_bench.replay) {
         int rc = import(&s->transport, &s->id, &err);
@@ -227,7 +228,7 @@ void phone_finish(struct phone_session *s, const struct xflash_shutdown *how)
         transport_close(&s->transport);
         return;
     }
-    int64_t until = clock_in(PATIENCE_MS);
+    int64_t until = clock_now_ms() + PATIENCE_MS;
     pthread_mutex_lock(&b->lock);
     while (b->usb.gadget && board_wait(b, &b->changed, until))
         ;

@@ -169,6 +169,7 @@ static void begin(struct phone_session *s, const struct variant *v)
     struct board_settings *settings = board_settings(phone_bench.phone);
     settings->usb_model = v->model;
     settings->da_build = v->build;
+    settings->brom_window_ms = 300000; /* this machine may be slow */
     clock_scale_set(0.1); /* a phone takes its time to appear */
     phone_plug(phone_bench.phone, true);
     phone_take(s, BROM_USB_PID_BROM);

@@ -34,7 +34,10 @@ static struct buf auth;
 static void identify(enum brom_stage stage, uint32_t config, struct brom_info *info)
 {
     struct err err = {0};
-    board_settings(phone_bench.phone)->target_config = config;
+    struct board_settings *set = board_settings(phone_bench.phone);
+    set->target_config = config;
+    /* windows are not what is tried here, and this machine may be slow */
+    set->brom_window_ms = set->preloader_window_ms = set->preloader_configure_ms = 300000;
     clock_scale_set(0.1); /* a phone takes its time to appear */
     phone_plug(phone_bench.phone, stage == BROM_STAGE_BROM);
     phone_take(&session, stage == BROM_STAGE_BROM ? BROM_USB_PID_BROM : BROM_USB_PID_PRELOADER);
