@@ -215,6 +215,7 @@ static const struct class_row {
     {"wrong arguments", 0xc0030007, ERR_INPUT, "INVALID_PARAMETERS"},
     {"beyond the end", 0xc004000b, ERR_INPUT, "EXCEED_AVAILABLE_RANGE"},
     {"wrong section", 0xc003000c, ERR_INPUT, "UNKNOWN_STORAGE_SECTION_TYPE"},
+    {"no such storage", 0xc0030006, ERR_INPUT, "STORAGE_MISMATCH"},
     {"wrong kind of storage", 0xc0040009, ERR_INPUT, "UNKNOWN_STORAGE_TYPE"},
     {"no readable table", 0xc0040007, ERR_INPUT, "READ_PT_FAIL"},
     {"memory that failed", 0xc004000a, ERR_STORAGE, "DRAM_TEST_FAILED"},

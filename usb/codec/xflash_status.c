@@ -271,6 +271,7 @@ static int status_class(uint32_t status)
         return ERR_UNSUPPORTED;
     /* Checks of arguments: nothing was done. */
     case XFLASH_INSUFFICIENT_BUFFER:
+    case XFLASH_STORAGE_MISMATCH: /* that there is an eMMC was told before */
     case XFLASH_INVALID_PARAMETERS:
     case XFLASH_INVALID_GPT:
     case XFLASH_INVALID_FORMAT_PARAMETER:
@@ -296,7 +297,6 @@ static int status_class(uint32_t status)
     case XFLASH_MMC_ERR:
     case XFLASH_UFS_ERR:
         return ERR_STORAGE;
-    case XFLASH_STORAGE_MISMATCH:
     case XFLASH_EMI_SETTING_VERSION_ERROR:
     case XFLASH_DA_HASH_MISMATCH:
         return ERR_MISMATCH;
