@@ -105,6 +105,11 @@ export function resultText(job, last) {
   return writes.every((w) => w.verified) ? `Restored: ${total} written and verified` : `${total} written`;
 }
 
+export function waitWords(job) {
+  if (!job.waits_for) return "";
+  return job.retry_at ? `${job.waits_for.text}; again at ${when(job.retry_at)}` : job.waits_for.text;
+}
+
 export const nameOf = (firmware) => [...new Set([firmware.name, firmware.version])].filter(Boolean).join(" · ");
 
 export const isOpen = (job) => !["succeeded", "failed", "cancelled", "interrupted"].includes(job.state);

@@ -89,7 +89,7 @@ function troubleOf(health) {
   if (health.damage) return `A database of the station is damaged: ${health.damage}. Stop flashrackd, keep the damaged files, put the newest copy in their place.`;
   if (!health.portwatch) return "flashrack-portwatch does not run: no phone is seen, no job starts. Restart it (systemctl restart flashrack-portwatch), or flashrackd.";
   if (health.disk?.trouble) return `Nothing can be stored: ${health.disk.trouble}. Make room in the station's data folder; flashrack doctor says more.`;
-  return "The station's disk is as good as full: no new job is taken. Make room in its data folder; flashrack doctor says more.";
+  return "The station's disk is as good as full: a job may not come to its end. Make room in its data folder; flashrack doctor says more.";
 }
 
 async function lookReady() {

@@ -42,8 +42,11 @@ static int verify_list(struct client *c, json_t *ids, bool json)
         if (damage) {
             err_set(&err, ERR_VERIFY, "backup %s is damaged: %s", text_or_dash(backup, "id"),
                     damage);
-            rc = cli_fail(&err,
-                          "Do not rely on it. Restore backups.db from a copy of the data folder.");
+            rc = cli_fail(
+                &err,
+                "Do not rely on it. Import the same dump, or save the phone, once more: what is "
+                "damaged "
+                "is put right by it. Or restore backups.db from a copy (flashrack db backup).");
         } else if (!json) {
             printf("backup %s: every image is as it was stored\n", text_or_dash(backup, "id"));
         }

@@ -16,7 +16,7 @@
 
 extern char **environ;
 
-enum { RETRY_MS = 100 };
+enum { RETRY_MS = 100, TELL_AFTER_TRIES = 50 };
 
 struct portwatch_link {
     struct event_base *base;
@@ -24,7 +24,7 @@ struct portwatch_link {
     char **racks;
     bool usb, up;
     pid_t child;
-    int fd;
+    int fd, tries; /* to connect, in vain, since the last connection */
     struct event *readable, *retry;
     struct portwatch_events events;
     void *arg;
@@ -134,10 +134,14 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct portwatch_link *link = arg;
     if (try_connect(link) < 0) {
+        if (++link->tries == TELL_AFTER_TRIES)
+            log_line(LOG_ERROR, "portwatch", NULL,
+                     "no portwatch at %s: no phone is seen, no job starts", link->path);
         spawn(link);
         retry_later(link);
         return;
     }
+    link->tries = 0;
     link->readable = event_new(link->base, link->fd, EV_READ | EV_PERSIST, on_readable, link);
     event_add(link->readable, NULL);
     struct wire_message m = {.type = WIRE_hello, .fd = -1, .u.hello = {.pid = getpid()}};

@@ -348,6 +348,14 @@ class Peers(unittest.TestCase):
             self.assertIn("hello", self.hello(path, 4711).stdout)
             self.assertIn("hello", self.hello(path, 0).stdout)
 
+    def test_none_there(self):
+        """A station that sees no phone says why, in its log and to whoever asks."""
+        with bench.Workspace() as folder, bench.Station(folder, extra=["--portwatch", os.path.join(folder, "none")]) as station:
+            with self.assertRaises(bench.ApiError) as caught:
+                station.call("GET", "/readyz")
+            self.assertFalse(caught.exception.problem["portwatch"])
+            station.process.ready(r"level=error .*no portwatch at \S+/none: no phone is seen", 30)
+
     def test_rescan_out_of_bounds(self):
         for value in ("99", "86400001", "1s", ""):
             done = subprocess.run([bench.program("flashrack-portwatch"), "--listen", "unused", "--rescan-ms", value],

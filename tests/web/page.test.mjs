@@ -519,6 +519,23 @@ test("a paused job stays on the card of its phone, and goes on from there", only
   });
 });
 
+test("a job that will be tried again is on the card of its port, with what stands in its way", onlyDouble, async () => {
+  await withDouble(["--no-hands"], async (bench) => {
+    await waitingJobs(bench, 2);
+    await withPage(bench.url, {}, async (page) => {
+      await bend(page, PORTS, (items) => items.filter((p) => p.job_id).forEach((p) => Object.assign(p, { state: "empty", job_id: null })));
+      await bend(page, JOBS, (items) => items.filter((j) => j.prompt).forEach((j) => Object.assign(j, { state: "waiting", prompt: null, port: "usbip-127.0.0.1:3240-1-2",
+        waits_for: { what: "retry", text: "it will be tried again" }, retry_at: "2026-11-22T10:00:00.000Z", error: { code: "station_disk", message: "the disk is full", advice: "Make room." } })));
+      await page.reload();
+      const card = cardOf(page, "usbip-127.0.0.1:3240-1-2");
+      await shows(card, "Waiting");
+      await shows(card, /it will be tried again; again at .*Make room\..*1 more job queued/);
+      assert.doesNotMatch(await card.textContent(), /Start a new job/);
+      await card.getByRole("link", { name: "Job 1" }).waitFor();
+    });
+  });
+});
+
 test("a question that wants no numbers asks for none; giving up asks first", onlyDouble, async () => {
   await withDouble(["--scene", "--ports", "8"], async (bench) => {
     await withPage(bench.url, {}, async (page) => {

@@ -1,6 +1,6 @@
 import { api } from "../api.js";
 import { el, icon } from "../dom.js";
-import { isOpen, jobState, portName, when } from "../format.js";
+import { isOpen, jobState, portName, waitWords, when } from "../format.js";
 import { live, onChange } from "../live.js";
 import { listView } from "./list.js";
 
@@ -19,11 +19,6 @@ function turnOf(job) {
   return at >= 0 ? `${at + 1} of ${queue.length}` : "";
 }
 
-function waitText(job) {
-  if (!job.waits_for) return "";
-  return job.retry_at ? `${job.waits_for.text}; again at ${when(job.retry_at)}` : job.waits_for.text;
-}
-
 export function jobsView(main) {
   const list = listView(main, {
     title: "Jobs",
@@ -32,7 +27,7 @@ export function jobsView(main) {
       ["Job", (j) => el("a", { href: `#/jobs/${j.id}` }, `Job ${j.id}`)],
       ["State", (j) => stateTag(j.state)],
       ["Turn", turnOf],
-      ["Waits for", waitText],
+      ["Waits for", waitWords],
       ["Port", (j) => portLabel(j.port)],
       ["Serial", (j) => j.serial ?? ""],
       ["Step", (j) => j.step ?? ""],
@@ -43,7 +38,7 @@ export function jobsView(main) {
     empty: [el("h2", null, "No job yet"), el("p", null, "A job restores one phone."), el("a", { class: "button primary", href: "#/new" }, "New job")],
   });
   // Read again when a job was added, changed its state or waits for something else, not for each progress.
-  const key = () => [...live.jobs.values()].map((j) => `${j.id}${j.state}${waitText(j)}`).join();
+  const key = () => [...live.jobs.values()].map((j) => `${j.id}${j.state}${waitWords(j)}`).join();
   let seen = key();
   const stop = onChange(() => {
     const now = key();

@@ -3,7 +3,7 @@ import { answerDialog, calibrateDialog, cancelDialog, portDialog } from "../dial
 import { api, recipeOnce } from "../api.js";
 import { el, fill, icon, setAttr, setIcon, setText, show, toast } from "../dom.js";
 import {
-  between, bytesOf, duration, isOpen, jobShare, modeWord, portName, portResult, portState, resultText, speed, stepIndex,
+  between, bytesOf, duration, isOpen, jobShare, modeWord, portName, portResult, portState, resultText, speed, stepIndex, waitWords,
 } from "../format.js";
 import { changed, jobOf, live, onChange, putJob, takesWork } from "../live.js";
 
@@ -33,9 +33,17 @@ function fitCard({ node, part }) {
   }
 }
 
-// After a restart of the station a paused job holds no port, but its phone may lie there half written.
-const pausedOn = (port) => [...live.jobs.values()].find((j) => j.state === "paused" && j.port === port.id);
-const currentJob = (port) => (port.job_id ? jobOf(port.job_id) : pausedOn(port));
+// The first job that waits for the port without holding it: to be tried again, or paused before the station was
+// restarted. One that was interrupted there comes before it.
+function waitingOn(port) {
+  let first;
+  if (portResult(port)?.state === "interrupted") return first;
+  for (const job of live.jobs.values())
+    if (job.port === port.id && ["queued", "waiting", "paused"].includes(job.state) && !(Number(first?.id) < Number(job.id))) first = job;
+  return first;
+}
+
+const currentJob = (port) => (port.job_id ? jobOf(port.job_id) : waitingOn(port));
 const lastJob = (port) => (currentJob(port) || port.job_id ? undefined : jobOf(portResult(port)?.job_id));
 
 export const portTone = (port) => portState(port, currentJob(port), lastJob(port))[2];
@@ -111,10 +119,10 @@ function updateProgress(part, job) {
 
 function updateResult(part, port, job, last) {
   const shown = job ? null : last;
-  const text = port.trouble || (portResult(port) && !job ? resultText(last, port.last) : "");
+  const text = port.trouble || (job ? waitWords(job) : portResult(port) ? resultText(last, port.last) : "");
   setText(part.result, text);
   show(part.result, Boolean(text));
-  const advice = shown?.error?.advice;
+  const advice = job?.waits_for ? job.error?.advice : shown?.error?.advice;
   setText(part.advice, advice);
   show(part.advice, Boolean(advice));
 }
@@ -125,9 +133,9 @@ function whoText(port, job, last) {
   return port.usb_serial ?? "";
 }
 
-function modeText(port, behind) {
+function modeText(port, job, behind) {
   if (port.state === "disabled") return "This port takes no work.";
-  if (port.state === "empty" && !portResult(port) && !port.job_id) return "Ready. Start a new job, then plug the phone in.";
+  if (port.state === "empty" && !portResult(port) && !job) return "Ready. Start a new job, then plug the phone in.";
   const mode = port.mode === "none" ? "No phone on the wire" : `Mode: ${modeWord(port.mode)}`;
   return behind ? `${mode} · ${behind} more ${behind === 1 ? "job" : "jobs"} queued` : mode;
 }
@@ -146,7 +154,7 @@ function updateCard(card, port, behind) {
   part.symbol = setIcon(part.symbol, symbol);
   setText(part.state, word);
   setText(part.who, whoText(port, job, last));
-  setText(part.mode, modeText(port, behind));
+  setText(part.mode, modeText(port, job, behind));
   const prompt = job?.prompt;
   show(part.prompt, Boolean(prompt));
   setText(part.promptText, prompt?.text);
