@@ -29,7 +29,7 @@ const struct cli_command client_commands[] = {
      "The phones that the station has met, and whose identity is whole." STATION, phones_cmd},
     {"jobs", "[--open] [--state STATE] [--port PORT] [--serial SERIAL] [--limit N] " JSON,
      "Jobs, newest first.\n\n"
-     "--open         only those that have not ended\n"
+     "--open         only those that have not ended, in the order in which they get their turn\n"
      "--limit N      50 unless told" STATION,
      jobs_cmd},
     {"job", "ID [--follow] " JSON,

@@ -38,10 +38,10 @@ static int pages_get(struct client *c, const char *path, size_t limit, json_t **
     return 0;
 }
 
-static void rows_print(const struct listing *l, json_t *items)
+static void rows_print(const struct listing *l, json_t *items, bool chosen)
 {
     if (json_array_size(items) == 0) {
-        puts(l->empty);
+        puts(chosen ? "None fits. Without these options the list is whole." : l->empty);
         return;
     }
     AUTO(table_free) struct table *t = table_new(l->heads);
@@ -61,7 +61,8 @@ static int list_show(struct client *c, const struct listing *l, const char *path
     if (json)
         cli_json_print(json_incref(list));
     else
-        rows_print(l, json_object_get(list, "items"));
+        rows_print(l, json_object_get(list, "items"),
+                   strchr(path, '&')); /* more was asked for than a limit */
     return CLI_FINE;
 }
 

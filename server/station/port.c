@@ -203,15 +203,38 @@ void ports_listen(struct station *s)
     station_after(s, (int)clock_scaled(PORTS_HEARD_MS) + 1, sweep_unheard, nothing, s);
 }
 
+static const char *port_name(const struct port *p)
+{
+    return p->label[0] ? p->label : p->id;
+}
+
+/* A1 before A2 before A10. */
+static int by_name(const void *a, const void *b)
+{
+    const struct port *p = *(struct port *const *)a, *q = *(struct port *const *)b;
+    int order = strverscmp(port_name(p), port_name(q));
+    return order ? order : strcmp(p->id, q->id);
+}
+
 json_t *station_ports(struct station *s)
 {
-    json_t *list = json_array();
+    size_t count = 0;
     struct port *p;
     LIST_FOREACH(p, &s->ports, link)
     {
-        if (port_is_there(p))
-            json_array_insert_new(list, 0, port_json(p));
+        count++;
     }
+    AUTO(free_ptr) struct port **ports = xcalloc(count + 1, sizeof(*ports));
+    count = 0;
+    LIST_FOREACH(p, &s->ports, link)
+    {
+        if (port_is_there(p))
+            ports[count++] = p;
+    }
+    qsort(ports, count, sizeof(*ports), by_name);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, port_json(ports[i]));
     return list;
 }
 

@@ -386,6 +386,7 @@ class AtTheStation(Station):
                                ("backups", "flashrack import-dump"), ("firmware list", "flashrack firmware add")):
             self.assertIn(words, self.out(*command.split()))
             self.assertEqual(self.json(*command.split()), {"items": [], "next": None})
+        self.assertIn("None fits", self.out("jobs", "--state", "failed"))
         self.wait_ready()
         doctor = self.json("doctor")
         self.assertTrue(doctor["ok"])

@@ -214,9 +214,10 @@ class MadeUpPorts(Schedule):
         self.waits_for(other, "work_port")
 
     def test_labels_and_ids(self):
-        for place in ("1", "2"):
+        for place in ("10", "2", "1"):
             self.watch.port(XHCI + place)
-        self.until(lambda: len(self.station.get("/ports")["items"]) == 2, "two ports")
+        self.until(lambda: len(self.station.get("/ports")["items"]) == 3, "three ports")
+        self.assertEqual([p["id"] for p in self.station.get("/ports")["items"]], [XHCI + n for n in ("1", "2", "10")])
         path = "/api/v1/ports/" + XHCI
         self.station.call("PATCH", path + "1", {"label": "A1"})
         for label in ("A1", "a1"):
