@@ -493,6 +493,7 @@ test("a station that cannot work says so above everything, and the cards make ro
         [{ damage: null, portwatch: true, disk: { free_bytes: 0, trouble: "the disk is full" } }, "Nothing can be stored: the disk is full"],
         [{ disk: { free_bytes: 1024, trouble: null } }, "as good as full"]]) {
         health = { ...health, ...change };
+        await page.reload(); // it is asked for at each start, too
         await shows(trouble, words);
       }
       health = { ...health, ok: true };
