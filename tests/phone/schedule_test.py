@@ -124,12 +124,12 @@ class Anywhere(Schedule):
         self.download_mode(1)
         self.until(lambda: any(p["mode"] == "brom" for p in self.station.get("/ports")["items"]), "a boot ROM")
         self.takes_work(1)
-        self.asked_about_the_phone(job)
+        job = self.asked_about_the_phone(job)
         before = self.rack.hashes(1)
         os.kill(self.worker(job), signal.SIGKILL)
         self.assertEqual(self.station.wait(job["id"])["state"], "interrupted")
         self.verb(job, "resume")
-        self.asked_once_more(job, before)
+        job = self.asked_once_more(job, before)
         self.restart(signal.SIGKILL)
         job = self.asked_once_more(job, before)
         self.answer(job, "abort")
@@ -137,14 +137,29 @@ class Anywhere(Schedule):
         self.until(lambda: self.station.job(job["id"])["phone_id"] is None, "the other phone is not the job's")
         self.assertEqual(self.rack.hashes(1), before)
 
+    def asks(self, job):
+        return (job["prompt"] or {}).get("id") == "is-it-this-phone"
+
     def asked_once_more(self, job, before):
-        self.rack.control(1, "unplug")
-        self.rack.control(1, "power_long")
-        self.hands(1)
-        self.until(lambda: self.station.job(job["id"])["run_count"] > 1, "another run", 60)
-        job = self.asked_about_the_phone(job)
+        run = job["run_count"]
+
+        def asked():
+            now = self.station.job(job["id"])
+            return now if now["run_count"] > run and (now["permitted"] or self.asks(now)) else None
+        for _ in range(8):  # a boot ROM that looked for somebody too early is off again
+            self.rack.control(1, "unplug")
+            if self.rack.control(1, "state")["stage"] not in ("off", "charging"):
+                self.rack.control(1, "power_long")  # the same press would start one that is off
+            self.download_mode(1)
+            end = time.monotonic() + 20
+            while not asked() and time.monotonic() < end:
+                time.sleep(0.1)
+            if asked():
+                break
+        self.rack.control(1, "release", keys=["vol_up", "vol_down"])
+        job = self.station.job(job["id"])
         self.assertEqual((job["state"], job["permitted"]), ("prompt", False), job["step"])
-        self.assertIn("is the phone on port", job["prompt"]["text"].lower())
+        self.assertIn(f"is the phone on port {self.rack.port(1)} the one", job["prompt"]["text"].lower())
         self.assertEqual(self.rack.hashes(1), before)
         return job
 
