@@ -323,6 +323,22 @@ class Restore(Bench):
         change("lk_service.img", image, spoilt)
         change("Checksum.ini", *(hashlib.md5(x).hexdigest().upper().encode() for x in (image, spoilt)))
 
+    def test_through_the_preloader(self):
+        # nobody holds the keys: what SLA and DAA ask for is a matter of the boot ROM, the preloader wants a signed agent
+        self.open(hands="none", settings=["target_config=7"])
+        self.prepare()
+        job = self.order()
+        acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
+        acceptor.start()
+        for step in ("S3", "S17"):
+            self.station.wait(job["id"], until=("prompt",), step=step)
+            self.rack.control(0, "unplug")
+            end = time.monotonic() + 20
+            while self.rack.control(0, "state")["stage"] != "off" and time.monotonic() < end:
+                time.sleep(0.05)
+            self.rack.control(0, "plug")
+        self.assert_restored(acceptor.finish(100)[job["id"]])
+
     def test_secure_boot_wants_signatures(self):
         self.spoilt_service_lk()
         self.open(settings=["target_config=1"])
