@@ -275,6 +275,12 @@ static bool press_power(struct board *b)
     return on;
 }
 
+/* Has the phone not come around yet to what the key did? Lock held. */
+static bool press_is_news(const struct board *b)
+{
+    return (b->power_lost && !is_off(b)) || (b->power_key_edge && is_off(b));
+}
+
 void board_power_long(struct board *b)
 {
     pthread_mutex_lock(&b->lock);
@@ -288,6 +294,8 @@ void board_power_long(struct board *b)
     }
     b->keys &= ~(unsigned)KEY_POWER;
     notice(b);
+    while (!b->stopping && press_is_news(b))
+        board_wait(b, &b->changed, -1);
     pthread_mutex_unlock(&b->lock);
 }
 

@@ -103,7 +103,7 @@ int board_swap(struct board *a, struct board *b, struct err *err);
 int board_save(struct board *b, struct err *err);
 
 /* What hands do. Each returns at once but for board_power_long(), which presses as long as a
- * person. */
+ * person, and until the phone is off or starts: pressed once more, the key would do the opposite. */
 void board_keys_hold(struct board *b, unsigned mask);
 void board_keys_release(struct board *b, unsigned mask);
 void board_cable_set(struct board *b, bool plugged);

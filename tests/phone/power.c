@@ -74,6 +74,8 @@ static bool starts(struct board *b)
     if (!b->power_key_edge)
         return false;
     b->power_key_edge = b->cable || b->settings.battery_mv >= BATTERY_EMPTY_MV;
+    if (!b->power_key_edge)
+        pthread_cond_broadcast(&b->changed); /* who presses it sees that nothing happens */
     return b->power_key_edge;
 }
 

@@ -98,6 +98,13 @@ class Bench(unittest.TestCase):
         self.rack.control(index, "hold", keys=["vol_up", "vol_down"])
         self.rack.control(index, "plug")
 
+    def off(self, index=0):
+        """Unplugged and off, whatever it was; held on a phone that is off the key would start it."""
+        self.rack.control(index, "release")
+        self.rack.control(index, "unplug")
+        while self.rack.control(index, "state")["stage"] != "off":
+            self.rack.control(index, "power_long")
+
     def put(self, partition, image, cut):
         """The beginning of an image into the flash of the phone, which is off."""
         with open(os.path.join(self.package, image), "rb") as source, \

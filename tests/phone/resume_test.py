@@ -60,9 +60,7 @@ class Runs(Processes):
         """As the page asks of a phone that the dead worker left deaf, once the next run is there to ask."""
         self.until(lambda: self.station.job(job["id"])["run_count"] > job["run_count"], "another run", 60)
         for _ in range(8):  # the rack's own hands may have taken the phone meanwhile: then once more, as a person would
-            self.rack.control(index, "unplug")
-            if self.rack.control(index, "state")["stage"] not in ("off", "charging"):
-                self.rack.control(index, "power_long")  # the same press would start one that is off
+            self.off(index)
             self.download_mode(index)
             if self.comes_to_the_agent(job):
                 break
@@ -193,8 +191,7 @@ class TornByAnotherJob(Runs):
         self.assertEqual(job["state"], "succeeded", job.get("error"))
         self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] == "S18w"}, {"lk_a", "lk_b"})
         self.assert_commercial(lk_b)
-        self.rack.control(0, "unplug")
-        self.rack.control(0, "power_long")
+        self.off()
         job = self.restore(finish="lk")  # the job before succeeded: all that was given is taken back
         self.assertEqual(job["state"], "succeeded", job.get("error"))
         self.assertEqual({w["partition"] for w in job["result"]["writes"] if w["step"] == "S18w"}, {"lk_a"})

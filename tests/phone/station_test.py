@@ -111,8 +111,7 @@ class Lifetime(Processes):
         os.kill(self.worker(job), signal.SIGKILL)
         job = self.station.wait(job["id"], seconds=20)
         self.assert_interrupted(job, step)
-        self.rack.control(0, "unplug")  # as the advice says
-        self.rack.control(0, "power_long")
+        self.off()  # as the advice says
         self.assert_port_works()
 
     def test_worker_killed_before_the_phone_came(self):
