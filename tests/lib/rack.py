@@ -101,18 +101,23 @@ class Process:
             return "".join(f.readlines()[-count:])
 
     def stop(self, seconds=15):
-        """Ends it; returns its exit status, None when it had to be killed."""
+        """Ends it; returns its exit status, None when it had to be killed. What a sanitizer said of it, or of a child that
+        writes to the same log, is an error."""
+        killed = False
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
             try:
                 self.child.wait(seconds)
             except subprocess.TimeoutExpired:
+                killed = True
                 self.child.kill()
                 self.child.wait()
-                self.file.close()
-                return None
         self.file.close()
-        return self.child.returncode
+        with open(self.log, "r", errors="replace") as f:
+            found = re.search(r"(ERROR: \w+Sanitizer|: runtime error: )(?s:.{0,3000})", f.read())
+        if found:
+            raise AssertionError(found.group())
+        return None if killed else self.child.returncode
 
 
 def patient_boot_rom(time_scale):

@@ -344,5 +344,6 @@ int main(int argc, char **argv)
     log_line(LOG_INFO, "portwatch", NULL, "listening on %s", options.path);
     run(&pw);
     unlink(options.path);
+    hubs_free(&pw.hubs);
     return 0; /* rack threads and channels end with the process */
 }
