@@ -257,13 +257,13 @@ void board_cable_set(struct board *b, bool plugged)
     pthread_mutex_unlock(&b->lock);
 }
 
-/* Until the key has been held long enough for what the phone is, which may change under the finger. True
- * when it was on. Lock held. */
-static bool press_power(struct board *b)
+/* Until the key has been held long enough for what the phone is, which may change under the finger, or until it is off
+ * by itself, for who wants no more. True when it was on. Lock held. */
+static bool hold_power(struct board *b, bool only_off)
 {
     int64_t since_ms = clock_now_ms();
     bool on = !is_off(b);
-    while (!b->stopping) {
+    while (!b->stopping && !(only_off && is_off(b))) {
         int64_t until = since_ms + (int64_t)((on ? FORCED_OFF_MS : POWER_ON_MS) / b->hands_speed);
         if (!board_wait(b, &b->changed, until))
             break;
@@ -272,7 +272,7 @@ static bool press_power(struct board *b)
             since_ms = clock_now_ms();
         }
     }
-    return on;
+    return on && !(only_off && is_off(b));
 }
 
 /* Has the phone not come around yet to what the key did? Lock held. */
@@ -281,22 +281,32 @@ static bool press_is_news(const struct board *b)
     return (b->power_lost && !is_off(b)) || (b->power_key_edge && is_off(b));
 }
 
-void board_power_long(struct board *b)
+static void press_power(struct board *b, bool only_off)
 {
     pthread_mutex_lock(&b->lock);
     b->keys |= KEY_POWER;
     notice(b);
-    if (press_power(b)) {
+    if (hold_power(b, only_off)) {
         b->power_lost = true;
         usb_device_lose(b);
     } else {
-        b->power_key_edge = true;
+        b->power_key_edge = !only_off;
     }
     b->keys &= ~(unsigned)KEY_POWER;
     notice(b);
     while (!b->stopping && press_is_news(b))
         board_wait(b, &b->changed, -1);
     pthread_mutex_unlock(&b->lock);
+}
+
+void board_power_long(struct board *b)
+{
+    press_power(b, false);
+}
+
+void board_force_off(struct board *b)
+{
+    press_power(b, true);
 }
 
 void board_stage_set(struct board *b, enum board_stage stage)

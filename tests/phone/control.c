@@ -98,6 +98,14 @@ static int do_power_long(struct rack *r, struct board *b, const json_t *command,
     return 0;
 }
 
+static int do_force_off(struct rack *r, struct board *b, const json_t *command, json_t *reply,
+                        struct err *err)
+{
+    (void)r, (void)command, (void)reply, (void)err;
+    board_force_off(b);
+    return 0;
+}
+
 static json_t *label_json(const struct phone_label *label)
 {
     return json_pack("{s:s, s:[s, s], s:s, s:s}", "serial", label->serial, "imeis", label->imei[0],
@@ -287,6 +295,7 @@ static const struct command {
     {"plug", false, do_plug},
     {"unplug", false, do_unplug},
     {"power_long", false, do_power_long},
+    {"force_off", false, do_force_off},
     {"state", true, do_state},
     {"screen", true, do_screen},
     {"fault", false, do_fault},

@@ -170,7 +170,7 @@ static void download(struct hands *h, bool force)
     if (!human_pause(h))
         return;
     if (force)
-        board_power_long(b);
+        board_force_off(b);
     board_keys_hold(b, KEY_VOL_UP | KEY_VOL_DOWN);
     if (!human_pause(h))
         return;

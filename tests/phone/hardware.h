@@ -72,7 +72,7 @@ struct board {
     enum board_boot_target boot_target;
     bool download_bit;
     char last_shutdown[32]; /* board_shutdown_report(); empty: no agent has ended yet */
-    char *screen; /* JSON, NULL: nothing but what the stage shows */
+    char *screen;           /* JSON, NULL: nothing but what the stage shows */
 
     /* eMMC; the descriptors are used by the firmware thread only. */
     struct flash_area boot1, boot2, rpmb, user;
@@ -102,12 +102,14 @@ int board_swap(struct board *a, struct board *b, struct err *err);
  */
 int board_save(struct board *b, struct err *err);
 
-/* What hands do. Each returns at once but for board_power_long(), which presses as long as a
- * person, and until the phone is off or starts: pressed once more, the key would do the opposite. */
+/* What hands do. Each returns at once but for the last two, which press the power key as long as a person, and until the
+ * phone is off or starts: pressed once more, the key would do the opposite. A phone that goes off by itself under the finger
+ * is started by board_power_long(), and left alone by board_force_off(), as is one that is off. */
 void board_keys_hold(struct board *b, unsigned mask);
 void board_keys_release(struct board *b, unsigned mask);
 void board_cable_set(struct board *b, bool plugged);
 void board_power_long(struct board *b);
+void board_force_off(struct board *b);
 
 /* True when the firmware has to unwind. Lock held. */
 static inline bool board_powerless(const struct board *b)

@@ -99,11 +99,9 @@ class Bench(unittest.TestCase):
         self.rack.control(index, "plug")
 
     def off(self, index=0):
-        """Unplugged and off, whatever it was; held on a phone that is off the key would start it."""
-        self.rack.control(index, "release")
-        self.rack.control(index, "unplug")
-        while self.rack.control(index, "state")["stage"] != "off":
-            self.rack.control(index, "power_long")
+        """Unplugged and off, whatever it was."""
+        for what in ("release", "unplug", "force_off"):
+            self.rack.control(index, what)
 
     def put(self, partition, image, cut):
         """The beginning of an image into the flash of the phone, which is off."""

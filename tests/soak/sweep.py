@@ -99,11 +99,8 @@ class Person:
         return self.state()
 
     def force_off(self):
-        """Only a phone that is not off needs the key; held on one that is off it would start it."""
         self.do("unplug")
-        if self.wait_state(lambda s: s["stage"] == "off", 0.5)["stage"] != "off":
-            self.do("power_long")
-            self.wait_state(lambda s: s["stage"] == "off")
+        self.do("force_off")
 
     def plug_with(self, *keys):
         self.do("hold", keys=list(keys))

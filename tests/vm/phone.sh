@@ -80,10 +80,10 @@ into_android() {
     wait_for 60 usb_has "$ANDROID_ID"
 }
 
-# Off and unplugged, its power key held if need be.
+# Off and unplugged.
 off() {
     order unplug >/dev/null
-    stage_is off || order power_long >/dev/null
+    order force_off >/dev/null
     wait_for 30 stage_is off
 }
 

@@ -171,8 +171,10 @@ static void power_key_is_held_until_the_phone_reacts(void **state)
         board_power_long(b);
         assert_false(rig_is_off(b));
         rig_wait(b, android_up);
-        board_power_long(b);
+        (i % 2 ? board_power_long : board_force_off)(b);
         assert_true(rig_is_off(b));
+        board_force_off(b); /* nothing to do */
+        assert_true(rig_is_off(b) && !b->power_key_edge);
     }
 }
 
