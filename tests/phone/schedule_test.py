@@ -97,8 +97,7 @@ class Anywhere(Schedule):
         self.until(lambda: self.station.job(first["id"])["phone_id"] is None, "the other phone is not the job's")
         self.assertEqual(self.rack.hashes(1), before)
         # so the phone's own job has it next
-        self.rack.control(1, "unplug")
-        self.rack.control(1, "power_long")
+        self.off(1)
         self.hands(1)
         job = self.asked_about_the_phone(second)
         self.answer(job, "ok")
@@ -147,9 +146,7 @@ class Anywhere(Schedule):
             now = self.station.job(job["id"])
             return now if now["run_count"] > run and (now["permitted"] or self.asks(now)) else None
         for _ in range(8):  # a boot ROM that looked for somebody too early is off again
-            self.rack.control(1, "unplug")
-            if self.rack.control(1, "state")["stage"] not in ("off", "charging"):
-                self.rack.control(1, "power_long")  # the same press would start one that is off
+            self.off(1)
             self.download_mode(1)
             end = time.monotonic() + 20
             while not asked() and time.monotonic() < end:
@@ -536,8 +533,7 @@ class Turns(Schedule):
             for job in (running, queued):
                 self.assertEqual(self.station.job(job["id"])["state"], "paused")
         self.until(lambda: self.taken_up(running, "resume"), "the job is taken up after the start")
-        self.rack.control(0, "unplug")
-        self.rack.control(0, "power_long")
+        self.off()
         self.station.wait(running["id"], until=("prompt",), step="S3")
         self.verb(queued, "resume")
         self.waits_for(queued, "port")
