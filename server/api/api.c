@@ -34,7 +34,8 @@ int api_new(struct http *http, struct station *station, struct store *store,
     int rc = api_recipes_load(a, config->recipe_dir, err);
     if (rc < 0)
         return rc;
-    struct sse_config sse = {.fetch = api_events_fetch, .arg = a};
+    struct sse_config sse = {
+        .fetch = api_events_fetch, .arg = a, .last_id = store_event_newest(store)};
     a->sse = sse_new(config->base, &sse);
     station_on_event(station, api_event, a);
     size_t count;

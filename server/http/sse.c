@@ -41,7 +41,7 @@ struct sse {
     LIST_HEAD(, live) waiting;
     size_t client_count;
     uint64_t last_ticket, dropped;
-    int64_t last_id; /* newest durable event that was published */
+    int64_t last_id; /* newest durable event that is known */
 };
 
 static void timer_start(struct event *timer, int64_t ms)
@@ -155,6 +155,7 @@ void sse_fetched(struct sse *s, uint64_t ticket, int code, const struct sse_even
     for (size_t i = 0; i < count; i++) {
         event_format(text, events[i].id, events[i].type, events[i].data);
         c->cursor = events[i].id;
+        s->last_id = c->cursor > s->last_id ? c->cursor : s->last_id;
     }
     /* What was published while we read lies in the store by now: read on until nothing is behind
      * us. An empty answer ends it in any case. */
@@ -237,6 +238,8 @@ void sse_attach(struct sse *s, struct http_call *call)
     c->sse = s;
     c->req = call_take(call);
     c->ticket = ++s->last_ticket;
+    if (cursor > s->last_id)
+        cursor = -1; /* of a database that was put back to an older copy: begins as without one */
     c->catching_up = cursor >= 0;
     c->cursor = cursor >= 0 ? cursor : s->last_id;
     LIST_INSERT_HEAD(&s->clients, c, link);
@@ -329,6 +332,7 @@ struct sse *sse_new(struct event_base *base, const struct sse_config *config)
 {
     struct sse *s = xcalloc(1, sizeof(*s));
     s->config = *config;
+    s->last_id = config->last_id;
     if (!s->config.queue_max_bytes)
         s->config.queue_max_bytes = QUEUE_DEFAULT_BYTES;
     if (!s->config.clients_max)

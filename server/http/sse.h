@@ -25,6 +25,7 @@ typedef void sse_fetch_fn(void *arg, uint64_t ticket, int64_t after, size_t limi
 struct sse_config {
     sse_fetch_fn *fetch;
     void *arg;
+    int64_t last_id;        /* newest durable event that is stored already */
     size_t queue_max_bytes; /* per client; 0: 512 KiB */
     size_t clients_max;     /* 0: 64 */
     int heartbeat_ms;       /* 0: 15 s */

@@ -38,6 +38,20 @@ int events_add_log(struct conn *conn, struct task *task, int64_t job_id, int64_t
                line);
 }
 
+int events_newest(const char *data_dir, int64_t *newest_out, struct err *err)
+{
+    AUTO(free_ptr) char *path = xasprintf("%s/station.db", data_dir);
+    AUTO(db_close) struct db *db = NULL;
+    json_t *row = NULL;
+    int rc = db_open(path, true, &db, err);
+    if (rc == 0)
+        rc = db_row(db, "SELECT coalesce(max(id), 0) AS id FROM event", NULL, &row, err);
+    if (rc > 0)
+        *newest_out = json_integer_value(json_object_get(row, "id"));
+    json_decref(row);
+    return rc < 0 ? rc : 0;
+}
+
 static const char list_sql[] =
     "SELECT e.id AS \"id:id\", e.type, e.at_ms AS \"at:time\", e.body AS \"body:json\","
     " e.job_id AS \"job_id:id\", l.seq, l.at_ms AS \"line_at:time\", l.level, l.step, l.message"

@@ -39,6 +39,7 @@ struct store {
     char disk_trouble[STORE_DAMAGE_BYTES]; /* likewise; see store_disk() */
     struct store_sealing sealing;          /* likewise; see store_sealing() */
     bool disk_probed; /* on the loop: a probe is under way */
+    int64_t event_newest; /* when it was opened */
     store_event_fn *on_event;
     void *on_event_arg;
 };

@@ -10,6 +10,7 @@
 
 #include "server/store/chunks.h"
 #include "server/store/dbcopy.h"
+#include "server/store/events.h"
 #include "server/store/inside.h"
 #include "server/store/keys.h"
 #include "server/store/schema.h"
@@ -120,6 +121,8 @@ int store_open(const struct store_config *config, struct store **store_out, stru
     if (code == 0)
         code = keys_open(config, &s->keys, err);
     if (code == 0)
+        code = events_newest(s->data_dir, &s->event_newest, err);
+    if (code == 0)
         code = open_wake(s, config->base, err);
     if (code == 0)
         code = start_threads(s, reader_count, err);
@@ -154,6 +157,11 @@ void store_close(struct store **store)
     keys_free(&s->keys);
     free(s->data_dir);
     free(s);
+}
+
+int64_t store_event_newest(const struct store *s)
+{
+    return s->event_newest;
 }
 
 void store_on_event(struct store *s, store_event_fn *fn, void *arg)

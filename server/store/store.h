@@ -60,6 +60,8 @@ int store_open(const struct store_config *config, struct store **store_out, stru
 /* Finishes what is queued and runs every callback that is still due, then closes. On the loop's
  * thread. NULL-safe, clears *s. */
 void store_close(struct store **s);
+/* Id of the newest event that was stored when it was opened. */
+int64_t store_event_newest(const struct store *s);
 /* One listener, set before the loop runs. */
 void store_on_event(struct store *s, store_event_fn *fn, void *arg);
 

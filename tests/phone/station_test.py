@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import unittest
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -354,6 +355,25 @@ class Peers(unittest.TestCase):
                 station.call("GET", "/readyz")
             self.assertFalse(caught.exception.problem["portwatch"])
             station.process.ready(r"level=error .*no portwatch at \S+/none: no phone is seen", 30)
+
+    def test_where_a_stream_begins_after_a_restart(self):
+        """Behind all that is stored, also for a cursor of a database that is no longer there."""
+        def hello(cursor):
+            request = urllib.request.Request(station.url + "/api/v1/events", headers=cursor)
+            with urllib.request.urlopen(request, timeout=30) as stream:
+                lines = [stream.readline().decode().strip() for _ in range(6)]
+            return lines[lines.index("event: hello") - 1], json.loads(lines[lines.index("event: hello") + 1][6:])["cursor"]
+
+        with bench.Workspace() as folder, bench.Station(folder, racks=["127.0.0.1:9"]) as station:
+            job = station.post("/jobs", {"recipe": "x5-identify", "port": "usbip-127.0.0.1:9-1-1"})
+            station.post(f"/jobs/{job['id']}/cancel")
+            station.wait(job["id"])
+            before = hello({})
+            self.assertRegex(before[0], "id: [1-9]")
+            station.stop()
+            station.start()
+            self.assertEqual(hello({}), before)
+            self.assertEqual(hello({"Last-Event-ID": "4711"}), before)
 
     def test_rescan_out_of_bounds(self):
         for value in ("99", "86400001", "1s", ""):

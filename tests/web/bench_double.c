@@ -573,6 +573,11 @@ json_t *station_health(struct station *s)
 
 /* ---- the part of store.h that the API reads ---- */
 
+int64_t store_event_newest(const struct store *store)
+{
+    return (int64_t)json_array_size(store->station->events);
+}
+
 int64_t store_id(const char *text)
 {
     char *end;
