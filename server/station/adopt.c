@@ -124,6 +124,23 @@ static void end_orphan(struct adoption *a, int code, const struct err *err, json
         station_settled(s);
 }
 
+static bool was_permitted(const struct job *j, json_t *owner)
+{
+    return j ? j->permitted : json_is_true(json_object_get(owner, "permitted"));
+}
+
+/* Records that nobody can read any more may tell of writes; before a permit there were none. */
+static bool hides(const struct adoption *a, json_t *body)
+{
+    bool spoilt = json_is_true(json_object_get(body, "spoilt")) && was_permitted(a->job, a->owner);
+    if (spoilt)
+        log_line(LOG_ERROR, "spool", NULL,
+                 "the spool of job %lld is damaged in its middle: what its worker did last to the "
+                 "phone is not known",
+                 (long long)a->job_id);
+    return spoilt;
+}
+
 static void on_adopted(void *arg, int code, const struct err *err, json_t *body)
 {
     struct adoption *a = arg;
@@ -140,7 +157,8 @@ static void on_adopted(void *arg, int code, const struct err *err, json_t *body)
     if (code < 0 && code != ERR_CANCELLED)
         spool_keep_aside(a->s, a->job_id, err);
     if (code != ERR_CANCELLED) /* the store closes: the next start does it */
-        run_settle(a->s, a->job, a->owner, json_object_get(body, "records"), a->port);
+        run_settle(a->s, a->job, a->owner, json_object_get(body, "records"), hides(a, body),
+                   a->port);
     struct job *j = a->job;
     adoption_free(a);
     if (j)
@@ -181,9 +199,8 @@ void spool_adopt(struct station *s, struct job *j, json_t *owner, struct port *p
     AUTO(free_ptr) char *path = spool_path(s, job_id);
     AUTO(fd_close) int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) { /* lost: without a permit nothing was written, with one nobody knows what was */
-        bool permitted = j ? j->permitted : json_is_true(json_object_get(owner, "permitted"));
-        json_auto_t *nothing = permitted ? NULL : json_array();
-        run_settle(s, j, owner, nothing, port);
+        json_auto_t *nothing = was_permitted(j, owner) ? NULL : json_array();
+        run_settle(s, j, owner, nothing, false, port);
         return;
     }
     struct adoption *a = adoption_new(s, job_id, STEAL_FD(fd));

@@ -310,8 +310,9 @@ char *conflict_sentence(json_t *conflict);
 void run_begin(struct job *j); /* then session_collect() */
 /* A run is over: what its worker left (`records` of its spool; NULL: unreadable) goes into the store, then the job
  * ends or waits to be taken up again. `j` NULL: the run of a former process, `owner` is its job as stored. `port`
- * (may be NULL) gives no job away before that. */
-void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records,
+ * (may be NULL) gives no job away before that. `hides`: there may have been more records, so nobody knows the phone's
+ * state. */
+void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records, bool hides,
                 struct port *port);
 /* A job that a former process left running, at a prompt or paused. */
 void run_found(struct station *s, json_t *owner);

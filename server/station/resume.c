@@ -380,12 +380,13 @@ static void settle(void *arg)
     store_run_adopt(c->s->store, c->job_id, c->steps, c->extents, on_taken, c);
 }
 
-void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records, struct port *port)
+void run_settle(struct station *s, struct job *j, json_t *owner, json_t *records, bool hides,
+                struct port *port)
 {
     AUTO(left_deinit) struct left left;
     left_sort(records, &left);
     struct settling *c = xcalloc(1, sizeof(*c));
-    *c = (struct settling){.s = s, .job = j, .port = port, .readable = records != NULL};
+    *c = (struct settling){.s = s, .job = j, .port = port, .readable = records && !hides};
     c->owner = json_incref(owner);
     c->done = json_incref(left.done);
     c->steps = json_incref(left.steps);
@@ -409,7 +410,7 @@ void run_found(struct station *s, json_t *owner)
     if (spool_is_there(s, job_id) || job_find(s, job_id))
         return; /* its file is being read, or was already */
     json_auto_t *nothing = json_array();
-    run_settle(s, NULL, owner, nothing, port ? port_add(s, port) : NULL);
+    run_settle(s, NULL, owner, nothing, false, port ? port_add(s, port) : NULL);
 }
 
 /* ---- a person, or the scheduler ------------------------------------------------------------------------ */

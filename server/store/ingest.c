@@ -236,9 +236,10 @@ static void prepare_answer(struct ingest *in)
 {
     struct task *task = in->task;
     json_object_set(task->args, "manifests", in->manifests);
-    task->body = json_pack("{s:I, s:b, s:I, s:O, s:[]}", "valid_end",
-                           (json_int_t)in->reader.valid_end, "torn", in->reader.torn, "chunks",
-                           (json_int_t)in->chunk_count, "records", in->records, "backups");
+    task->body =
+        json_pack("{s:I, s:b, s:b, s:I, s:O, s:[]}", "valid_end", (json_int_t)in->reader.valid_end,
+                  "torn", in->reader.torn, "spoilt", in->reader.spoilt, "chunks",
+                  (json_int_t)in->chunk_count, "records", in->records, "backups");
     if (json_array_size(in->manifests) == 0)
         task->then = NULL;
 }

@@ -266,7 +266,7 @@ struct store_backup_meta {
  * checked, new ones are stored (equal ones once) and committed; a backup manifest in the spool
  * whose partitions are whole is committed after them and becomes visible. Doing it again changes
  * nothing. `meta` may be NULL when no manifest is expected. fd is duplicated. body:
- * {"valid_end":n,"torn":bool,"chunks":n,"records":[{"type","offset","body"}],"backups":[backup]}:
+ * {"valid_end":n,"torn":bool,"spoilt":bool,"chunks":n,"records":[{"type","offset","body"}],"backups":[backup]}:
  * records are the step intents, results and notes; backups those whose manifest was met.
  * ERR_FORMAT, ERR_VERIFY: the spool lies about a hash or size. ERR_MISMATCH: its chip id is not
  * that of the phone. Whole chunks before the fault are kept, a backup never. */

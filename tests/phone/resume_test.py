@@ -573,6 +573,22 @@ class GivenUp(Runs):
 
 
 class Journal(Runs):
+    def test_spool_damaged_in_its_middle(self):
+        """One bit among the chunks hides the records behind it, and with them every write."""
+        job = self.begin("S7")
+        worker = self.worker(job)
+        self.station.process.child.kill()
+        self.station.process.child.wait()
+        self.until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker ends its step", 60)
+        with open(os.path.join(self.station.data, "spool", f"job-{job['id']}.spool"), "r+b") as spool:
+            spool.seek(500)
+            byte = spool.read(1)[0]
+            spool.seek(500)
+            spool.write(bytes([byte ^ 1]))
+        self.station.start()
+        self.until(lambda: self.station.job(job["id"])["run_count"] == 2, "the job goes on")
+        self.assertEqual(self.station.job(job["id"])["phone_state"], None)
+
     def test_what_the_store_refuses(self):
         """A worker that lied, or one of another version: its job goes on, and nobody claims to know what it did."""
         job = self.begin("S7")

@@ -99,6 +99,7 @@ static void a_torn_tail_is_cut_off(void **state)
         assert_in_range(before, 0, 2);
         assert_true(r.valid_end <= cut);
         assert_int_equal(r.torn, r.valid_end < cut);
+        assert_false(r.spoilt);
         assert_int_equal(spool_writer_open(&w, fd, JOB, NULL), 0);
         assert_int_equal(spool_append(&w, SPOOL_NOTE, span_of("{}", 2), NULL), 0);
         assert_int_equal(count_records(fd, &r), before + 1);
@@ -121,6 +122,8 @@ static void a_flipped_byte_ends_the_file(void **state)
         assert_in_range(count_records(fd, &r), 0, 2);
         assert_true(r.torn);
         assert_true(r.valid_end <= at);
+        if (r.valid_end == SPOOL_HEADER_BYTES && at >= SPOOL_HEADER_BYTES + SPOOL_RECORD_BYTES)
+            assert_true(r.spoilt); /* two more records lie behind it */
         assert_int_equal(io_pwrite(fd, &byte, 1, at, NULL), 0);
     }
 }

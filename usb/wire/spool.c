@@ -229,9 +229,10 @@ static int read_payload(struct spool_reader *r, size_t len, struct err *err)
     return io_pread(r->fd, to, len, r->valid_end + SPOOL_RECORD_BYTES, err);
 }
 
-static int stop_here(struct spool_reader *r)
+static int stop_here(struct spool_reader *r, bool spoilt)
 {
     r->torn = true;
+    r->spoilt = spoilt;
     return 0;
 }
 
@@ -248,7 +249,7 @@ int spool_next(struct spool_reader *r, struct spool_record *out, struct err *err
         return code;
     size_t len = get_le32(head + 4);
     if (payload_max(get_le16(head)) == 0 || len > payload_max(get_le16(head)) || get_le16(head + 2))
-        return stop_here(r);
+        return stop_here(r, true);
     there = have(r, r->valid_end + SPOOL_RECORD_BYTES, len, err);
     if (there <= 0)
         return there;
@@ -256,7 +257,8 @@ int spool_next(struct spool_reader *r, struct spool_record *out, struct err *err
     if (code < 0)
         return code;
     if (record_crc(head, buf_span(&r->buf)) != get_le32(head + 8))
-        return stop_here(r);
+        return stop_here(r,
+                         io_size(r->fd, NULL) > r->valid_end + SPOOL_RECORD_BYTES + (int64_t)len);
     *out = (struct spool_record){(enum spool_type)get_le16(head), r->valid_end, buf_span(&r->buf)};
     r->valid_end += SPOOL_RECORD_BYTES + (int64_t)len;
     return 1;

@@ -81,6 +81,8 @@ struct spool_reader {
     int64_t job_id, created_ms;
     int64_t valid_end; /* offset behind the last whole record that was read */
     bool torn;         /* bytes that are no whole record follow valid_end */
+    bool
+        spoilt; /* and they are not what a write that was cut off leaves: whole records may be among them */
     struct buf buf;
 };
 
