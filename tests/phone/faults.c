@@ -81,7 +81,8 @@ static int parse(const char *text, struct fault_spec *out, struct err *err)
         rc = err_set(err, ERR_INPUT,
                      "'%s': a step is a number from 1, brom, preloader, lk or android", text);
     if (rc == 0 && out->byte == 0 && !fault_kind_on_flash(out->kind))
-        rc = err_set(err, ERR_INPUT, "'%s': bytes count from 1, but those on flash", text);
+        rc = err_set(err, ERR_INPUT,
+                     "'%s': bytes count from 1; places on flash, for faults there, from 0", text);
     return rc;
 }
 
