@@ -211,10 +211,10 @@ static void store_state(struct job *j)
     json_t *none = json_null();
     struct store_job_change change = {
         .state = j->state, .phone_id = j->phone_id, .step = j->step, .prompt = j->prompt};
-    if (strcmp(j->state, "running") == 0) {
+    if (strcmp(j->state, "running") == 0)
         change.error = none; /* what the run before failed with is not what this one says */
-        change.port_id = j->port->id;
-    }
+    if (strcmp(j->state, "running") == 0 || j->worker)
+        change.port_id = j->port->id; /* also where a person moved it, when that could not be stored */
     job_store_change(j, &change);
 }
 

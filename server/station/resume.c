@@ -362,6 +362,8 @@ static void on_taken(void *arg, int code, const struct err *err, json_t *body)
         log_line(LOG_ERROR, "job", LOG_KV({"err", err_name(code)}),
                  "what the last run of job %lld left is not taken in: %s", (long long)c->job_id,
                  err->text);
+        if (c->job && code != ERR_CANCELLED) /* the store closes: the next start does it */
+            end_live(c, NULL);
         settling_free(c);
         return;
     }
