@@ -340,13 +340,15 @@ class Peers(unittest.TestCase):
             path = os.path.join(folder, "pw")
             process = bench.Process([bench.program("flashrack-portwatch"), "--listen", path, "--no-usb",
                                      "--allow-uid", "4711"], os.path.join(folder, "log"))
-            process.ready("listening")
-            self.addCleanup(process.stop)
-            self.assertIn("PermissionError", self.hello(path, 65534).stderr)  # the socket's mode
-            os.chmod(path, 0o666)
-            self.assertEqual(self.hello(path, 65534).stdout.strip(), "")  # and its credentials
-            self.assertIn("hello", self.hello(path, 4711).stdout)
-            self.assertIn("hello", self.hello(path, 0).stdout)
+            try:
+                process.ready("listening")
+                self.assertIn("PermissionError", self.hello(path, 65534).stderr)  # the socket's mode
+                os.chmod(path, 0o666)
+                self.assertEqual(self.hello(path, 65534).stdout.strip(), "")  # and its credentials
+                self.assertIn("hello", self.hello(path, 4711).stdout)
+                self.assertIn("hello", self.hello(path, 0).stdout)
+            finally:
+                process.stop()  # before its log goes
 
     def test_none_there(self):
         """A station that sees no phone says why, in its log and to whoever asks."""
