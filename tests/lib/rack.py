@@ -38,6 +38,10 @@ def end_on_signals():
         signal.signal(number, signal.default_int_handler)
 
 
+if os.environ.get("FLASHRACK_LEAKS"):
+    os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=1"
+
+
 def without_leak_search():
     """Environment of the programs that make and check fixtures: their leaks are looked for in tests of their own, and
     under ASan the search takes longer than the work."""

@@ -1,2 +1,2 @@
 # The command line's client against the real station and an emulated phone.
-phone_cases(client_test.py 1 AS client)
+phone_cases(client_test.py 0 AS client)
