@@ -310,13 +310,13 @@ static int parse_options(int argc, char **argv, struct portwatch *pw, struct opt
 
 int main(int argc, char **argv)
 {
-    struct portwatch pw = {.listener = -1,
-                           .server = -1,
-                           .uevents = -1,
-                           .allow_uid = UID_ANY,
-                           .usb = true,
-                           .rescan_ms = RESCAN_MS,
-                           .sysfs_root = "/sys"};
+    static struct portwatch pw = {.listener = -1, /* rack threads use it to the last moment */
+                                  .server = -1,
+                                  .uevents = -1,
+                                  .allow_uid = UID_ANY,
+                                  .usb = true,
+                                  .rescan_ms = RESCAN_MS,
+                                  .sysfs_root = "/sys"};
     struct options options = {0};
     log_program_set("portwatch");
     int status = parse_options(argc, argv, &pw, &options);
@@ -344,6 +344,5 @@ int main(int argc, char **argv)
     log_line(LOG_INFO, "portwatch", NULL, "listening on %s", options.path);
     run(&pw);
     unlink(options.path);
-    hubs_free(&pw.hubs);
     return 0; /* rack threads and channels end with the process */
 }
