@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "usb/base/log.h"
@@ -181,6 +182,30 @@ int portwatch_link_new(struct event_base *base, const struct portwatch_config *c
     return 0;
 }
 
+enum { END_MS = 3000, KILLED_MS = 1000, LOOK_AGAIN_MS = 10 };
+
+static bool is_over(pid_t child, int within_ms)
+{
+    for (int ms = 0; waitpid(child, NULL, WNOHANG) == 0; ms += LOOK_AGAIN_MS) {
+        if (ms >= within_ms)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_MS * 1000000}, NULL);
+    }
+    return true;
+}
+
+/* It may sit in a call of the kernel to a device that does not answer, and the station ends all the same. */
+static void end_child(pid_t child)
+{
+    kill(child, SIGTERM);
+    if (is_over(child, END_MS))
+        return;
+    log_line(LOG_WARN, "station", NULL, "portwatch (process %d) does not end and is killed", child);
+    kill(child, SIGKILL);
+    if (!is_over(child, KILLED_MS))
+        log_line(LOG_WARN, "station", NULL, "portwatch (process %d) is left in the kernel", child);
+}
+
 void portwatch_link_free(struct portwatch_link **link)
 {
     struct portwatch_link *l = *link;
@@ -190,10 +215,8 @@ void portwatch_link_free(struct portwatch_link **link)
         event_free(l->readable);
     event_free(l->retry);
     fd_close(&l->fd);
-    if (l->child > 0) {
-        kill(l->child, SIGTERM);
-        waitpid(l->child, NULL, 0);
-    }
+    if (l->child > 0)
+        end_child(l->child);
     list_free(&l->racks);
     free(l->program);
     free(l->path);

@@ -155,6 +155,15 @@ class Lifetime(Processes):
         job = self.station.wait(job["id"], until=("prompt",), step="S17", seconds=90)
         self.assertEqual(job["state"], "prompt", job.get("error"))
 
+    def test_portwatch_does_not_end(self):
+        """As in a call of the kernel that does not come back: the station ends without it."""
+        self.open(hands="none")
+        self.station.process.ready("portwatch is there")
+        watch = children(self.pid(), "flashrack-portwatch")[0]
+        os.kill(watch, signal.SIGSTOP)
+        self.stop_station()
+        self.assertFalse(os.path.exists(f"/proc/{watch}"))
+
     def test_portwatch_killed_in_the_backup(self):
         self.open()
         self.prepare()
