@@ -118,6 +118,13 @@ bool db_in_transaction(struct db *db)
     return !sqlite3_get_autocommit(db->handle);
 }
 
+int db_pages_written(struct db *db)
+{
+    int pages = 0, most;
+    sqlite3_db_status(db->handle, SQLITE_DBSTATUS_CACHE_WRITE, &pages, &most, 0);
+    return pages;
+}
+
 int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt_out, struct err *err)
 {
     for (size_t i = 0; i < db->prepared_count; i++)

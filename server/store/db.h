@@ -23,6 +23,8 @@ void db_close(struct db **db);
 int db_exec(struct db *db, const char *sql, struct err *err);
 /* True inside BEGIN: false means that SQLite gave the transaction up by itself. */
 bool db_in_transaction(struct db *db);
+/* Since it was opened; only whether two answers differ means something. */
+int db_pages_written(struct db *db);
 
 /* `sql` below is a static string: its address finds the prepared statement. Every :name in it must
  * be a key of params (null is a value); lists and objects are bound as JSON text. */

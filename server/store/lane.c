@@ -251,10 +251,12 @@ static bool writer_turn(struct lane *lane, struct conn *conn)
     if (!group.first)
         return false;
     struct err err = {0};
+    int before = db_pages_written(conn->station);
     int code = run_group(conn, &group, &err);
     if (code < 0)
         fail_group(conn, &group, &err);
-    disk_note(conn->store, code, &err);
+    if (code < 0 || db_pages_written(conn->station) != before) /* else it says nothing of the disk */
+        disk_note(conn->store, code, &err);
     size_t count = group.count;
     finish(conn->store, &group);
     tell_through(lane, count);

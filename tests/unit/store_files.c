@@ -227,8 +227,12 @@ static void a_full_disk_is_told_and_survived(void **state)
     }
     assert_int_equal(c.code, ERR_DISK);
     assert_non_null(strstr(c.err.text, "disk"));
+    limit_files(4096); /* not even a page more */
+    const struct store_job_change nothing = {.state = "queued"};
+    CALL(b, &c, store_job_change, job + 1, &nothing);
+    assert_int_equal(c.code, ERR_NOT_FOUND);
     struct store_disk disk;
-    store_disk(b->store, &disk);
+    store_disk(b->store, &disk); /* what wrote nothing says nothing of the disk */
     assert_non_null(strstr(disk.trouble, "disk"));
     assert_true(disk.free_bytes >
                 0); /* a limit, and not the disk: the number alone would not tell */
