@@ -242,6 +242,7 @@ bool job_crashed_here(const struct job *j);
 bool job_after_crash(struct job *j, json_t *error);
 /* Waits before its next run: 10 s after the first that failed, then twice as long each time. */
 void job_back_off(struct job *j);
+int64_t retry_wait_ms(int retries);
 /* Jobs whose end is not in the store: once more, at the latest when the station ends. */
 void jobs_save(struct station *s);
 void jobs_free_all(struct station *s);

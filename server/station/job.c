@@ -417,9 +417,14 @@ static void pass_on(struct job *j, json_t *error)
     back_into_queue(j, NULL, why);
 }
 
+int64_t retry_wait_ms(int retries)
+{
+    return (int64_t)RETRY_FIRST_MS << (retries > 0 ? retries - 1 : 0);
+}
+
 void job_back_off(struct job *j)
 {
-    int64_t wait_ms = (int64_t)RETRY_FIRST_MS << (j->retries > 0 ? j->retries - 1 : 0);
+    int64_t wait_ms = retry_wait_ms(j->retries);
     j->not_before_ms = clock_in(wait_ms);
     j->retry_at_ms = clock_utc_ms() + clock_scaled(wait_ms);
     j->waits_for = "retry";

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "server/station/internal.h"
+#include "usb/base/clock.h"
 #include "usb/base/log.h"
 #include "usb/base/mem.h"
 
@@ -253,7 +254,7 @@ static void on_changed(void *arg, int code, const struct err *err, json_t *body)
     const char *state = text_of(body, "state");
     if (code == 0 && store_job_closes(state))
         ports_keep_no_more(c->s, c->job_id);
-    bool queued = code == 0 && strcmp(state, "queued") == 0;
+    bool queued = code == 0 && (strcmp(state, "queued") == 0 || strcmp(state, "waiting") == 0);
     bool its_port = !json_is_true(json_object_get(body, "any_port")) ||
                     json_is_true(json_object_get(body, "permitted"));
     if (queued && c->port && its_port)
@@ -272,6 +273,26 @@ static void close_found(struct settling *c, const char *state, json_t *error, co
     store_run_end(c->s->store, c->job_id, state, error, phone, NULL, NULL);
     store_job_change(c->s->store, c->job_id, &change, on_changed, c);
     json_decref(error);
+}
+
+/* As job_try_again() does with a run that it hears fail. */
+static bool tried_again(struct settling *c, json_t *error, const char *phone)
+{
+    int retries = (int)json_integer_value(json_object_get(c->owner, "retries"));
+    if (strcmp(text_of(error, "class"), "retry") != 0 || retries >= c->s->retries_max)
+        return false;
+    int64_t wait_ms = retry_wait_ms(retries + 1);
+    struct store_job_change change = {.state = "waiting",
+                                      .error = error,
+                                      .retries = retries + 1,
+                                      .retry_ms = clock_utc_ms() + clock_scaled(wait_ms)};
+    AUTO(free_ptr)
+    char *why = xasprintf("a run failed while the station was not there: %s; again in %lld s",
+                          text_of(error, "message"), (long long)(clock_scaled(wait_ms) / 1000));
+    store_run_end(c->s->store, c->job_id, "failed", error, phone, NULL, NULL);
+    store_job_log_add(c->s->store, c->job_id, "warn", c->step[0] ? c->step : NULL, why, NULL, NULL);
+    store_job_change(c->s->store, c->job_id, &change, on_changed, c);
+    return true;
 }
 
 static void on_accepted(void *arg, int code, const struct err *err, json_t *body)
@@ -302,7 +323,10 @@ static void end_by_spool(struct settling *c, const char *phone)
         json_t *error =
             failure_json(c->s, text_of(c->done, "failure"), code, text_of(c->done, "text"));
         error_add_phone(error, phone);
-        close_found(c, strcmp(code, "cancelled") == 0 ? "cancelled" : "failed", error, phone);
+        if (tried_again(c, error, phone))
+            json_decref(error);
+        else
+            close_found(c, strcmp(code, "cancelled") == 0 ? "cancelled" : "failed", error, phone);
     }
 }
 

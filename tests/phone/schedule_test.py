@@ -589,13 +589,16 @@ class HalfWritten(Schedule):
 class Again(Schedule):
     def wrong_phone(self, **more):
         """A job that meets another phone than its own, on the port that it names."""
-        self.begin(phones=2, lost=False, hands="none", retries=3, **more)
-        job = self.station.wait(self.anywhere(0, port=self.rack.port(1))["id"], until=("prompt",), step="S3")
+        job = self.before_the_wrong_phone(**more)
         self.hands(1)
         return job
 
-    def test_failure_that_passes(self):
-        """In this catalogue another phone is a thing that passes: runs that fail by themselves take a minute."""
+    def before_the_wrong_phone(self, **more):
+        self.begin(phones=2, lost=False, hands="none", retries=3, **more)
+        return self.station.wait(self.anywhere(0, port=self.rack.port(1))["id"], until=("prompt",), step="S3")
+
+    def passing(self):
+        """A catalogue in which another phone is a thing that passes: runs that fail by themselves take a minute."""
         schema = os.path.join(self.dir, "schema")
         shutil.copytree(os.path.join(bench.ROOT, "schema"), schema)
         path = os.path.join(schema, "failures.json")
@@ -604,10 +607,28 @@ class Again(Schedule):
         next(failure for failure in catalogue["failures"] if failure["id"] == "F4")["class"] = "retry"
         with open(path, "w") as f:
             json.dump(catalogue, f)
-        job = self.wrong_phone(extra=["--schema", schema])
+        return ["--schema", schema]
+
+    def test_failure_that_nobody_stored(self):
+        """It is tried again, too, when flashrackd dies before the database has it: the spool tells."""
+        job = self.before_the_wrong_phone(extra=self.passing())
+        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+        self.hands(1)
+        self.until(lambda: not os.path.exists(f"/proc/{worker}"), "its worker ends", 60)
+        self.restart(signal.SIGKILL)
+        self.until(lambda: self.station.job(job["id"])["state"] == "waiting", "it waits to be tried again")
+        job = self.station.job(job["id"])
+        self.assertEqual((job["retries"], job["waits_for"]["what"], job["error"]["class"]), (1, "retry", "retry"))
+        self.rack.control(1, "unplug")
+        self.verb(job, "resume")  # a person does not wait for the back-off
+        self.station.wait(job["id"], until=("prompt",), step="S3")
+
+    def test_failure_that_passes(self):
+        job = self.wrong_phone(extra=self.passing())
         self.waits_for(job, "retry")
+        self.until(lambda: self.station.job(job["id"])["retries"] == 1, "the store knows of it")
         waiting = self.station.job(job["id"])
-        self.assertEqual(waiting["retries"], 1)
         self.assertTrue(waiting["retry_at"])
         self.assertEqual(waiting["error"]["code"], "another_phone")
         self.rack.control(1, "unplug")
