@@ -45,8 +45,8 @@ static int verify_list(struct client *c, json_t *ids, bool json)
             rc = cli_fail(
                 &err,
                 "Do not rely on it. Import the same dump, or save the phone, once more: what is "
-                "damaged "
-                "is put right by it. Or restore backups.db from a copy (flashrack db backup).");
+                "damaged is put right by it. Or restore backups.db from a copy (flashrack db "
+                "backup).");
         } else if (!json) {
             printf("backup %s: every image is as it was stored\n", text_or_dash(backup, "id"));
         }

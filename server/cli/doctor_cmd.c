@@ -100,33 +100,30 @@ static void check_disk(struct doctor *d, json_t *health)
 /* The key of before is needed, and plain bytes are on the disk, until nothing is left. */
 static void check_sealing(struct doctor *d, json_t *health)
 {
-    json_t *sealing = json_object_get(health, "sealing"), *left;
+    json_t *sealing = json_object_get(health, "sealing");
+    json_t *left = json_object_get(sealing, "chunks_left");
     const char *trouble = text_of(sealing, "trouble");
-    left = json_object_get(sealing, "chunks_left");
     if (!json_is_object(sealing))
         return;
     AUTO(free_ptr)
     char *count = json_is_integer(left) ? xasprintf("%lld", (long long)json_integer_value(left))
                                         : xstrdup("some");
-    AUTO(free_ptr)
-    char *fact = trouble
-                     ? xasprintf("%s chunks of backups are not sealed with the key, and it does "
-                                 "not go on: %s",
-                                 count, trouble)
-                 : strcmp(count, "0") == 0
-                     ? xstrdup("all backups are sealed with the key of --backup-key")
-                     : xasprintf("%s chunks of backups are being sealed with the key of "
-                                 "--backup-key",
-                                 count);
-    tell(d, "sealing",
-         trouble                   ? CHECK_WARN
-         : strcmp(count, "0") == 0 ? CHECK_OK
-                                   : CHECK_INFO,
-         fact,
-         trouble ? "Put that right, then restart flashrackd: it goes on from there."
-         : strcmp(count, "0") == 0
-             ? NULL
-             : "Until then older backups lie there as before, and a key of before is needed.");
+    if (trouble) {
+        AUTO(free_ptr)
+        char *fact = xasprintf("%s chunks of backups are not sealed with the key, and it does not "
+                               "go on: %s",
+                               count, trouble);
+        tell(d, "sealing", CHECK_WARN, fact,
+             "Put that right, then restart flashrackd: it goes on from there.");
+    } else if (json_is_integer(left) && json_integer_value(left) == 0) {
+        tell(d, "sealing", CHECK_OK, "all backups are sealed with the key of --backup-key", NULL);
+    } else {
+        AUTO(free_ptr)
+        char *fact =
+            xasprintf("%s chunks of backups are being sealed with the key of --backup-key", count);
+        tell(d, "sealing", CHECK_INFO, fact,
+             "Until then older backups lie there as before, and a key of before is needed.");
+    }
 }
 
 static void check_ready(struct doctor *d)

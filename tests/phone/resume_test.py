@@ -5,7 +5,6 @@ import concurrent.futures
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import sqlite3
@@ -229,10 +228,6 @@ class DiskFull(Runs):
         script = "import os, sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\nwith db: db.execute(sys.argv[2])\nos._exit(0)"
         subprocess.run([sys.executable, "-c", script, os.path.join(self.station.data, "station.db"), sql], check=True)
 
-    def make_room(self):
-        for pid in (self.pid(), *children(self.pid(), "flashrack-worker")):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-
     def test_at_the_start(self):
         """What cannot be stored now is stored later: the job is taken up when there is room."""
         self.open(hands="none")
@@ -262,30 +257,29 @@ class DiskFull(Runs):
     def test_while_the_journal_is_taken_in(self):
         """What the dead worker left stays in its spool until there is room for it."""
         job = self.begin("S13")
-        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
-        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+        worker = self.worker(job)
+        self.fill_disk()
         os.kill(worker, signal.SIGKILL)
         self.station.process.ready("it is tried again")
         self.assertNotEqual(self.spools(), [])
         self.assertNotIn(self.station.job(job["id"])["state"], ("interrupted", "failed"))
-        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
+        self.make_room()
         job = self.station.wait(job["id"], seconds=60)
         self.assert_interrupted(job, "S13")
         self.assertEqual(job["phone_state"], LEFT["S13"])
         self.assertEqual(self.attempts(job, "S13")[-1]["state"], "interrupted")
 
-
     def test_cancelled_while_the_journal_is_taken_in(self):
         """The report of a job that a person gives up in that moment tells what its worker wrote all the same."""
         job = self.begin("S13")
-        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
-        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+        worker = self.worker(job)
+        self.fill_disk()
         os.kill(worker, signal.SIGKILL)
         self.station.process.ready("it is tried again")
         with concurrent.futures.ThreadPoolExecutor() as people:
             cancelled = people.submit(self.station.post, f"/jobs/{job['id']}/cancel")
             time.sleep(0.3)
-            resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
+            self.make_room()
             self.assertEqual(cancelled.result()["state"], "cancelled")
         manifest = self.station.get(f"/jobs/{job['id']}/report.json")["manifest"]
         self.assertEqual(manifest["phone_state"], LEFT["S13"])

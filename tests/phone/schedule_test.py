@@ -5,7 +5,6 @@ import concurrent.futures
 import http.client
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -543,8 +542,8 @@ class Turns(Schedule):
         self.begin(hands="none")
         job = self.station.wait(self.on_port(0)["id"], until=("prompt",), step="S3")
         second, third = self.on_port(0), self.on_port(0)
-        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
-        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+        worker = self.worker(job)
+        self.fill_disk()
         with self.assertRaises(bench.ApiError):
             self.verb(second, "cancel")
         self.station.process.ready("could not be stored")
@@ -558,7 +557,7 @@ class Turns(Schedule):
         self.assertIn("nothing can be stored", doctor.stdout)
         os.kill(worker, signal.SIGKILL)
         self.station.process.ready("it is tried again")
-        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, limits)
+        self.make_room()
         self.assertEqual(self.station.wait(job["id"], seconds=90)["state"], "interrupted")
         self.assertEqual(self.station.wait(second["id"], seconds=90)["state"], "cancelled")
         self.station.wait(third["id"], until=("prompt",), step="S3")
@@ -612,8 +611,8 @@ class Again(Schedule):
     def test_failure_that_nobody_stored(self):
         """It is tried again, too, when flashrackd dies before the database has it: the spool tells."""
         job = self.before_the_wrong_phone(extra=self.passing())
-        worker, limits = self.worker(job), resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
-        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+        worker = self.worker(job)
+        self.fill_disk()
         self.hands(1)
         self.until(lambda: not os.path.exists(f"/proc/{worker}"), "its worker ends", 60)
         self.restart(signal.SIGKILL)

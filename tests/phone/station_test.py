@@ -5,6 +5,7 @@ import concurrent.futures
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -76,6 +77,15 @@ class Processes(Bench):
                 return pid
         self.fail("no worker has the job's spool")
         return None
+
+    def fill_disk(self):
+        """From now on the station can store nothing: none of its files may be longer than a page."""
+        limits = resource.prlimit(self.pid(), resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+
+    def make_room(self):
+        for pid in (self.pid(), *children(self.pid(), "flashrack-worker")):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def spools(self):
         folder = os.path.join(self.station.data, "spool")
