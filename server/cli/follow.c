@@ -40,6 +40,13 @@ static void form_stop(struct follow *f)
     client_stream_watch(f->stream, -1);
 }
 
+static void form_open(struct follow *f, bool confirm)
+{
+    number_form_start(&f->form, confirm);
+    number_form_ask(&f->form, f->view.out);
+    client_stream_watch(f->stream, STDIN_FILENO);
+}
+
 static void form_match(struct follow *f, json_t *job)
 {
     json_t *prompt = json_object_get(job, "prompt");
@@ -53,9 +60,7 @@ static void form_match(struct follow *f, json_t *job)
         return;
     }
     snprintf(f->prompt_id, sizeof(f->prompt_id), "%s", text_or_dash(prompt, "id"));
-    number_form_start(&f->form, prompt_wants_ok(prompt));
-    number_form_ask(&f->form, f->view.out);
-    client_stream_watch(f->stream, STDIN_FILENO);
+    form_open(f, prompt_wants_ok(prompt));
 }
 
 static void show(struct follow *f, json_t *job)
@@ -64,6 +69,8 @@ static void show(struct follow *f, json_t *job)
         form_match(f, job);
 }
 
+/* What the job does next is shown from the stream alone: it is behind what is read here, and the prompt that was just
+ * answered would come up again. */
 static void form_send(struct follow *f, const char *answer)
 {
     struct err err;
@@ -72,10 +79,11 @@ static void form_send(struct follow *f, const char *answer)
     if (strcmp(answer, "ok") == 0)
         number_form_numbers(&f->form, &numbers);
     form_stop(f);
-    if (prompt_answer(f->client, f->job_id, f->prompt_id, answer, &numbers, &job, &err) < 0)
-        job_view_say(&f->view, "not accepted: %s", cli_printable(err.text));
-    if (job)
-        show(f, job);
+    if (prompt_answer(f->client, f->job_id, f->prompt_id, answer, &numbers, &job, &err) == 0)
+        return;
+    job_view_say(&f->view, "not accepted: %s", cli_printable(err.text));
+    if (!job) /* refused, or nobody knows: the question stands until the stream says otherwise */
+        form_open(f, f->form.confirm);
 }
 
 /* The terminal gives a line at a time. */

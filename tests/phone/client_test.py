@@ -197,7 +197,7 @@ class AtTheStation(Station):
         self.assertEqual(self.json("job", order["id"])["error"]["code"], "numbers_differ")
 
     def test_numbers_entered_at_the_terminal(self):
-        self.open()
+        self.open(settings=("high_speed_bytes_per_s=500000",))  # five times that in QUICK time: its bar is seen to grow
         self.feed()
         terminal = Terminal(self, [bench.program("flashrack"), *self.order_args(), "--follow"])
         terminal.until(r"'abort' ends the job")
@@ -221,7 +221,7 @@ class AtTheStation(Station):
         self.open()
         self.feed()
         port = self.rack.port(0)
-        self.station.call("PATCH", f"/api/v1/ports/{port}", {"takes_work": True})
+        self.station.change_port(port, takes_work=True)
         args = self.order_args()
         del args[args.index("--port"):args.index("--port") + 2]
         terminal = Terminal(self, [bench.program("flashrack"), *args, "--follow"])
@@ -494,14 +494,14 @@ class Peer(Client):
 
     @staticmethod
     def stream(*pieces):
-        """A chunked event stream of these pieces, which then breaks."""
+        """A chunked event stream of these pieces, which then breaks. A piece may be a function that waits for its time."""
         def answer(handler):
             handler.send_response(200)
             handler.send_header("Content-Type", "text/event-stream")
             handler.send_header("Transfer-Encoding", "chunked")
             handler.end_headers()
             for piece in pieces:
-                data = piece.encode()
+                data = (piece() if callable(piece) else piece).encode()
                 handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
                 handler.wfile.flush()
         return answer
@@ -545,6 +545,44 @@ class Peer(Client):
         self.assertEqual(keys[0], keys[1])
         self.json("restore", "--port", "P", "--serial", "S")
         self.assertNotEqual(self.headers_of("/api/v1/jobs", "Idempotency-Key")[2], keys[0])
+
+    def test_an_answered_question_does_not_come_up_again(self):
+        """What a station refuses is asked again; and the stream may be behind what the client has read."""
+        taken, over = threading.Event(), threading.Event()
+
+        def job(number, state="prompt"):
+            prompt = {"id": f"S4-{number}", "step": "S4 look", "text": f"Question {number}", "todo": "Look.",
+                      "answered_by": "person", "wants": "confirmation"}
+            return json.dumps({"id": "1", "state": state, "step": "S4 look", "prompt": prompt if state == "prompt" else None})
+
+        def held(event, *texts):
+            self.assertTrue(event.wait(WAIT))
+            return "".join(f"event: job\ndata: {text}\n\n" for text in texts)
+
+        def accept(event):
+            def answer(handler):
+                event.set()
+                self.reply(handler, 200, job(1).encode())
+            return answer
+        now = [job(1)]
+        self.answers["/api/v1/jobs/1"] = [lambda h: self.reply(h, 200, now[0].encode())]
+        self.answers["/api/v1/jobs/1/answer"] = [
+            lambda h: self.reply(h, 503, b'{"detail":"not now","code":"busy"}'), accept(taken), accept(over)]
+        self.answers["/api/v1/events"] = [self.stream(
+            "id: 1\nevent: hello\ndata: {}\n\n", lambda: held(taken, job(1), job(2)), lambda: held(over, job(2, "succeeded")))]
+        terminal = Terminal(self, [bench.program("flashrack"), "job", "1", "--follow"])
+        terminal.until(r"DO NOW: Question 1[\s\S]*ok or abort\?")
+        terminal.type("ok")
+        terminal.until(r"not accepted: not now[\s\S]*ok or abort\?")
+        now[0] = job(2)
+        terminal.type("ok")
+        terminal.until(r"not accepted: Question 2[\s\S]*DO NOW: Question 2[\s\S]*ok or abort\?")
+        now[0] = job(2, "succeeded")
+        terminal.type("ok")
+        terminal.until(r"job 1 succeeded")
+        self.assertEqual(terminal.wait(), 0)
+        self.assertEqual(terminal.text.count("DO NOW: Question 1"), 1)
+        self.assertEqual(terminal.text.count("DO NOW: Question 2"), 1)
 
     def test_token_and_host_are_sent(self):
         self.answers["/rack7/api/v1/ports"] = [lambda h: self.reply(h, 200, b'{"items":[],"next":null}')]
