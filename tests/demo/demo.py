@@ -52,7 +52,7 @@ def order_all(station, rack, package, finish):
         backup = station.import_dump(rack.dump(i), label["serial"])
         job = station.restore(rack.port(i), label["serial"], label["imeis"], firmware=firmware["id"],
                               backup=backup["id"], finish=finish)
-        station.call("PATCH", "/api/v1/ports/" + rack.port(i), {"label": f"A{i + 1}"})
+        station.change_port(rack.port(i), label=f"A{i + 1}")
         jobs[job["id"]] = i
     return jobs
 

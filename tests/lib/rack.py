@@ -301,6 +301,17 @@ class Station(Started):
     def post(self, path, body=None, headers=None):
         return self.call("POST", "/api/v1" + path, {} if body is None else body, headers)
 
+    def change_port(self, port, seconds=30, **change):
+        """Changes a port, once the station knows it: it answers before its portwatch has told of the phones."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return self.call("PATCH", f"/api/v1/ports/{port}", change)
+            except ApiError as error:
+                if error.status != 404 or time.monotonic() > end:
+                    raise
+            time.sleep(0.05)
+
     def add_firmware(self, path):
         return self.post("/firmware", {"path": path})
 
@@ -371,9 +382,14 @@ class Acceptor(threading.Thread):
                 self.station.accept(job, screen)
 
     def finish(self, seconds):
+        """Ended jobs by id: those that ended in time."""
         self.join(seconds)
         self.stopping.set()
         return self.ended
+
+    def finish_job(self, job_id, seconds=150):
+        """The only job, ended, or as far as it has come in time."""
+        return self.finish(seconds).get(job_id) or self.station.job(job_id)
 
 
 class Workspace:

@@ -214,10 +214,20 @@ void board_keys_hold(struct board *b, unsigned mask)
     pthread_mutex_unlock(&b->lock);
 }
 
+void board_keys_hold_until_bus(struct board *b, unsigned mask)
+{
+    pthread_mutex_lock(&b->lock);
+    b->keys |= mask;
+    b->keys_until_bus |= mask;
+    notice(b);
+    pthread_mutex_unlock(&b->lock);
+}
+
 void board_keys_release(struct board *b, unsigned mask)
 {
     pthread_mutex_lock(&b->lock);
     b->keys &= ~mask;
+    b->keys_until_bus &= ~mask;
     notice(b);
     pthread_mutex_unlock(&b->lock);
 }

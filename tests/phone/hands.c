@@ -171,7 +171,7 @@ static void download(struct hands *h, bool force)
         return;
     if (force)
         board_force_off(b);
-    board_keys_hold(b, KEY_VOL_UP | KEY_VOL_DOWN);
+    board_keys_hold_until_bus(b, KEY_VOL_UP | KEY_VOL_DOWN);
     if (!human_pause(h))
         return;
     pthread_mutex_lock(&b->lock);
@@ -180,7 +180,6 @@ static void download(struct hands *h, bool force)
     h->memory = MEMORY_NOTHING;
     board_cable_set(b, true);
     h->fruitless = wait_on_bus(h) ? 0 : h->fruitless + 1;
-    human_pause(h);
     board_keys_release(b, KEY_VOL_UP | KEY_VOL_DOWN);
 }
 

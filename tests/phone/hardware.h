@@ -65,6 +65,7 @@ struct board {
     bool cable_edge;     /* plugged in since the stage began */
     bool power_key_edge; /* pressed long enough to start a phone that is off */
     unsigned keys;
+    unsigned keys_until_bus; /* those of them that are let go once the phone is on the bus */
     enum board_stage stage;
     bool was_on; /* when the program ended last */
     enum board_start start;
@@ -106,6 +107,9 @@ int board_save(struct board *b, struct err *err);
  * phone is off or starts: pressed once more, the key would do the opposite. A phone that goes off by itself under the finger
  * is started by board_power_long(), and left alone by board_force_off(), as is one that is off. */
 void board_keys_hold(struct board *b, unsigned mask);
+/* Keys that are let go the moment the phone shows up on the bus: tests let a whole job pass in less time than a finger
+ * needs, and a phone that restarts after it must not find them still down. */
+void board_keys_hold_until_bus(struct board *b, unsigned mask);
 void board_keys_release(struct board *b, unsigned mask);
 void board_cable_set(struct board *b, bool plugged);
 void board_power_long(struct board *b);

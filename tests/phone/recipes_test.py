@@ -86,7 +86,7 @@ class Reports(Tiny):
         self.station.post(f"/jobs/{waiting['id']}/cancel")
         acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
         acceptor.start()
-        job = acceptor.finish(150)[job["id"]]
+        job = acceptor.finish_job(job["id"], 150)
         self.assertEqual(job["state"], "succeeded", job.get("error"))
 
         text = self.page(waiting["id"])
@@ -236,7 +236,7 @@ class Upgrade(Runs):
         self.plug_again(job)
         acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
         acceptor.start()
-        job = acceptor.finish(150)[job["id"]]
+        job = acceptor.finish_job(job["id"], 150)
         self.assertEqual(job["state"], "succeeded", job.get("error"))
         self.assertEqual([s["state"] for s in self.attempts(job, "S18w")], ["interrupted", "done"])
         self.assertEqual([s["run"] for s in self.attempts(job, "S6s")], [2])

@@ -79,7 +79,7 @@ class Bench(unittest.TestCase):
         job = self.order(index, **more)
         acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: index})
         acceptor.start()
-        return acceptor.finish(seconds).get(job["id"]) or self.station.job(job["id"])
+        return acceptor.finish_job(job["id"], seconds)
 
     def assert_restored(self, job, index=0, finish="lk"):
         self.assertEqual(job["state"], "succeeded", job.get("error"))
@@ -205,7 +205,7 @@ class Restore(Bench):
         self.station.post(f"/jobs/{job['id']}/resume")
         acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: 0})
         acceptor.start()
-        job = acceptor.finish(150)[job["id"]]
+        job = acceptor.finish_job(job["id"], 150)
         self.assertEqual(job["state"], "succeeded", job.get("error"))
         record = os.path.join(self.station.data, "record", f"job-{job['id']}.pcapng")
 
@@ -342,7 +342,7 @@ class Restore(Bench):
             while self.rack.control(0, "state")["stage"] != "off" and time.monotonic() < end:
                 time.sleep(0.05)
             self.rack.control(0, "plug")
-        self.assert_restored(acceptor.finish(100)[job["id"]])
+        self.assert_restored(acceptor.finish_job(job["id"], 100))
 
     def test_secure_boot_wants_signatures(self):
         self.spoilt_service_lk()

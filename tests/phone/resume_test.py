@@ -70,7 +70,7 @@ class Runs(Processes):
     def finish(self, job, runs=2, index=0, finish="lk"):
         acceptor = bench.Acceptor(self.station, self.rack, {job["id"]: index})
         acceptor.start()
-        job = acceptor.finish(150).get(job["id"]) or self.station.job(job["id"])
+        job = acceptor.finish_job(job["id"], 150)
         self.assertEqual(job["state"], "succeeded", (job["step"], job["prompt"], job["error"]))
         self.assert_restored(job, index, finish)
         self.assertGreaterEqual(job["run_count"], runs)  # a cable pulled once more makes one more

@@ -42,7 +42,7 @@ class Schedule(Processes):
         return self.station.get("/ports/" + self.rack.port(index))
 
     def change_port(self, index, **change):
-        return self.station.call("PATCH", "/api/v1/ports/" + self.rack.port(index), change)
+        return self.station.change_port(self.rack.port(index), **change)
 
     def takes_work(self, index, yes=True):
         return self.change_port(index, takes_work=yes)
@@ -229,19 +229,18 @@ class MadeUpPorts(Schedule):
             self.watch.port(XHCI + place)
         self.until(lambda: len(self.station.get("/ports")["items"]) == 3, "three ports")
         self.assertEqual([p["id"] for p in self.station.get("/ports")["items"]], [XHCI + n for n in ("1", "2", "10")])
-        path = "/api/v1/ports/" + XHCI
-        self.station.call("PATCH", path + "1", {"label": "A1"})
+        self.station.change_port(XHCI + "1", label="A1")
         for label in ("A1", "a1"):
-            self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": label}), "has the label")
-        self.assert_refused(lambda: self.station.call("PATCH", path + "2", {"label": XHCI + "1"}), "id of a port")
+            self.assert_refused(lambda: self.station.change_port(XHCI + "2", label=label), "has the label")
+        self.assert_refused(lambda: self.station.change_port(XHCI + "2", label=XHCI + "1"), "id of a port")
         job = self.anywhere(0, port="a1")  # as it is typed in: one label, whatever its letters
         self.assertEqual(self.station.wait(job["id"], until=("running", "prompt"), seconds=30)["port"], XHCI + "1")
         relabel = [bench.program("flashrack"), "port", "label", "a1", "--set", "a1", "--server", self.station.url]
         subprocess.run(relabel, check=True, capture_output=True)
         self.assertEqual(self.station.get("/ports/" + XHCI + "1")["label"], "a1")
-        self.assertIsNone(self.station.call("PATCH", path + "1", {"label": ""})["label"])
+        self.assertIsNone(self.station.change_port(XHCI + "1", label="")["label"])
         self.assert_refused(lambda: self.anywhere(0, port="A1"), "no port 'A1'")
-        self.station.call("PATCH", path + "2", {"label": "A1"})
+        self.station.change_port(XHCI + "2", label="A1")
 
     def test_phone_that_was_moved(self):
         """Proposed by what a port shows, done when a person says so, and never when two ports show it."""
@@ -294,7 +293,7 @@ class MadeUpPorts(Schedule):
         """Whoever takes the phone away before the job's end does not keep the next one on that port from work."""
         self.watch.port(XHCI + "1", mode="brom")
         self.until(lambda: self.station.get("/ports")["items"], "a port")
-        self.station.call("PATCH", "/api/v1/ports/" + XHCI + "1", {"takes_work": True})
+        self.station.change_port(XHCI + "1", takes_work=True)
         job = self.station.wait(self.anywhere(0)["id"], until=("running", "prompt"), seconds=30)
         self.watch.port(XHCI + "1", mode="none", speed=0)
         self.until(lambda: self.station.get("/ports/" + XHCI + "1")["mode"] == "none", "it is taken away")
@@ -310,12 +309,12 @@ class MadeUpPorts(Schedule):
         self.watch.port(XHCI + "1", mode="none", speed=0)
         self.until(lambda: self.station.get("/ports")["items"], "a port")
         for _ in range(4):
-            self.station.call("PATCH", "/api/v1/ports/" + XHCI + "1", {"enabled": True})
+            self.station.change_port(XHCI + "1", enabled=True)
             job = self.station.wait(self.anywhere(0, port=XHCI + "1")["id"], until=("prompt",), step="S3")
             os.kill(self.worker(job), signal.SIGKILL)
             self.assertEqual(self.station.wait(job["id"])["state"], "interrupted")
             # a job that goes on is seen to wait here
-            self.station.call("PATCH", "/api/v1/ports/" + XHCI + "1", {"enabled": False})
+            self.station.change_port(XHCI + "1", enabled=False)
             with concurrent.futures.ThreadPoolExecutor() as people:
                 asked = [people.submit(self.verb, job, verb) for verb in ("resume", "cancel")]
                 resumed, cancelled = (person.exception() for person in asked)
@@ -349,7 +348,7 @@ class MadeUpPorts(Schedule):
         self.assertEqual([(s["id"], (s["port"] or {}).get("mode")) for s in inner["sockets"]],
                          [(XHCI + "2.7.1", "fastboot"), (XHCI + "2.7.2", None)])
         self.assertEqual([p["id"] for p in topology["elsewhere"]], ["pci-0000:09:00.0-usb-0:1"])
-        self.station.call("PATCH", "/api/v1/ports/" + XHCI + "2.7.1", {"label": "A1"})
+        self.station.change_port(XHCI + "2.7.1", label="A1")
         tree = subprocess.run([bench.program("flashrack"), "ports", "--topology", "--server", self.station.url],
                               capture_output=True, text=True, check=True).stdout
         self.assertIn(f"{controller}: controller, high speed, 4 sockets\n", tree)

@@ -182,7 +182,7 @@ class Lifetime(Processes):
         acceptor.start()
         self.station.wait(job["id"], until=("running",), step="S5", seconds=60)
         os.kill(children(self.pid(), "flashrack-portwatch")[0], signal.SIGKILL)
-        self.assert_restored(acceptor.finish(150).get(job["id"]) or self.station.job(job["id"]))
+        self.assert_restored(acceptor.finish_job(job["id"], 150))
 
     def station_ends(self, with_signal):
         self.open(phones=2)
@@ -200,7 +200,7 @@ class Lifetime(Processes):
         self.rack.control(0, "unplug")
         acceptor = bench.Acceptor(self.station, self.rack, {waiting["id"]: 0})
         acceptor.start()
-        self.assert_restored(acceptor.finish(150).get(waiting["id"]) or self.station.job(waiting["id"]))
+        self.assert_restored(acceptor.finish_job(waiting["id"], 150))
         self.until(lambda: self.spools() == [], f"spool files go: {self.spools()}")
 
     def test_station_ended_in_the_backup(self):
@@ -468,7 +468,7 @@ class Queue(Processes):
         port = self.rack.port(0)
         first = self.station.wait(self.order()["id"], until=("prompt",))
         second = self.order()
-        disabled = self.station.call("PATCH", "/api/v1/ports/" + port, {"enabled": False})
+        disabled = self.station.change_port(port, enabled=False)
         self.assertEqual((disabled["state"], disabled["enabled"]), ("prompt", False))  # its job goes on there
         with self.assertRaises(bench.ApiError):
             self.order()
@@ -478,7 +478,7 @@ class Queue(Processes):
         self.restart()
         time.sleep(1)
         self.assertIn(self.station.job(second["id"])["state"], ("queued", "waiting"))
-        self.station.call("PATCH", "/api/v1/ports/" + port, {"enabled": True})
+        self.station.change_port(port, enabled=True)
         self.station.wait(second["id"], until=("prompt",), step="S3")
 
     def test_port_that_nobody_has_seen(self):

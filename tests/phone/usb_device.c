@@ -560,6 +560,8 @@ int board_usb_attach(struct board *b, const struct gadget *g)
         d->halted = 0;
         d->out_naks_until_ms = 0;
         d->active_ms = clock_now_ms();
+        b->keys &= ~b->keys_until_bus;
+        b->keys_until_bus = 0;
         fault_plan_step(&b->faults, board_stage_name(b->stage));
         pthread_cond_broadcast(&b->changed);
     }

@@ -58,7 +58,7 @@ def restore(url, address, folder):
     job = station.restore(rack.port(0), label["serial"], label["imeis"], firmware=firmware["id"], backup=backup["id"])
     acceptor = bench.Acceptor(station, rack, {job["id"]: 0})
     acceptor.start()
-    ended = acceptor.finish(300).get(job["id"]) or station.job(job["id"])
+    ended = acceptor.finish_job(job["id"], 300)
     if ended["state"] != "succeeded":
         sys.exit(f"the job is {ended['state']} in {ended['step']}: {ended['error']} {ended['prompt']}")
 
