@@ -105,6 +105,13 @@ export function resultText(job, last) {
   return writes.every((w) => w.verified) ? `Restored: ${total} written and verified` : `${total} written`;
 }
 
+// The likely cause of a job's error, or "" where it says no more than the message; as usb/plan/failure.c does it.
+export function causeOf(error) {
+  const words = (text) => (text ?? "").toLowerCase().match(/[a-z0-9_]+/g) ?? [];
+  const told = new Set(words(error?.message));
+  return error?.code !== "cancelled" && words(error?.cause).some((word) => !told.has(word)) ? error.cause : "";
+}
+
 export function waitWords(job) {
   if (!job.waits_for) return "";
   return job.retry_at ? `${job.waits_for.text}; again at ${when(job.retry_at)}` : job.waits_for.text;

@@ -3,9 +3,10 @@
 #include "usb/base/mem.h"
 
 static const struct api_routes *const resources[] = {
-    &api_ports_routes,    &api_jobs_routes,    &api_phones_routes,    &api_backups_routes,
-    &api_firmware_routes, &api_recipes_routes, &api_events_routes,    &api_health_routes,
-    &api_schema_routes,   &api_report_routes,  &api_conflicts_routes, &api_db_routes,
+    &api_ports_routes,    &api_jobs_routes,    &api_phones_routes,   &api_backups_routes,
+    &api_firmware_routes, &api_recipes_routes, &api_failures_routes, &api_events_routes,
+    &api_health_routes,   &api_schema_routes,  &api_report_routes,   &api_conflicts_routes,
+    &api_db_routes,
 };
 
 /* One table for the server: it has few places for tables, we have many files. */

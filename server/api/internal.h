@@ -61,7 +61,8 @@ struct api_routes {
 };
 extern const struct api_routes api_ports_routes, api_jobs_routes, api_phones_routes,
     api_backups_routes, api_conflicts_routes, api_firmware_routes, api_recipes_routes,
-    api_events_routes, api_health_routes, api_schema_routes, api_report_routes, api_db_routes;
+    api_failures_routes, api_events_routes, api_health_routes, api_schema_routes, api_report_routes,
+    api_db_routes;
 
 /* export.c: GET /backups/{id}/export */
 void api_backup_export(struct http_call *call, void *arg);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "usb/base/mem.h"
+#include "usb/plan/failure.h"
 
 /* No script, no image, nothing from elsewhere; the one style sheet stands in the page. */
 #define PAGE_POLICY                                                                                \
@@ -200,6 +201,8 @@ static void put_job(FILE *out, json_t *manifest)
     fact(out, "Started", json_object_get(job, "started_at"));
     fact(out, "Ended", json_object_get(job, "ended_at"));
     fact(out, "Why it ended so", json_object_get(error, "message"));
+    if (failure_cause_of(error))
+        fact(out, "Likely cause", json_object_get(error, "cause"));
     fact(out, "Advice", json_object_get(error, "advice"));
     fputs("</table>\n", out);
 }

@@ -6,6 +6,7 @@
 #include "server/cli/client_cmd.h"
 #include "server/cli/table.h"
 #include "usb/base/mem.h"
+#include "usb/plan/failure.h"
 
 #define RESTORE "x5-restore"
 
@@ -30,8 +31,11 @@ int job_verdict(json_t *job)
         return CLI_FINE;
     json_t *error = json_object_get(job, "error");
     const char *message = text_of(error, "message"), *advice = text_of(error, "advice");
+    const char *cause = failure_cause_of(error);
     fprintf(stderr, "flashrack: job %s %s%s%s\n", text_or_dash(job, "id"), state ? state : "?",
             message ? ": " : "", message ? cli_printable(message) : "");
+    if (cause)
+        fprintf(stderr, "           Likely cause: %s\n", cli_printable(cause));
     if (advice && advice[0])
         fprintf(stderr, "           %s\n", cli_printable(advice));
     return CLI_BAD_INPUT;
@@ -104,6 +108,8 @@ void job_print(json_t *job)
     line("", text_of(prompt, "todo"));
     seen_line(job);
     line("error", text_of(error, "message"));
+    if (failure_cause_of(error))
+        printf("  %-9s Likely cause: %s\n", "", text_or_dash(error, "cause"));
     line("", text_of(error, "advice"));
     steps_print(json_object_get(job, "steps"));
 }

@@ -78,25 +78,40 @@ void recipes_free(struct station *s)
     }
 }
 
-/* Whatever fails has a name: a catalogue that lacks one is not taken. */
+static bool failure_is_whole(json_t *failure)
+{
+    static const char *const members[] = {"code", "class", "cause", "advice"};
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (!json_is_string(json_object_get(failure, members[i])))
+            return false;
+    return true;
+}
+
+/* Whatever fails has a name, and every name is explained: a catalogue that lacks one is not taken. */
 static int check_failures(const struct station *s, struct err *err)
 {
+    const char *id;
+    json_t *failure;
+    json_object_foreach(s->failures, id, failure)
+    {
+        if (!failure_is_whole(failure))
+            return err_set(err, ERR_FORMAT,
+                           "%s/failures.json: failure %s lacks code, class, cause or advice: take "
+                           "the file that came with this program",
+                           s->schema_dir, id);
+    }
     static const int codes[] = {
 #define X(name, api, http, retry) name,
         ERR_TABLE(X)
 #undef X
     };
     for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
-        const char *id = failure_of_error(codes[i], FAILURE_AT_STATION);
-        json_t *f = json_object_get(s->failures, id);
-        if (!json_is_string(json_object_get(f, "code")) ||
-            !json_is_string(json_object_get(f, "advice")) ||
-            !json_is_string(json_object_get(f, "class")))
-            return err_set(
-                err, ERR_FORMAT,
-                "%s/failures.json: failure %s lacks code, class or advice: take the file "
-                "that came with this program",
-                s->schema_dir, id);
+        id = failure_of_error(codes[i], FAILURE_AT_STATION);
+        if (!json_object_get(s->failures, id))
+            return err_set(err, ERR_FORMAT,
+                           "%s/failures.json: there is no failure %s: take the file that came with "
+                           "this program",
+                           s->schema_dir, id);
     }
     return 0;
 }
@@ -114,8 +129,11 @@ static int load_failures(struct station *s, struct err *err)
     json_array_foreach(json_object_get(list, "failures"), i, item)
     {
         const char *id = json_string_value(json_object_get(item, "id"));
-        if (id)
-            json_object_set(s->failures, id, item);
+        if (!id)
+            continue;
+        if (!json_object_get(item, "seen_by")) /* a worker or flashrackd notices it by itself */
+            json_object_set_new(item, "seen_by", json_string("station"));
+        json_object_set(s->failures, id, item);
     }
     json_decref(list);
     return check_failures(s, err);
@@ -205,6 +223,14 @@ int recipe_take_former(struct station *s, json_t *stored, const char *sha256,
     return 0;
 }
 
+json_t *station_failures(struct station *s)
+{
+    json_t *items = json_array(), *failure;
+    const char *id;
+    json_object_foreach(s->failures, id, failure) json_array_append(items, failure);
+    return items;
+}
+
 json_t *failure_json(const struct station *s, const char *id, const char *code, const char *text)
 {
     json_t *failure = id && id[0] ? json_object_get(s->failures, id) : NULL;
@@ -212,8 +238,9 @@ json_t *failure_json(const struct station *s, const char *id, const char *code, 
         id = failure_of_error(err_from_name(code), FAILURE_AT_STATION);
         failure = json_object_get(s->failures, id);
     }
-    return json_pack("{s:O, s:s, s:O, s:O, s:s}", "code", json_object_get(failure, "code"),
-                     "message", text && text[0] ? text : "no detail", "advice",
+    return json_pack("{s:O, s:s, s:O, s:O, s:O, s:s}", "code", json_object_get(failure, "code"),
+                     "message", text && text[0] ? text : "no detail", "cause",
+                     json_object_get(failure, "cause"), "advice",
                      json_object_get(failure, "advice"), "class", json_object_get(failure, "class"),
                      "failure", id);
 }

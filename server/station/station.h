@@ -58,6 +58,10 @@ struct port_settings {
 void station_port_change(struct station *s, const char *id, const struct port_settings *settings,
                          station_done_fn *done, void *arg);
 
+/* The failure catalogue in its order, each with `seen_by` (openapi: Failure). A new reference to entries that are
+ * borrowed. */
+json_t *station_failures(struct station *s);
+
 /* Labels by plugging one phone along the rack. {state: off waiting seen, port, label}, a new reference. While it is
  * on no job begins; it ends by itself after ten minutes in which nobody looked. */
 json_t *station_calibration(struct station *s);

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import unittest
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -180,10 +181,16 @@ class AtTheStation(Station):
         self.feed()
         done = self.run_client(*self.order_args(), "--follow", status=1)
         self.assertRegex(done.stdout, r"job 1 failed after ")
-        self.assertRegex(done.stderr, r"flashrack: job 1 failed: .*battery.*\n +.*Charge the phone")
+        self.assertRegex(done.stderr, r"flashrack: job 1 failed: .*battery.*\n +Likely cause: the battery is too low\n"
+                                      r" +.*Charge the phone")
         again = self.run_client("job", "1", "--follow", "--json", status=1)
         self.assertEqual(json.loads(again.stdout)["error"]["code"], "battery_low")
         self.assertIn("failed", again.stderr)
+        self.assertRegex(self.out("job", "1"), r"\n  error +.*battery.*\n +Likely cause: the battery is too low\n"
+                                               r" +.*Charge the phone")
+        with urllib.request.urlopen(self.url + "/api/v1/jobs/1/report") as page:
+            self.assertRegex(page.read().decode(), r"battery has .*\n.*Likely cause</th><td>the battery is too low<.*\n"
+                                                   r".*Advice</th><td>.*Charge the phone")
 
     def test_abort_ends_the_job(self):
         self.open()
@@ -393,6 +400,24 @@ class AtTheStation(Station):
         found = {c["check"]: c["verdict"] for c in doctor["checks"]}
         self.assertEqual((found["station"], found["ready"], found["version"], found["firmware"]),
                          ("ok", "ok", "ok", "warn"))
+
+    def test_a_catalogue_that_is_not_whole_is_not_taken(self):
+        """Found at the start, not when the first phone fails so; E6 is what no program reports."""
+        self.open(hands="none")
+        self.station.stop()
+        schema = os.path.join(self.dir, "schema")
+        shutil.copytree(os.path.join(bench.ROOT, "schema"), schema)
+        path = os.path.join(schema, "failures.json")
+        with open(path) as f:
+            whole = json.load(f)["failures"]
+        bare = [{k: v for k, v in failure.items() if failure["id"] != "E6" or k != "cause"} for failure in whole]
+        for failures, words in ((bare, "failure E6 lacks"), (whole[:9], "there is no failure"), ([], "there is no failure")):
+            with open(path, "w") as f:
+                json.dump({"failures": failures}, f)
+            done = subprocess.run([*self.station.args, "--schema", schema], capture_output=True, text=True, timeout=WAIT)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(words, done.stderr)
+            self.assertIn("take the file that came with this program", done.stderr)
 
     def test_lists_are_read_page_by_page(self):
         self.open(hands="none")
@@ -610,6 +635,11 @@ class Peer(Client):
         text = self.out("ports")
         self.assertNotIn("\033", text)
         self.assertIn("?[2J", text)
+
+    def test_an_error_of_an_older_station_has_no_cause(self):
+        job = {"id": "1", "state": "failed", "error": {"code": "link_error", "message": "gone", "advice": "Another cable."}}
+        self.answers["/api/v1/jobs/1"] = [lambda h: self.reply(h, 200, json.dumps(job).encode())]
+        self.assertRegex(self.out("job", "1"), r"\n  error +gone\n +Another cable\.\n$")
 
     def test_doctor_says_what_is_not_ready(self):
         self.answers["/healthz"] = [lambda h: self.reply(h, 200, b"ok\n", "text/plain")]

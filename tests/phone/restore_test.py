@@ -127,6 +127,7 @@ class Bench(unittest.TestCase):
     def assert_failed(self, job, code, *words):
         self.assertEqual(job["state"], "failed", job)
         self.assertEqual(job["error"]["code"], code, job["error"])
+        self.assertTrue(job["error"]["cause"])
         self.assertTrue(job["error"]["advice"])
         for word in words:
             self.assertIn(word.lower(), job["error"]["message"].lower())

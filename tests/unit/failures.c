@@ -65,6 +65,41 @@ static void codes_are_given_once(void **state)
     json_decref(seen);
 }
 
+/* Whether a person is told the cause of this error: it must say more than its message. */
+static const struct row {
+    const char *name, *error;
+    bool told;
+} rows[] = {
+    {"another thing", "{'message': 'no bytes for 60 s', 'cause': 'cable or port'}", true},
+    {"one word more", "{'message': 'the port', 'cause': 'cable or port'}", true},
+    {"part of a word is not the word",
+     "{'message': 'reported: cables, orders', 'cause': 'cable or port'}", true},
+    {"word for word", "{'message': 'is it Port or Cable?', 'cause': 'cable or port'}", false},
+    {"a person stopped it",
+     "{'code': 'cancelled', 'message': 'cancelled', 'cause': 'a person stopped the job'}", false},
+    {"of an older station", "{'message': 'no bytes for 60 s', 'advice': 'Unplug.'}", false},
+    {"no text", "{'message': 'no bytes for 60 s', 'cause': null}", false},
+    {"no message", "{'cause': 'cable or port'}", true},
+    {"no error", "null", false},
+};
+
+static void cause_row(void **state)
+{
+    const struct row *r = *state;
+    char text[200];
+    size_t n = strlen(r->error);
+    assert_true(n < sizeof(text));
+    for (size_t i = 0; i <= n; i++)
+        text[i] = r->error[i] == '\'' ? '"' : r->error[i];
+    json_t *error = json_loads(text, JSON_DECODE_ANY, NULL);
+    assert_non_null(error);
+    const char *cause = failure_cause_of(error);
+    assert_int_equal(cause != NULL, r->told);
+    if (cause)
+        assert_string_equal(cause, json_string_value(json_object_get(error, "cause")));
+    json_decref(error);
+}
+
 int main(int argc, char **argv)
 {
     json_t *document = argc == 2 ? json_load_file(argv[1], JSON_REJECT_DUPLICATES, NULL) : NULL;
@@ -75,7 +110,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_error_is_one_failure),
         cmocka_unit_test(codes_are_given_once),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL) + RUN_ROWS(cause_row, rows);
     json_decref(document);
     return failed;
 }

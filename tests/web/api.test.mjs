@@ -188,6 +188,18 @@ test("one Idempotency-Key is one job", async () => {
   assert.equal((await send(order, "k".repeat(129))).status, 422);
 });
 
+test("the failure catalogue, as a station tells it", async () => {
+  const { items, next } = (await call(bench.url, "GET", "/api/v1/failures")).body;
+  assert.equal(next, null);
+  assert.ok(items.length > 60);
+  const check = schemaOf("Failure");
+  for (const failure of items) assert.ok(check(failure), ajv.errorsText(check.errors));
+  const shown = doc.paths["/failures"].get.responses["200"].content["application/json"].example;
+  for (const example of [...shown.items, ...doc.components.schemas.Failure.examples])
+    assert.deepEqual(items.find((f) => f.id === example.id), example); // the description's examples are true
+  assert.equal((await call(bench.url, "GET", "/api/v1/failures?limit=5")).status, 422);
+});
+
 test("lists come in pages", async () => {
   const all = (await call(bench.url, "GET", "/api/v1/jobs?limit=1000")).body.items.map((j) => j.id);
   const paged = [];

@@ -29,7 +29,7 @@
 #define PARTITION_BYTES (5 * 1024 * 1024)
 
 struct station {
-    json_t *ports, *jobs, *events, *logs, *keys, *firmware, *backups, *phones;
+    json_t *ports, *jobs, *events, *logs, *keys, *firmware, *backups, *phones, *failures;
     station_event_fn *on_event;
     void *on_event_arg;
     struct event *timer;
@@ -195,9 +195,12 @@ static void job_end(struct station *s, json_t *job, const char *state, const cha
     json_object_set_new(job, "prompt", json_null());
     put_now(job, "ended_at");
     if (strcmp(state, "failed") == 0)
-        json_object_set_new(job, "error",
-                            json_pack("{s:s, s:s, s:s}", "code", "C2", "message", text, "advice",
-                                      "Hold both volume keys before plugging in, and keep them."));
+        json_object_set_new(
+            job, "error",
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "code", "keys_not_held", "message", text,
+                      "cause", "the preloader shows up for two seconds and vanishes", "advice",
+                      "Hold both volume keys before plugging in, and keep them.", "class", "retry",
+                      "failure", "C2"));
     json_t *port = find(s->ports, text_of(job, "port"));
     if (port)
         json_object_set_new(port, "last",
@@ -315,6 +318,27 @@ json_t *station_port(struct station *s, const char *id)
 {
     json_t *port = find(s->ports, id);
     return port ? json_deep_copy(port) : NULL;
+}
+
+json_t *station_failures(struct station *s)
+{
+    return json_deep_copy(s->failures);
+}
+
+/* The shipped catalogue, beside the recipes, as a station tells it. */
+static json_t *failures_load(const char *recipes)
+{
+    AUTO(free_ptr) char *path = xasprintf("%s/../failures.json", recipes);
+    json_t *document = json_load_file(path, JSON_REJECT_DUPLICATES, NULL), *failure;
+    json_t *list = json_incref(json_object_get(document, "failures"));
+    size_t i;
+    json_array_foreach(list, i, failure)
+    {
+        if (!json_object_get(failure, "seen_by"))
+            put_text(failure, "seen_by", "station");
+    }
+    json_decref(document);
+    return list;
 }
 
 /* One controller: a single-TT hub with the ports but the last of it, an empty socket; the last port is elsewhere. */
@@ -965,8 +989,8 @@ static struct station *station_double(struct event_base *base, int ports, int ti
 
 static void station_double_free(struct station *s)
 {
-    json_t *all[] = {s->ports, s->jobs,     s->events,  s->logs,
-                     s->keys,  s->firmware, s->backups, s->phones};
+    json_t *all[] = {s->ports,    s->jobs,    s->events, s->logs,    s->keys,
+                     s->firmware, s->backups, s->phones, s->failures};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         json_decref(all[i]);
     event_free(s->timer);
@@ -1055,6 +1079,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_LEN(ends); i++)
         event_add(ends[i], NULL);
     struct station *station = station_double(base, o.ports, o.tick_ms, o.scene, o.hands);
+    station->failures = failures_load(o.recipes);
     struct store store = {station};
     struct http *http = NULL;
     struct api *api = NULL;

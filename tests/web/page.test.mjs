@@ -308,6 +308,28 @@ test("cancel asks first", onlyDouble, async () => {
   });
 });
 
+test("a failed job tells its likely cause, where that says more than the message", onlyDouble, async () => {
+  await withDouble(["--scene", "--ports", "8"], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      await page.locator("article").nth(5).getByRole("link", { name: /^Job / }).click();
+      const box = page.locator(".prompt-box[data-tone=fail]");
+      await shows(box, "Only the preloader showed up");
+      assert.deepEqual(await box.locator("p").allTextContents(), ["Likely cause: the preloader shows up for two seconds and vanishes",
+        "Hold both volume keys before plugging in, and keep them.", "Code keys_not_held"]);
+      // as tests/unit/failures.c wants it of the other programs
+      const told = await page.evaluate(async (errors) => {
+        const { causeOf } = await import("/format.js");
+        return errors.map(causeOf);
+      }, [
+        { message: "no bytes for 60 s", cause: "cable or port" }, { message: "the port", cause: "cable or port" },
+        { message: "reported: cables, orders", cause: "cable or port" }, { message: "is it Port or Cable?", cause: "cable or port" },
+        { code: "cancelled", message: "cancelled", cause: "a person stopped the job" }, { message: "no bytes for 60 s" }, null,
+      ]);
+      assert.deepEqual(told, ["cable or port", "cable or port", "cable or port", "", "", "", ""]);
+    });
+  });
+});
+
 test("the rack as it is wired: hubs, sockets, what is empty, advice", onlyDouble, async () => {
   await withDouble(["--scene", "--ports", "8"], async (bench) => {
     await withPage(bench.url, {}, async (page) => {

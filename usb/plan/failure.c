@@ -1,5 +1,10 @@
 #include "usb/plan/failure.h"
 
+#include <ctype.h>
+#include <stdbool.h>
+#include <string.h>
+#include <strings.h>
+
 #include "usb/base/err.h"
 #include "usb/base/mem.h"
 
@@ -28,4 +33,46 @@ const char *failure_of_error(int code, enum failure_place place)
         if (table[i].code == code)
             return table[i].failure[place];
     return "G2";
+}
+
+static size_t word_len(const char *text)
+{
+    size_t n = 0;
+    while (isalnum((unsigned char)text[n]) || text[n] == '_')
+        n++;
+    return n;
+}
+
+/* The next word in `*at`, which moves behind it; its length, 0 at the end. */
+static size_t word_next(const char **at, const char **word_out)
+{
+    while (**at && word_len(*at) == 0)
+        (*at)++;
+    *word_out = *at;
+    size_t n = word_len(*at);
+    *at += n;
+    return n;
+}
+
+static bool has_word(const char *text, const char *word, size_t len)
+{
+    const char *other;
+    for (size_t n; (n = word_next(&text, &other)) > 0;)
+        if (n == len && strncasecmp(other, word, len) == 0)
+            return true;
+    return false;
+}
+
+const char *failure_cause_of(json_t *error)
+{
+    const char *cause = json_string_value(json_object_get(error, "cause"));
+    const char *message = json_string_value(json_object_get(error, "message"));
+    const char *code = json_string_value(json_object_get(error, "code"));
+    if (!cause || (code && strcmp(code, "cancelled") == 0))
+        return NULL;
+    const char *at = cause, *word;
+    for (size_t n; (n = word_next(&at, &word)) > 0;)
+        if (!message || !has_word(message, word, n))
+            return cause;
+    return NULL;
 }

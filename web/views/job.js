@@ -2,7 +2,7 @@
 import { api, recipeOnce } from "../api.js";
 import { answerDialog, cancelDialog, moveDialog, problemBox } from "../dialogs.js";
 import { el, fill, icon, setAttr, setText, show, toast } from "../dom.js";
-import { between, bytesOf, duration, isOpen, jobShare, resultText, speed, stepIndex, when } from "../format.js";
+import { between, bytesOf, causeOf, duration, isOpen, jobShare, resultText, speed, stepIndex, when } from "../format.js";
 import { live, onChange, onLog, putJob } from "../live.js";
 import { portLabel, stateTag } from "./jobs.js";
 import { facts } from "./list.js";
@@ -102,8 +102,10 @@ function resultBox(job) {
 
 function errorBox(job) {
   if (!job.error) return null;
+  const cause = causeOf(job.error);
   return el("section", { class: "prompt-box", "data-tone": "fail" }, icon("fail"),
-    el("div", null, el("h2", null, job.error.message), job.error.advice ? el("p", null, job.error.advice) : null,
+    el("div", null, el("h2", null, job.error.message), cause ? el("p", { class: "note" }, `Likely cause: ${cause}`) : null,
+      job.error.advice ? el("p", null, job.error.advice) : null,
       el("p", { class: "note" }, `Code ${job.error.code}`)));
 }
 
