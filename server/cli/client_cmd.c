@@ -159,6 +159,14 @@ const struct cli_command client_commands[] = {
     {"db check", JSON,
      "Reads the station's databases as a whole; exits 1 and says what is damaged." STATION,
      db_check_cmd},
+    {"failures", "[WORDS...] " JSON,
+     "What can go wrong with a phone, and what to do about it.\n"
+     "Without words all of it as a table. With words the failures whose id, code, cause or advice\n"
+     "have all of them, small or capital, each with its advice: as 'google account' for what the\n"
+     "phone shows, or E6. Exits 1 when there is none.\n\n"
+     "class          retry: again without a change; fix: again when what the advice says was\n"
+     "               done; stop: not again before somebody has decided" STATION,
+     failures_cmd},
     {"events", "[--after CURSOR] [--type TYPE]... " JSON,
      "What changes, as it changes, until Ctrl-C.\n\n"
      "--after CURSOR everything since that event, 0 for all\n"

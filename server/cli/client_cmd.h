@@ -44,6 +44,8 @@ int firmware_add_cmd(const struct cli_command *self, int argc, char **argv);
 /* db_cmd.c */
 int db_backup_cmd(const struct cli_command *self, int argc, char **argv);
 int db_check_cmd(const struct cli_command *self, int argc, char **argv);
+/* failures_cmd.c */
+int failures_cmd(const struct cli_command *self, int argc, char **argv);
 /* events_cmd.c */
 int events_cmd(const struct cli_command *self, int argc, char **argv);
 /* doctor_cmd.c */

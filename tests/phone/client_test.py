@@ -401,6 +401,33 @@ class AtTheStation(Station):
         self.assertEqual((found["station"], found["ready"], found["version"], found["firmware"]),
                          ("ok", "ok", "ok", "warn"))
 
+    def test_failures_are_looked_up(self):
+        self.open(hands="none")
+        with open(os.path.join(bench.ROOT, "schema", "failures.json")) as f:
+            catalogue = [{"seen_by": "station", **failure} for failure in json.load(f)["failures"]]
+        self.assertEqual(self.json("failures"), {"items": catalogue, "next": None})
+        table = self.out("failures")
+        self.assertRegex(table, r"^ID +CLASS +CAUSE\nA1 +stop +no backup of this phone is known\n")
+        self.assertEqual(len(re.findall(r"(?m)^[A-Z]\d+ ", table)), len(catalogue))
+        # all words, wherever they stand, small or capital; the advice as a whole
+        found = self.out("failures", "GOOGLE", "signs")
+        self.assertEqual(found, "E6  stop  owner_lock  (only a person sees it)\n"
+                                "  cause     the phone asks for the Google account that was used before\n"
+                                "  advice    That is normal: the owner signs in. The lock is not touched here.\n")
+        ids = lambda *words: [f["id"] for f in self.json("failures", *words)["items"]]  # noqa: E731
+        self.assertEqual(ids("e1"), ["E1"], "an id is meant as a whole")
+        self.assertEqual(ids("owner_lock"), ["E6"])
+        self.assertEqual(ids("nvram warning"), ["E10"])
+        self.assertNotIn("person", self.out("failures", "D13"))
+        longest = max(catalogue, key=lambda f: len(f["advice"]))
+        self.assertIn(longest["advice"], self.out("failures", longest["code"]))
+        self.refused("failures", "google", "nvram", words=["all of this in it: google nvram", "'flashrack failures' lists"])
+        self.refused("failures", "\033[2J", words=["this in it: ?[2J"])
+        self.assertEqual(self.json("failures", "E99", status=1), {"items": [], "next": None})
+        with self.assertRaises(bench.ApiError) as refused:
+            self.station.get("/failures?limit=1")  # the list is never cut
+        self.assertEqual(refused.exception.status, 422)
+
     def test_a_catalogue_that_is_not_whole_is_not_taken(self):
         """Found at the start, not when the first phone fails so; E6 is what no program reports."""
         self.open(hands="none")
@@ -641,6 +668,11 @@ class Peer(Client):
         self.answers["/api/v1/jobs/1"] = [lambda h: self.reply(h, 200, json.dumps(job).encode())]
         self.assertRegex(self.out("job", "1"), r"\n  error +gone\n +Another cable\.\n$")
 
+    def test_a_station_without_failures(self):
+        self.refused("failures", words=["404"])  # it is older than they are
+        self.answers["/api/v1/failures"] = [lambda h: self.reply(h, 200, b'{"items":[],"next":null}')]
+        self.refused("failures", words=["catalogue is empty", "--schema"])
+
     def test_doctor_says_what_is_not_ready(self):
         self.answers["/healthz"] = [lambda h: self.reply(h, 200, b"ok\n", "text/plain")]
         self.answers["/readyz"] = [lambda h: self.reply(h, 503, b'{"ok":false,"portwatch":false,"jobs":0}')]
@@ -666,7 +698,7 @@ class Peer(Client):
 
 
 COMMANDS = ("ports", "port label", "order", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups", "import-dump",
-            "firmware list", "firmware add", "events", "doctor")
+            "firmware list", "firmware add", "failures", "events", "doctor")
 
 
 class NoStation(Client):
