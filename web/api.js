@@ -82,6 +82,7 @@ export const api = {
   firmware: (parameters) => request("GET", `/firmware${query(parameters)}`),
   firmwareOne: (firmware) => request("GET", `/firmware/${id(firmware)}`),
   firmwareAdd: (body) => request("POST", "/firmware", body, { deadlineMs: LONG_MS }),
+  failures: () => request("GET", "/failures"),
   recipes: () => request("GET", "/recipes"),
   recipe: (name) => request("GET", `/recipes/${id(name)}`),
 };

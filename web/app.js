@@ -10,6 +10,7 @@ import { orderView } from "./views/order.js";
 import { phonesView, phoneView } from "./views/phones.js";
 import { backupsView, backupView } from "./views/backups.js";
 import { conflictsView, conflictView } from "./views/conflicts.js";
+import { failuresView } from "./views/failures.js";
 import { firmwareView, firmwareOneView } from "./views/firmware.js";
 
 const ROUTES = [
@@ -26,8 +27,9 @@ const ROUTES = [
   [/^\/conflicts\/([^/]+)$/, conflictView, "Conflict", "/conflicts"],
   [/^\/firmware$/, firmwareView, "Firmware", "/firmware"],
   [/^\/firmware\/([^/]+)$/, firmwareOneView, "Firmware", "/firmware"],
+  [/^\/help$/, failuresView, "Help", "/help"],
 ];
-const NAVIGATION = [["/", "Bench"], ["/topology", "Rack"], ["/jobs", "Jobs"], ["/phones", "Phones"], ["/backups", "Backups"], ["/firmware", "Firmware"], ["/conflicts", "Conflicts"]];
+const NAVIGATION = [["/", "Bench"], ["/topology", "Rack"], ["/jobs", "Jobs"], ["/phones", "Phones"], ["/backups", "Backups"], ["/firmware", "Firmware"], ["/conflicts", "Conflicts"], ["/help", "Help"]];
 const SUMMARY = [["run", "Running", "run"], ["hand", "Need a hand", "hand"], ["done", "Done", "done"], ["fail", "Failed", "fail"]];
 
 const main = document.getElementById("main");

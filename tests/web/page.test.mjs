@@ -220,7 +220,7 @@ for (const ports of [1, 3, 8, 24, 32]) {
 test("on a phone-size screen nothing sticks out", onlyDouble, async () => {
   await withDouble(["--scene", "--ports", "32"], async (bench) => {
     await withPage(bench.url, { viewport: { width: 390, height: 844 } }, async (page) => {
-      for (const path of ["/", "/topology", "/jobs", "/jobs/1", "/new", "/phones", "/phones/1", "/backups", "/backups/1", "/firmware", "/firmware/1", "/conflicts", "/conflicts/1"]) {
+      for (const path of ["/", "/topology", "/jobs", "/jobs/1", "/new", "/phones", "/phones/1", "/backups", "/backups/1", "/firmware", "/firmware/1", "/conflicts", "/conflicts/1", "/help"]) {
         await page.goto(`${bench.url}/#${path}`);
         await page.locator("main h1, main article").first().waitFor();
         const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -315,7 +315,7 @@ test("a failed job tells its likely cause, where that says more than the message
       const box = page.locator(".prompt-box[data-tone=fail]");
       await shows(box, "Only the preloader showed up");
       assert.deepEqual(await box.locator("p").allTextContents(), ["Likely cause: the preloader shows up for two seconds and vanishes",
-        "Hold both volume keys before plugging in, and keep them.", "Code keys_not_held"]);
+        "Hold both volume keys before plugging in, and keep them.", "Code keys_not_held. The phone shows something else?"]);
       // as tests/unit/failures.c wants it of the other programs
       const told = await page.evaluate(async (errors) => {
         const { causeOf } = await import("/format.js");
@@ -326,6 +326,50 @@ test("a failed job tells its likely cause, where that says more than the message
         { code: "cancelled", message: "cancelled", cause: "a person stopped the job" }, { message: "no bytes for 60 s" }, null,
       ]);
       assert.deepEqual(told, ["cable or port", "cable or port", "cable or port", "", "", "", ""]);
+    });
+  });
+});
+
+test("what a person sees at a phone is looked up", onlyDouble, async () => {
+  await withDouble(["--scene", "--ports", "8"], async (bench) => {
+    const { items } = (await call(bench.url, "GET", "/api/v1/failures")).body;
+    await withPage(bench.url, {}, async (page) => {
+      await page.locator("article").nth(5).getByRole("link", { name: /^Job / }).click();
+      await page.getByRole("link", { name: "The phone shows something else?" }).click();
+      const rows = page.locator("tbody tr"), status = page.getByRole("status").filter({ hasText: /\d/ });
+      await shows(page.getByRole("link", { name: "Help" }).and(page.locator("[aria-current=page]")), "Help");
+      await until("the whole catalogue", async () => (await rows.count()) === items.length);
+      const first = await rows.first().locator("td").first().textContent();
+      assert.equal(items.find((f) => f.cause === first).seen_by, "person");
+      assert.equal(items[0].seen_by, "station"); // the first of the catalogue is not the page's
+      const found = async (text, count) => {
+        await page.keyboard.press("Control+A"); // the search has the focus
+        await page.keyboard.type(text);
+        await shows(status, `${count} of ${items.length}`);
+        return rows.locator("td[data-title=Id]").allTextContents();
+      };
+      assert.deepEqual(await found("GOOGLE  signs", 1), ["E6 owner_lock"]);
+      await shows(rows, "the owner signs in. The lock is not touched here.");
+      assert.deepEqual(await found("e1", 1), ["E1 upgrade_refused"]);
+      assert.deepEqual(await found("no such thing", 0), []);
+      await page.getByRole("heading", { name: "Nothing has all of these words" }).waitFor();
+      await page.keyboard.press("Enter"); // sends nothing, leads nowhere
+      assert.match(page.url(), /#\/help$/);
+      await page.getByLabel("What do you see?").fill("");
+      await until("the whole catalogue again", async () => (await rows.count()) === items.length);
+    });
+  });
+});
+
+test("a station without the catalogue says so", onlyDouble, async () => {
+  await withDouble([], async (bench) => {
+    await withPage(bench.url, {}, async (page) => {
+      let answers = 0;
+      await page.route("**/api/v1/failures", (route) => (answers++ ? route.fallback() : route.abort()));
+      await page.getByRole("link", { name: "Help" }).click();
+      await shows(page.locator(".problem"), "The station does not answer.");
+      await page.getByLabel("What do you see?").fill("google"); // asked again
+      await page.locator("tbody tr", { hasText: "Google account" }).waitFor();
     });
   });
 });

@@ -106,7 +106,7 @@ function errorBox(job) {
   return el("section", { class: "prompt-box", "data-tone": "fail" }, icon("fail"),
     el("div", null, el("h2", null, job.error.message), cause ? el("p", { class: "note" }, `Likely cause: ${cause}`) : null,
       job.error.advice ? el("p", null, job.error.advice) : null,
-      el("p", { class: "note" }, `Code ${job.error.code}`)));
+      el("p", { class: "note" }, `Code ${job.error.code}. `, el("a", { href: "#/help" }, "The phone shows something else?"))));
 }
 
 function actions(job) {
