@@ -25,6 +25,21 @@ const struct cli_command client_commands[] = {
      "What is written beside the socket.\n"
      "PORT is its id or its label of before; no two ports have the same label." STATION,
      port_label_cmd},
+    {"port enable", "PORT " JSON,
+     "Takes a port into use again.\n"
+     "PORT is its id or its label. Jobs that wait for the port begin there." STATION,
+     port_enable_cmd},
+    {"port disable", "PORT " JSON,
+     "Takes a port out of use, for repair or for good.\n"
+     "PORT is its id or its label. No job begins there and none can be ordered for it; one that\n"
+     "is on it goes on to its end, those that wait for it wait until it is enabled." STATION,
+     port_disable_cmd},
+    {"port takes-work", "PORT [--off] " JSON,
+     "Lets a port run jobs that name no port.\n"
+     "PORT is its id or its label. When such a job waits, whatever phone shows up there is looked\n"
+     "at, and the job goes on with it if it is the right one.\n\n"
+     "--off          no longer: only jobs that name the port run there" STATION,
+     port_takes_work_cmd},
     {"phones", "[--serial SERIAL] " JSON,
      "The phones that the station has met, and whose identity is whole." STATION, phones_cmd},
     {"jobs", "[--open] [--state STATE] [--port PORT] [--serial SERIAL] [--limit N] " JSON,

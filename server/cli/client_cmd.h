@@ -24,6 +24,12 @@ int report_get_cmd(const struct cli_command *self, int argc, char **argv);
 int report_key_cmd(const struct cli_command *self, int argc, char **argv);
 /* port_cmd.c */
 int port_label_cmd(const struct cli_command *self, int argc, char **argv);
+int port_enable_cmd(const struct cli_command *self, int argc, char **argv);
+int port_disable_cmd(const struct cli_command *self, int argc, char **argv);
+int port_takes_work_cmd(const struct cli_command *self, int argc, char **argv);
+/* Also while its last job goes on, which its state does not tell. */
+bool port_is_out_of_use(json_t *port);
+const char *port_use_note(json_t *port); /* what its state does not tell; NULL: nothing */
 /* calibrate_cmd.c */
 int calibrate_cmd(const struct cli_command *self, int argc, char **argv);
 /* answer_cmd.c */

@@ -183,16 +183,18 @@ static void check_version(struct doctor *d)
 static void check_port(struct doctor *d, json_t *port)
 {
     const char *label = text_of(port, "label"), *trouble = text_of(port, "trouble");
-    const char *state = text_of(port, "state");
     const char *name = label ? label : text_or_dash(port, "id");
     if (trouble) {
         AUTO(free_ptr) char *fact = xasprintf("port %s: %s", name, trouble);
         tell(d, "port", CHECK_FAIL, fact,
              "Pull the phone, wait five seconds, plug it in again; then another cable, another "
              "port.");
-    } else if (state && strcmp(state, "disabled") == 0) {
+    }
+    if (port_is_out_of_use(port)) {
         AUTO(free_ptr) char *fact = xasprintf("port %s is out of use", name);
-        tell(d, "port", CHECK_INFO, fact, "The dashboard enables it.");
+        AUTO(free_ptr)
+        char *advice = xasprintf("flashrack port enable %s", text_or_dash(port, "id"));
+        tell(d, "port", CHECK_INFO, fact, advice);
     }
 }
 

@@ -84,15 +84,22 @@ static char *joined(json_t *array)
 
 /* ---- ports ------------------------------------------------------------------------------------------ */
 
-static void port_row(struct table *t, json_t *port)
+/* How it is used, then what is wrong with it or how its last job ended; NULL: nothing to say. */
+static char *port_note(json_t *port)
 {
     json_t *last = json_object_get(port, "last");
-    const char *trouble = text_of(port, "trouble"), *before = text_of(last, "state");
-    AUTO(free_ptr) char *note = NULL;
-    if (trouble)
-        note = xstrdup(trouble);
-    else if (before)
-        note = xasprintf("job %s %s", text_or_dash(last, "job_id"), before);
+    const char *use = port_use_note(port), *before = text_of(last, "state");
+    AUTO(free_ptr) char *result = xstrdup(text_of(port, "trouble"));
+    if (!result && before)
+        result = xasprintf("job %s %s", text_or_dash(last, "job_id"), before);
+    if (!use)
+        return STEAL(result);
+    return result ? xasprintf("%s; %s", use, result) : xstrdup(use);
+}
+
+static void port_row(struct table *t, json_t *port)
+{
+    AUTO(free_ptr) char *note = port_note(port);
     table_cell(t, text_of(port, "label"));
     table_cell(t, text_of(port, "state"));
     table_cell(t, text_of(port, "mode"));

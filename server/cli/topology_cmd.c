@@ -39,10 +39,13 @@ static void hub_line(json_t *hub, int indent)
 static void port_line(json_t *port, const char *id)
 {
     const char *label = text_of(port, "label"), *mode = text_of(port, "mode");
+    const char *use = port_use_note(port);
     printf("%s: %s", cli_printable(label ? label : id),
            json_is_object(port) ? text_or_dash(port, "state") : "empty, never used");
     if (mode && strcmp(mode, "none") != 0)
         printf(", %s", cli_printable(mode));
+    if (use)
+        printf(", %s", use);
     putchar('\n');
 }
 

@@ -1,6 +1,6 @@
 # bash completion for flashrack. The program itself is asked what it knows, so that this never lags behind it.
 _flashrack_commands() {
-    "$1" --help 2>/dev/null | sed -nE 's/^  ([a-z][a-z-]*)( [a-z]+)? .*/\1\2/p'
+    "$1" --help 2>/dev/null | sed -nE 's/^  ([a-z][a-z-]*)( [a-z][a-z-]*)? .*/\1\2/p'
 }
 
 _flashrack() {

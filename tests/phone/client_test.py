@@ -270,6 +270,42 @@ class AtTheStation(Station):
         self.refused("port", "label", "A1", "--remove", words=["no port 'A1'"])
         self.out("cancel", "2")
 
+    def test_a_port_out_of_use_and_taking_work(self):
+        self.open(hands="none")
+        self.feed()
+        port, orders = self.rack.port(0), self.order_args()
+        self.out(*orders)
+        self.station.wait("1", until=("prompt",))
+        self.station.change_port(port, label="A1")  # that only the order has named so far
+        self.refused("port", "disable", "Z9", words=["no port 'Z9'", "flashrack ports"])
+        self.refused("port", "enable", "Z9", words=["no port 'Z9'"])
+        self.refused("port", "takes-work", port + "9", words=[f"no port '{port}9'"])
+        self.assertEqual(self.out("port", "takes-work", port), f"port {port} (A1): in use; takes work, also of jobs that name no port\n")
+        self.assertRegex(self.out("ports"), rf"\nA1 +prompt .* {port} +takes work\n")
+        self.assertRegex(self.out("ports", "--topology"), r"A1: prompt.*, takes work\n")
+        self.assertEqual(self.out("port", "takes-work", "a1", "--off"), f"port {port} (A1): in use; only for jobs that name it\n")
+        self.assertRegex(self.out("ports"), rf"\nA1 +prompt .* {port} +-\n")
+
+        self.assertEqual(self.out("port", "disable", "A1"), f"port {port} (A1): out of use; its job goes on there\n")
+        self.assertRegex(self.out("ports"), rf"\nA1 +prompt .* {port} +out of use after its job\n")
+        self.assertRegex(self.out("ports", "--topology"), r"A1: prompt.*, out of use after its job\n")
+        self.refused(*orders, words=["port A1 is disabled"])
+        self.assertRegex(self.out("doctor"), rf"INFO +port +port A1 is out of use\n +-> flashrack port enable {port}\n")
+        self.out("cancel", "1")
+        self.station.wait("1")
+        shown = self.json("port", "takes-work", "A1")
+        self.assertEqual((shown["id"], shown["state"], shown["enabled"], shown["takes_work"]), (port, "disabled", False, True))
+        self.assertEqual(self.out("port", "disable", port), f"port {port} (A1): out of use; it will take work when it is enabled\n")
+        self.assertRegex(self.out("ports"), rf"\nA1 +disabled .* {port} +job 1 cancelled\n")
+        self.refused(*orders, words=["port A1 is disabled"])
+        self.out("port", "takes-work", "A1", "--off")
+        self.assertEqual(self.out("port", "disable", "A1"), f"port {port} (A1): out of use\n")
+        enabled = self.json("port", "enable", "A1")
+        self.assertEqual((enabled["enabled"], enabled["takes_work"], enabled["label"]), (True, False, "A1"))
+        self.assertNotIn("out of use", self.out("doctor"))
+        self.out(*orders)
+        self.out("cancel", "2")
+
     def test_interrupt_leaves_the_job_running(self):
         self.open(hands="none")
         self.feed()
@@ -677,13 +713,13 @@ class Peer(Client):
         self.answers["/healthz"] = [lambda h: self.reply(h, 200, b"ok\n", "text/plain")]
         self.answers["/readyz"] = [lambda h: self.reply(h, 503, b'{"ok":false,"portwatch":false,"jobs":0}')]
         ports = {"items": [{"id": "usbip-1", "label": "A1", "state": "fault", "trouble": "over-current"},
-                           {"id": "usbip-2", "label": None, "state": "disabled", "trouble": None}], "next": None}
+                           {"id": "usbip-2", "label": "B 2", "state": "disabled", "trouble": None}], "next": None}
         self.answers["/api/v1/ports"] = [lambda h: self.reply(h, 200, json.dumps(ports).encode())]
         text = self.run_client("doctor", status=1).stdout
         self.assertRegex(text, r"FAIL +ready +flashrack-portwatch does not run")
         self.assertRegex(text, r"-> systemctl restart flashrack-portwatch")
         self.assertRegex(text, r"FAIL +port +port A1: over-current")
-        self.assertRegex(text, r"INFO +port +port usbip-2 is out of use")
+        self.assertRegex(text, r"INFO +port +port B 2 is out of use\n +-> flashrack port enable usbip-2\n")
         self.assertRegex(text, r"FAIL +firmware ")
 
     def test_doctor_says_how_far_sealing_is(self):
@@ -697,8 +733,8 @@ class Peer(Client):
             self.assertRegex(self.run_client("doctor", status=1).stdout, words)
 
 
-COMMANDS = ("ports", "port label", "order", "phones", "jobs", "job", "restore", "answer", "pause", "resume", "cancel", "backups", "import-dump",
-            "firmware list", "firmware add", "failures", "events", "doctor")
+COMMANDS = ("ports", "port label", "port enable", "port disable", "port takes-work", "order", "phones", "jobs", "job", "restore", "answer",
+            "pause", "resume", "cancel", "backups", "import-dump", "firmware list", "firmware add", "failures", "events", "doctor")
 
 
 class NoStation(Client):
@@ -721,7 +757,8 @@ class NoStation(Client):
 
     def test_usage_needs_no_station(self):
         for args in (["job"], ["job", "1", "2"], ["restore"], ["restore", "--port", "A1"], ["order", "--port", "A1"],
-                     ["port", "label", "A1"], ["port", "label", "A1", "--set", "A2", "--remove"], ["jobs", "--limit", "0"],
+                     ["port", "label", "A1"], ["port", "label", "A1", "--set", "A2", "--remove"], ["port", "enable"],
+                     ["port", "disable", "A1", "A2"], ["port", "disable", "A1", "--off"], ["port", "takes-work"], ["jobs", "--limit", "0"],
                      ["jobs", "--limit", "x"], ["import-dump", "F"], ["import-dump", "--serial", "S"],
                      ["firmware", "add"], ["events", "--after", "x"], ["answer"], ["ports", "--nonsense"], ["cancel"],
                      ["answer", "1"] + ["--imei", IMEI] * 9):
@@ -748,6 +785,8 @@ class NoStation(Client):
         self.assertEqual({c.split()[0] for c in COMMANDS} - set(first), set())
         self.assertEqual(self.complete("resu"), ["resume"])
         self.assertLessEqual({"add", "list", "check"}, set(self.complete("firmware", "")))
+        self.assertLessEqual({"label", "enable", "disable", "takes-work"}, set(self.complete("port", "")))
+        self.assertIn("--off", self.complete("port", "takes-work", "A1", "--o"))
         self.assertLessEqual({"--port", "--serial", "--follow", "--json"}, set(self.complete("restore", "--")))
         self.assertEqual(self.complete("restore", "--finish", "u"), ["upgrade"])
         self.assertIn("--token", self.complete("firmware", "add", "--"))
