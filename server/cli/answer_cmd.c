@@ -1,11 +1,12 @@
 /* answer_cmd.c: a job's question to a person. The station takes an answer at once and the phone's worker judges it a
- * moment later, so the verdict is seen in the job: the prompt is over, or another one stands there. */
+ * moment later, so the verdict is seen in the job: it goes on, or asks again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "server/cli/client_cmd.h"
+#include "server/cli/job_view.h"
 #include "server/cli/table.h"
 #include "usb/base/clock.h"
 #include "usb/base/mem.h"
@@ -30,26 +31,35 @@ static json_t *numbers_json(const struct phone_numbers *n)
     return values;
 }
 
-static const char *prompt_id_of(json_t *job)
+static bool differs(json_t *a, json_t *b, const char *key)
 {
-    const char *id = text_of(json_object_get(job, "prompt"), "id");
-    return id ? id : "";
+    const char *x = text_of(a, key), *y = text_of(b, key);
+    return x && y && strcmp(x, y) != 0;
 }
 
-/* 1: judged, 0: not yet. Between two prompts the job is running, so a missing prompt says nothing by itself: the
- * acceptance step must have ended, too. */
-static int judged(json_t *job, const char *prompt_id, const char *step)
+/* Numbers that do not fit are asked for again in the same step. Between the two prompts the job is running, so a missing
+ * prompt says nothing by itself: the step must have ended, or the job does not run any more. Nobody judges an ok. */
+static bool judged(json_t *job, json_t *asked)
 {
-    const char *now = prompt_id_of(job), *step_now = text_of(job, "step");
-    if (job_has_ended(job))
-        return 1;
-    if (now[0])
-        return strcmp(now, prompt_id) != 0;
-    return step && step_now && strcmp(step, step_now) != 0;
+    json_t *now = json_object_get(job, "prompt");
+    const char *state = text_of(job, "state");
+    if (json_is_object(now))
+        return differs(now, asked, "id");
+    if (state && (strcmp(state, "running") == 0 || strcmp(state, "prompt") == 0))
+        return prompt_wants_ok(asked) || differs(job, asked, "step");
+    return true;
 }
 
-static int verdict_wait(struct client *c, const char *job_id, const char *prompt_id,
-                        const char *step, json_t **job_out, struct err *err)
+/* A prompt that stands there now may be the next one, of another step or done at the phone. */
+static bool asks_again(json_t *job, json_t *asked)
+{
+    json_t *now = json_object_get(job, "prompt");
+    const char *by = text_of(now, "answered_by");
+    return by && strcmp(by, "person") == 0 && !differs(now, asked, "step");
+}
+
+static int verdict_wait(struct client *c, const char *job_id, json_t *asked, json_t **job_out,
+                        struct err *err)
 {
     AUTO(free_ptr) char *path = client_path("jobs", job_id, "");
     for (int64_t until = clock_in(VERDICT_WAIT_MS);;) {
@@ -57,7 +67,7 @@ static int verdict_wait(struct client *c, const char *job_id, const char *prompt
         int rc = client_get(c, path, &job, err);
         if (rc < 0)
             return rc;
-        if (judged(job, prompt_id, step)) {
+        if (judged(job, asked)) {
             *job_out = json_incref(job);
             return 0;
         }
@@ -68,13 +78,13 @@ static int verdict_wait(struct client *c, const char *job_id, const char *prompt
     }
 }
 
-int prompt_answer(struct client *c, const char *job_id, const char *prompt_id, const char *answer,
+int prompt_answer(struct client *c, const char *job_id, json_t *prompt, const char *answer,
                   const struct phone_numbers *numbers, json_t **job_out, struct err *err)
 {
     AUTO(client_json_free) json_t *taken = NULL;
     AUTO(free_ptr) char *path = client_path("jobs", job_id, "answer");
     json_t *body = json_object();
-    json_object_set_new(body, "prompt_id", cli_json_text(prompt_id));
+    json_object_set_new(body, "prompt_id", cli_json_text(text_or_dash(prompt, "id")));
     json_object_set_new(body, "answer", cli_json_text(answer));
     json_t *values = numbers_json(numbers);
     if (json_object_size(values))
@@ -83,19 +93,15 @@ int prompt_answer(struct client *c, const char *job_id, const char *prompt_id, c
     int rc = client_post(c, path, body, &taken, err);
     if (rc < 0)
         return rc;
-    AUTO(free_ptr) char *step = xstrdup(text_of(taken, "step"));
-    rc = verdict_wait(c, job_id, prompt_id, step, job_out, err);
-    if (rc < 0)
+    rc = verdict_wait(c, job_id, prompt, job_out, err);
+    if (rc < 0 || !asks_again(*job_out, prompt))
         return rc;
-    const char *now = prompt_id_of(*job_out),
-               *text = text_of(json_object_get(*job_out, "prompt"), "text");
-    if (now[0])
-        return err_set(err, ERR_MISMATCH, "%s", text ? text : "the job asks again");
-    return 0;
+    const char *text = text_of(json_object_get(*job_out, "prompt"), "text");
+    return err_set(err, ERR_MISMATCH, "%s", text ? text : "the job asks again");
 }
 
-/* The prompt that stands now: its id, or NULL after telling that nothing is asked. */
-static char *prompt_now(struct client *c, const char *job_id)
+/* The prompt that stands now, or NULL after telling that nothing is asked. */
+static json_t *prompt_now(struct client *c, const char *job_id)
 {
     struct err err;
     AUTO(client_json_free) json_t *job = NULL;
@@ -107,7 +113,7 @@ static char *prompt_now(struct client *c, const char *job_id)
     json_t *prompt = json_object_get(job, "prompt");
     const char *by = text_of(prompt, "answered_by");
     if (by && strcmp(by, "person") == 0)
-        return xstrdup(prompt_id_of(job));
+        return json_incref(prompt);
     if (by) {
         err_set(&err, ERR_CONFLICT, "job %s asks for something that is done at the phone: %s",
                 job_id, text_or_dash(prompt, "text"));
@@ -118,6 +124,15 @@ static char *prompt_now(struct client *c, const char *job_id)
         cli_fail(&err, "'flashrack job ID --follow' shows when it asks.");
     }
     return NULL;
+}
+
+/* They belong to another question than the one that stands there: a yes would be taken for them. */
+static int numbers_refuse(const char *job_id, json_t *prompt)
+{
+    struct err err;
+    err_set(&err, ERR_CONFLICT, "job %s asks for ok or abort, and for no numbers: %s", job_id,
+            text_or_dash(prompt, "text"));
+    return cli_fail(&err, text_of(prompt, "todo"));
 }
 
 int answer_cmd(const struct cli_command *self, int argc, char **argv)
@@ -138,12 +153,14 @@ int answer_cmd(const struct cli_command *self, int argc, char **argv)
         rc = station_open(&common, &c);
     if (rc != CMD_GO_ON)
         return rc;
-    AUTO(free_ptr) char *prompt_id = prompt_now(c, argv[0]);
-    if (!prompt_id)
+    AUTO(client_json_free) json_t *prompt = prompt_now(c, argv[0]);
+    if (!prompt)
         return CLI_BAD_INPUT;
+    if (prompt_wants_ok(prompt) && (n.serial || n.imeis[0] || n.wlan_mac || n.bt_mac))
+        return numbers_refuse(argv[0], prompt);
     struct err err;
     AUTO(client_json_free) json_t *job = NULL;
-    rc = prompt_answer(c, argv[0], prompt_id, abort_job ? "abort" : "ok", &n, &job, &err);
+    rc = prompt_answer(c, argv[0], prompt, abort_job ? "abort" : "ok", &n, &job, &err);
     if (common.json && job)
         cli_json_print(json_incref(job));
     if (rc < 0)

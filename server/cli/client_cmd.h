@@ -92,8 +92,9 @@ struct phone_numbers {
     const char *serial, *wlan_mac, *bt_mac;
     const char *imeis[CLI_VALUES_MAX + 1]; /* NULL ends */
 };
-/* Sends it and waits for what the phone's job makes of it: CLI_FINE when the prompt is over. */
-int prompt_answer(struct client *c, const char *job_id, const char *prompt_id, const char *answer,
+/* Sends it and waits for what the phone's job makes of it: CLI_FINE when it is taken, ERR_MISMATCH with *job_out when
+ * the job asks again. `prompt`: the job's, as it was shown. */
+int prompt_answer(struct client *c, const char *job_id, json_t *prompt, const char *answer,
                   const struct phone_numbers *numbers, json_t **job_out, struct err *err);
 
 #endif

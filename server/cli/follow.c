@@ -1,6 +1,8 @@
 /* follow.c: a job from now to its end. The event stream says what changes; after each `hello` (the connection is new)
- * and at the end the job itself is read, so that nothing that happened in between is missed. */
+ * and at the end the job itself is read, so that nothing that happened in between is missed. After a break the stream
+ * gives what was missed first: of that steps and log are told, and what is to be done now is read behind it. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,14 +12,23 @@
 #include "server/cli/table.h"
 #include "usb/base/mem.h"
 
+/* Why the job must be read. */
+enum look {
+    LOOK_NOT,
+    LOOK_END,  /* has it ended? If not, the stream says what it does */
+    LOOK_SHOW, /* the stream does not say how it is now */
+};
+
 struct follow {
     struct client *client;
     struct client_stream *stream;
     const char *job_id;
     struct job_view view;
     struct number_form form;
-    char prompt_id[64]; /* that the form answers */
-    json_t *job;        /* as it was read last */
+    json_t *prompt; /* that the form answers */
+    json_t *job;    /* as it was read last */
+    enum look look;
+    int64_t missed; /* the newest event of before the stream began that is still to come; 0: none */
 };
 
 static int job_read(struct follow *f, struct err *err)
@@ -59,7 +70,8 @@ static void form_match(struct follow *f, json_t *job)
         form_stop(f);
         return;
     }
-    snprintf(f->prompt_id, sizeof(f->prompt_id), "%s", text_or_dash(prompt, "id"));
+    json_decref(f->prompt);
+    f->prompt = json_incref(prompt);
     form_open(f, prompt_wants_ok(prompt));
 }
 
@@ -79,7 +91,7 @@ static void form_send(struct follow *f, const char *answer)
     if (strcmp(answer, "ok") == 0)
         number_form_numbers(&f->form, &numbers);
     form_stop(f);
-    if (prompt_answer(f->client, f->job_id, f->prompt_id, answer, &numbers, &job, &err) == 0)
+    if (prompt_answer(f->client, f->job_id, f->prompt, answer, &numbers, &job, &err) == 0)
         return;
     job_view_say(&f->view, "not accepted: %s", cli_printable(err.text));
     if (!job) /* refused, or nobody knows: the question stands until the stream says otherwise */
@@ -117,26 +129,55 @@ static bool about_this_job(const struct follow *f, const struct client_event *e,
     return id && strcmp(id, f->job_id) == 0;
 }
 
-/* 1: the job has ended and f->job says how. */
+static int64_t number_of(json_t *object, const char *key)
+{
+    const char *text = text_of(object, key);
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
+static void on_hello(struct follow *f, json_t *hello)
+{
+    int64_t newest = number_of(hello, "newest");
+    f->missed = newest > number_of(hello, "cursor") ? newest : 0;
+    f->look = f->missed ? LOOK_END : LOOK_SHOW;
+}
+
+/* 1: the job has ended and f->job says how. Without an answer it is read again at the next event, and the station beats. */
+static int look(struct follow *f, struct err *err)
+{
+    int rc = job_read(f, err);
+    if (rc == ERR_GONE || rc == ERR_TIMEOUT)
+        return 0;
+    if (rc < 0)
+        return rc;
+    bool ended = job_has_ended(f->job);
+    if (ended || f->look == LOOK_SHOW)
+        show(f, f->job);
+    f->look = LOOK_NOT;
+    return ended;
+}
+
+/* As look(). */
 static int event_take(struct follow *f, const struct client_event *e, struct err *err)
 {
-    bool fresh = strcmp(e->type, "hello") == 0;
     bool of_job = strcmp(e->type, "job") == 0 && about_this_job(f, e, "id");
     if (strcmp(e->type, "lost") == 0)
         job_view_say(&f->view, "the station does not answer; the job may go on, trying again");
     if (strcmp(e->type, "log") == 0 && about_this_job(f, e, "job_id"))
         job_view_log(&f->view, e->data);
-    if (of_job)
+    if (of_job && f->missed)
+        job_view_step(&f->view, e->data);
+    else if (of_job)
         show(f, e->data);
-    if (!fresh && !(of_job && job_has_ended(e->data)))
-        return 0;
-    int rc = job_read(f, err);
-    if (rc == ERR_GONE || rc == ERR_TIMEOUT)
-        return 0; /* the stream will break, too, and come back */
-    if (rc < 0)
-        return rc;
-    show(f, f->job);
-    return job_has_ended(f->job);
+    if (of_job && job_has_ended(e->data))
+        f->look = LOOK_END; /* it may be told before it is stored, and is told again then */
+    if (strcmp(e->type, "hello") == 0)
+        on_hello(f, e->data);
+    if (f->missed && strtoll(e->id, NULL, 10) >= f->missed) {
+        f->missed = 0;
+        f->look = LOOK_SHOW;
+    }
+    return f->look ? look(f, err) : 0;
 }
 
 static int follow_events(struct follow *f, struct err *err)
@@ -187,6 +228,7 @@ int job_follow(struct client *c, const char *id, bool json)
         f.stream = client_stream_new(c, NULL);
         rc = follow_events(&f, &err);
         client_stream_free(&f.stream);
+        json_decref(f.prompt);
     }
     last = f.job;
     if (rc >= 0)

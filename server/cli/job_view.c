@@ -174,11 +174,16 @@ static void state_say(struct job_view *v, json_t *job, const char *state)
         job_view_say(v, "waiting: %s", why ? cli_printable(why) : "for its turn");
 }
 
+void job_view_step(struct job_view *v, json_t *job)
+{
+    if (changed(v->step, sizeof(v->step), text_or_dash(job, "step")) && strcmp(v->step, "-") != 0)
+        job_view_say(v, "%s", v->step);
+}
+
 bool job_view_show(struct job_view *v, json_t *job)
 {
     const char *state = text_of(job, "state");
-    if (changed(v->step, sizeof(v->step), text_or_dash(job, "step")) && strcmp(v->step, "-") != 0)
-        job_view_say(v, "%s", v->step);
+    job_view_step(v, job);
     if (changed(v->state, sizeof(v->state), state))
         state_say(v, job, state);
     bool asked = prompt_show(v, job);

@@ -14,6 +14,8 @@ struct job_view {
 };
 
 void job_view_init(struct job_view *v, FILE *out);
+/* Its step, when that is new: what there is to tell of a job as it was some time ago. */
+void job_view_step(struct job_view *v, json_t *job);
 /* What is new in `job`: its step, its state, a prompt, its progress. True when a prompt came, changed or went. */
 bool job_view_show(struct job_view *v, json_t *job);
 /* A person is asked for ok or abort, and for no numbers. */

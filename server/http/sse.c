@@ -187,14 +187,15 @@ static int cursor_of(struct http_call *call, int64_t *out, struct err *err)
     return 0;
 }
 
-/* First words of a stream: how long to wait before coming back, and where a client without a cursor
- * stands. A page loads its resources when it reads `hello`, so that nothing falls between. */
+/* First words of a stream: how long to wait before coming back, where a client without a cursor stands, and up to
+ * where what follows is of before. A page loads its resources when it reads `hello`, so that nothing falls between. */
 static void client_greet(struct client *c)
 {
     struct evbuffer *text = evbuffer_new();
-    char data[64];
+    char data[96];
     evbuffer_add_printf(text, "retry: %d\n\n", RETRY_MS);
-    snprintf(data, sizeof(data), "{\"cursor\":\"%lld\"}", (long long)c->cursor);
+    snprintf(data, sizeof(data), "{\"cursor\":\"%lld\",\"newest\":\"%lld\"}", (long long)c->cursor,
+             (long long)c->sse->last_id);
     event_format(text, c->catching_up ? 0 : c->cursor, "hello", data);
     client_send(c, text);
     evbuffer_free(text);

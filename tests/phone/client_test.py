@@ -242,6 +242,7 @@ class AtTheStation(Station):
         terminal.type("abort")
         job = self.station.wait("1", until=("waiting",))
         self.assertEqual(job["waits_for"]["what"], "phone")
+        terminal.until(r"waiting: its phone has not shown up", 10)
         self.out("cancel", "1")
         self.assertEqual((terminal.wait(), follow.child.wait(30)), (1, 1))
 
@@ -671,6 +672,92 @@ class Peer(Client):
         self.assertEqual(terminal.wait(), 0)
         self.assertEqual(terminal.text.count("DO NOW: Question 1"), 1)
         self.assertEqual(terminal.text.count("DO NOW: Question 2"), 1)
+
+    def job_text(self, step="S4 look", state="running", prompt=None, by="person", **more):
+        """A job as GET and the stream give it; its prompt's id is its text."""
+        asks = prompt and {"id": prompt, "step": step, "text": prompt, "todo": "Look.", "answered_by": by, **more}
+        return json.dumps({"id": "1", "state": state, "step": step, "prompt": asks})
+
+    def answer_job(self, before, *after):
+        """The job when it is asked, and as it is read after its answer was taken."""
+        self.seen.clear()
+        self.answers["/api/v1/jobs/1"] = [lambda h, t=text: self.reply(h, 200, t.encode()) for text in (before, *after)]
+        self.answers["/api/v1/jobs/1/answer"] = [lambda h: self.reply(h, 200, before.encode())]
+
+    def test_an_answer_counts_once_it_was_taken(self):
+        """Whatever the job does then: waits in the queue, in the same step, or asks something else."""
+        confirm, numbers = {"wants": "confirmation"}, {"wants": "numbers"}
+        question = self.job_text(state="prompt", prompt="Is it this one?", **confirm)
+        for after in (self.job_text(state="waiting"), self.job_text(), self.job_text("S5 backup")):
+            self.answer_job(question, question, after)
+            begun = time.monotonic()
+            self.assertRegex(self.out("answer", "1", "--abort"), r"^job 1 took the answer; now \w+\n$")
+            self.assertLess(time.monotonic() - begun, 10)
+        asked = self.job_text("S21 acceptance", "prompt", "Numbers", **numbers)
+        between = self.job_text("S21 acceptance")
+        for after in (self.job_text("S22 unplug", "prompt", "Unplug it", by="usb"), self.job_text("S21 acceptance", "paused"),
+                      self.job_text("S21 acceptance", "prompt", "Replug it", by="usb")):
+            self.answer_job(asked, asked, between, after)
+            self.assertIn("took the answer", self.out("answer", "1", "--serial", "S"))
+        self.answer_job(asked, asked, between, self.job_text("S21 acceptance", "prompt", "IMEI 1 differs", **numbers))
+        self.refused("answer", "1", "--serial", "S", words=["IMEI 1 differs"])
+
+    def test_numbers_are_no_yes(self):
+        self.answer_job(self.job_text(state="prompt", prompt="Is it this one?", wants="confirmation"))
+        for numbers in (["--serial", "S"], ["--imei", IMEI], ["--wlan-mac", "M"], ["--bt-mac", "M", "--abort"]):
+            self.refused("answer", "1", *numbers, words=["no numbers", "Is it this one?"])
+        self.assertEqual([method for method, *_ in self.seen], ["GET"] * 4)
+
+    def follow(self, reads, *streams, status=0):
+        """Output of a followed job: `reads` are what GET gives one after the other, None breaks off."""
+        def read(text):
+            return lambda h: self.reply(h, 200, text.encode()) if text else h.connection.shutdown(socket.SHUT_RDWR)
+        self.answers["/api/v1/jobs/1"] = [read(text) for text in reads]
+        self.answers["/api/v1/events"] = [self.stream(*pieces) for pieces in streams]
+        text = self.run_client("job", "1", "--follow", status=status).stdout
+        self.assertEqual(len(self.headers_of("/api/v1/events", "Accept")), len(streams))
+        return text
+
+    @staticmethod
+    def stays_open():
+        """The last piece of a stream that does not break before the client has gone."""
+        time.sleep(15)
+        return ": still here\n"
+
+    def job_event(self, text, number=None):
+        return (f"id: {number}\n" if number else "") + f"event: job\ndata: {text}\n\n"
+
+    def test_the_end_is_read_again_when_nothing_came(self):
+        """Nothing more is told of a job that has ended."""
+        hello, beat = "id: 5\nevent: hello\ndata: {\"cursor\":\"5\"}\n\n", "event: beat\ndata: {}\n\n"
+        over = self.job_text(state="succeeded")
+        self.follow([self.job_text(), self.job_text(), None, over],
+                    [hello, self.job_event(over, 6), lambda: time.sleep(0.5) or beat, self.stays_open])
+
+    def test_an_end_that_is_not_stored_yet(self):
+        """The stream tells it first; what is read then is older, and its question over."""
+        asked = self.job_text(state="prompt", prompt="Question")
+        over = self.job_text(state="failed")
+        text = self.follow([asked, asked, asked, over], ["id: 5\nevent: hello\ndata: {\"cursor\":\"5\"}\n\n",
+                           self.job_event(over), self.job_event(over, 6), self.stays_open], status=1)
+        self.assertEqual(text.count("DO NOW: Question"), 1)
+
+    def test_after_a_break_nobody_is_told_to_do_what_is_over(self):
+        """The stream gives again what was missed; of that only the job as it is now says what to do."""
+        hello = 'event: hello\ndata: {"cursor":"%d","newest":"%d"}\n\n'
+        log = 'id: 8\nevent: log\ndata: {"job_id":"1","level":"info","message":"saved"}\n\n'
+        now = self.job_text("S21 acceptance", "prompt", "New question")
+        over = self.job_text("S21 acceptance", "succeeded")
+        text = self.follow(
+            [self.job_text(), self.job_text(), now, now, over],
+            ["id: 5\n" + hello % (5, 5), self.job_event(self.job_text("S4 look", "prompt", "First question"), 6)],
+            [hello % (6, 10), self.job_event(self.job_text("S5 backup"), 7), log,
+             self.job_event(self.job_text("S6 unplug", "prompt", "Old question"), 9), "id: 10\nevent: port\ndata: {}\n\n",
+             self.job_event(now, 11), self.job_event(over, 12), self.stays_open])
+        self.assertNotIn("Old question", text)
+        self.assertEqual(text.count("DO NOW: First question"), 1)
+        self.assertEqual(text.count("DO NOW: New question"), 1)
+        self.assertRegex(text, r"(?s)trying again.*S5 backup.*saved.*S6 unplug.*S21 acceptance.*DO NOW: New question")
 
     def test_token_and_host_are_sent(self):
         self.answers["/rack7/api/v1/ports"] = [lambda h: self.reply(h, 200, b'{"items":[],"next":null}')]

@@ -383,7 +383,8 @@ class Peers(unittest.TestCase):
             request = urllib.request.Request(station.url + "/api/v1/events", headers=cursor)
             with urllib.request.urlopen(request, timeout=30) as stream:
                 lines = [stream.readline().decode().strip() for _ in range(6)]
-            return lines[lines.index("event: hello") - 1], json.loads(lines[lines.index("event: hello") + 1][6:])["cursor"]
+            data = json.loads(lines[lines.index("event: hello") + 1][6:])
+            return lines[lines.index("event: hello") - 1], data["cursor"], data["newest"]
 
         with bench.Workspace() as folder, bench.Station(folder, racks=["127.0.0.1:9"]) as station:
             job = station.post("/jobs", {"recipe": "x5-identify", "port": "usbip-127.0.0.1:9-1-1"})
@@ -395,6 +396,8 @@ class Peers(unittest.TestCase):
             station.start()
             self.assertEqual(hello({}), before)
             self.assertEqual(hello({"Last-Event-ID": "4711"}), before)
+            self.assertEqual(before[1], before[2])
+            self.assertEqual(hello({"Last-Event-ID": "1"})[1:], ("1", before[2]))  # and gives what is between
 
     def test_rescan_out_of_bounds(self):
         for value in ("99", "86400001", "1s", ""):
