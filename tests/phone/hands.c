@@ -114,7 +114,8 @@ static void look(struct hands *h)
     if (now.display != h->seen.display || now.cable != h->seen.cable ||
         now.numbers != h->seen.numbers || b->usb.transfers != h->seen_transfers)
         h->idle_since_ms = h->quiet_since_ms = now_ms;
-    if (now.on_bus != h->seen.on_bus)
+    bool buzzes = b->stage == STAGE_RESET; /* it restarts by itself, and that is felt */
+    if (now.on_bus != h->seen.on_bus || buzzes)
         h->quiet_since_ms = now_ms;
     h->seen_transfers = b->usb.transfers;
     now.quiet_ms = now_ms - h->quiet_since_ms;
