@@ -66,6 +66,22 @@ void ask_jobs_done(void *arg, int code, const struct err *err, json_t *body)
     ask_done(arg, code, err, body);
 }
 
+void api_reply_whole(struct http_call *call, json_t *body)
+{
+    static const char *const none[] = {NULL};
+    struct err err;
+    if (http_query_only(call, none, &err) < 0)
+        http_reply_err(call, &err, NULL);
+    else
+        http_reply_json(call, 200, body);
+    json_decref(body);
+}
+
+void api_reply_items(struct http_call *call, json_t *items)
+{
+    api_reply_whole(call, json_pack("{s:o, s:n}", "items", items, "next"));
+}
+
 int api_page(const struct http_call *call, const char *const *names, struct store_page *page,
              struct err *err)
 {

@@ -6,15 +6,7 @@
 static void failures_list(struct http_call *call, void *arg)
 {
     struct api *a = arg;
-    static const char *const none[] = {NULL};
-    struct err err;
-    if (http_query_only(call, none, &err) < 0) {
-        http_reply_err(call, &err, NULL);
-        return;
-    }
-    json_t *body = json_pack("{s:o, s:n}", "items", station_failures(a->station), "next");
-    http_reply_json(call, 200, body);
-    json_decref(body);
+    api_reply_items(call, station_failures(a->station));
 }
 
 static const struct http_route routes[] = {

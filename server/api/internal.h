@@ -45,6 +45,10 @@ void ask_jobs_done(void *arg, int code, const struct err *err, json_t *body);
 int api_page(const struct http_call *call, const char *const *names, struct store_page *page,
              struct err *err);
 #define API_PAGE_NAMES "limit", "after"
+/* What the station has at hand, as the answer to a request that takes no query; and a list of it in one page. Both take
+ * the reference. */
+void api_reply_whole(struct http_call *call, json_t *body);
+void api_reply_items(struct http_call *call, json_t *items);
 /* The body's object opened for reading; owned by the caller. */
 int api_body(struct http_call *call, struct fields *f, json_t **out, struct err *err);
 /* Of a request that takes none: empty, or an empty object. */

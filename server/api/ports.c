@@ -7,29 +7,13 @@
 static void ports_list(struct http_call *call, void *arg)
 {
     struct api *a = arg;
-    static const char *const none[] = {NULL};
-    struct err err;
-    if (http_query_only(call, none, &err) < 0) {
-        http_reply_err(call, &err, NULL);
-        return;
-    }
-    json_t *body = json_pack("{s:o, s:n}", "items", station_ports(a->station), "next");
-    http_reply_json(call, 200, body);
-    json_decref(body);
+    api_reply_items(call, station_ports(a->station));
 }
 
 static void topology_get(struct http_call *call, void *arg)
 {
     struct api *a = arg;
-    static const char *const none[] = {NULL};
-    struct err err;
-    if (http_query_only(call, none, &err) < 0) {
-        http_reply_err(call, &err, NULL);
-        return;
-    }
-    json_t *body = station_topology(a->station);
-    http_reply_json(call, 200, body);
-    json_decref(body);
+    api_reply_whole(call, station_topology(a->station));
 }
 
 static void port_get(struct http_call *call, void *arg)
